@@ -1,0 +1,60 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * manifest.h - what a tree looked like at one time (inside of fs/ only)
+ *
+ * Entries are sorted by path (strcmp), which puts a folder before its content; the root is "".
+ */
+#pragma once
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "io.h"
+#include "tree.h"
+
+struct manifest_entry {
+	size_t path; /* offset in rb_manifest.paths */
+	uint64_t dev, ino, size, rdev, blocks;
+	int64_t ctime_s, mtime_s;
+	uint32_t ctime_ns, mtime_ns;
+	uint32_t mode, nlink;
+	uint32_t group; /* of names of one inode, see manifest_diff(); 0: the only name */
+	bool again;	/* differs from anything: doubtful, mapped, or not sent after all */
+	bool send;	/* result of manifest_diff() */
+};
+
+struct rb_manifest {
+	struct rb_buf paths;
+	struct manifest_entry *entries;
+	size_t n, size;
+	uint32_t groups; /* highest group number */
+};
+
+/** manifest_path - valid until the manifest grows or is freed */
+static inline const char *manifest_path(const struct rb_manifest *m, const struct manifest_entry *e)
+{
+	return m->paths.data + e->path;
+}
+
+/** manifest_scan - look at everything below @root_fd; @root is its name for messages */
+int manifest_scan(int root_fd, const char *root, struct rb_manifest **ret,
+		  const struct rb_wait *wait, struct rb_err *err);
+
+/** manifest_find - entry of a path, or NULL */
+struct manifest_entry *manifest_find(const struct rb_manifest *m, const char *path);
+
+/**
+ * manifest_diff - mark the entries of @now that have to be sent
+ * @base: may be NULL: all of them
+ * @ret_gone: paths that are in @base only, each ended by a NUL, without what is in gone folders
+ * @ret_n_gone: their number
+ *
+ * With one name of an inode all of its names are marked, since the receiver makes a new inode.
+ * With an entry its folder is marked, since writing the entry moves the folder's times.
+ */
+int manifest_diff(struct rb_manifest *now, const struct rb_manifest *base, struct rb_buf *ret_gone,
+		  uint64_t *ret_n_gone);
+
+/** manifest_bytes - bytes on disk, hard links counted once (by their share each) */
+uint64_t manifest_bytes(const struct rb_manifest *m);

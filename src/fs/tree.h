@@ -1,0 +1,102 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * tree.h - a folder tree travels: whole first, then only what changed since
+ *
+ * A tree is the writable layer of a container (overlayfs upperdir: whiteouts are character devices
+ * 0/0, opaque folders carry the xattr trusted.overlay.opaque) or a volume.
+ *
+ * The stream (DATA frames, then END):
+ *
+ * offset size
+ *      0    8  magic "RBTREE1\n"
+ *      8    8  L, length of the list of vanished paths in bytes, big-endian
+ *     16    L  vanished paths, each ended by a NUL; a folder stands for all that was in it
+ *   16+L       pax archive of the new and changed entries (headers of libarchive with
+ *              hdrcharset=BINARY, holes as GNU sparse 1.0, xattrs as LIBARCHIVE.xattr.*), a folder
+ *              before its content, up to END
+ *
+ * Paths are relative to the root of the tree, which itself is "./". A socket is a FIFO that bears
+ * the attribute "reberth.socket", because tar has no sockets.
+ *
+ * What changed is told by comparing (inode, ctime, mtime, size, mode) with a manifest of the time
+ * of the last send; a manifest entry is taken *before* its file is read, so that a change during
+ * the read is sent again the next time. Two things escape the comparison: a change within the
+ * tick of the clock in which the entry was taken (such entries are remembered as doubtful and
+ * sent again), and stores through a shared mapping, which move mtime only once per write-back
+ * (rb_manifest_forget_mapped()).
+ */
+#pragma once
+
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+struct rb_conn;
+struct rb_err;
+struct rb_manifest;
+struct rb_wait;
+
+struct rb_tree_stats {
+	uint64_t files;	  /* entries sent */
+	uint64_t bytes;	  /* of file content, without holes */
+	uint64_t removed; /* paths that vanished */
+};
+
+/**
+ * rb_tree_send - send what differs from @base
+ * @root: folder
+ * @base: manifest of the last send, or NULL: everything
+ * @ret_now: manifest of this send; may be NULL
+ * @stats: may be NULL
+ *
+ * The tree may change meanwhile: what vanishes is left out, what shrinks is filled up with zeros,
+ * and all of it differs from @ret_now, so that the next send mends it. Never follows a symbolic
+ * link and never opens anything but regular files and folders, since a container may swap one for
+ * the other at any time. RB_E_REFUSED when another file system is mounted inside of @root.
+ *
+ * Needs root. After a failure the stream is unfinished: the connection is only good for
+ * rb_conn_free().
+ *
+ * Return: 0 or negative errno.
+ */
+int rb_tree_send(struct rb_conn *conn, const char *root, const struct rb_manifest *base,
+		 struct rb_manifest **ret_now, struct rb_tree_stats *stats,
+		 const struct rb_wait *wait, struct rb_err *err);
+
+/**
+ * rb_tree_receive - write the stream below @root, which must exist; never outside of it
+ *
+ * Hostile input is refused: absolute paths, "..", paths through symbolic links or into mounts,
+ * hard links to anything that is not in the tree. Needs root (owners, device nodes, trusted
+ * xattrs). The stream is read to its END also when this fails, unless the connection is what
+ * failed, so that the caller can answer with the error.
+ *
+ * Return: 0 or negative errno.
+ */
+int rb_tree_receive(struct rb_conn *conn, const char *root, struct rb_tree_stats *stats,
+		    const struct rb_wait *wait, struct rb_err *err);
+
+/** rb_tree_sync - syncfs(2) of the file system that holds @root */
+int rb_tree_sync(const char *root, struct rb_err *err);
+
+/** rb_tree_size - bytes on disk below @root (st_blocks, hard links once), for the space check */
+int rb_tree_size(const char *root, uint64_t *ret_bytes, struct rb_err *err);
+
+/**
+ * rb_manifest_forget_mapped - have the files that are mapped shared and writable sent again
+ * @manifest: of the last send; their entries are marked as doubtful
+ * @root: folder that @manifest is of
+ * @pids: processes that may write below @root
+ *
+ * The first store to a clean page of a shared mapping moves mtime, the following ones do not until
+ * the page was written back: such a file can change while its times stand still. Call this right
+ * after a send (a mapping may be gone when the next one starts) *and*, with the tasks frozen,
+ * before the last one. Needs CAP_SYS_PTRACE or root. A pid that is gone is passed over.
+ *
+ * Return: number of entries marked, or negative errno.
+ */
+int rb_manifest_forget_mapped(struct rb_manifest *manifest, const char *root, const pid_t *pids,
+			      size_t n, struct rb_err *err);
+
+/** rb_manifest_free - NULL is allowed */
+void rb_manifest_free(struct rb_manifest *manifest);

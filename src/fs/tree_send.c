@@ -1,0 +1,382 @@
+// SPDX-License-Identifier: Apache-2.0
+/*
+ * tree_send.c - scan a tree, and send what differs as a pax archive
+ *
+ * First the whole tree is scanned into a manifest and compared with that of the last send; only
+ * then are files opened, one at a time, each through O_PATH first: its type is looked at before
+ * anything is opened for reading, since opening a device can have effects (a container may
+ * replace a file with a device node at any time).
+ *
+ * What does not fit the scan any more when its turn comes (gone, of another type) is left out, with
+ * everything below it, and its entry marked, so that the next send has it. An archive entry is
+ * as long as fstat(2) said when the file was opened, whatever happens to the file meanwhile.
+ *
+ * Names of one inode are sent as one file and hard links to it. The scan tells which names belong
+ * together; the link is made only if the inode is still that which was sent.
+ */
+#include "tree.h"
+
+#include <archive.h>
+#include <archive_entry.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <stdbool.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/sysmacros.h>
+#include <unistd.h>
+
+#include "beneath.h"
+#include "cleanup.h"
+#include "conn.h"
+#include "err.h"
+#include "manifest.h"
+#include "tree_stream.h"
+#include "wait.h"
+#include "xattr.h"
+
+#define BLOCK ((size_t)256 << 10)
+#define MAX_PIECES (1 << 20) /* of data between holes; both sides keep the list in memory */
+
+struct sent_inode {
+	dev_t dev;
+	ino_t ino;
+	const char *path; /* NULL: not sent yet */
+};
+
+struct sender {
+	struct rb_conn *conn;
+	const struct rb_wait *wait;
+	struct rb_err *err;
+	int failed; /* of the connection, inside of libarchive */
+
+	int root_fd;
+	const char *root;
+	struct rb_manifest *now;
+	struct sent_inode *inodes; /* by manifest_entry.group */
+	const char *skip;	   /* folder that is gone: nothing below it is sent */
+
+	struct archive *archive;
+	struct archive_entry *entry;
+	char *block;	   /* BLOCK bytes of a file */
+	const char *zeros; /* BLOCK zeros, for holes */
+	struct rb_tree_stats stats;
+};
+
+static void sender_release(struct sender *s)
+{
+	if (s->archive)
+		archive_write_fail(s->archive); /* no trailer after a failure; no effect if closed */
+	archive_write_free(s->archive);
+	archive_entry_free(s->entry);
+	free(s->block);
+	free((void *)s->zeros);
+	free(s->inodes);
+	rb_close_fd(&s->root_fd);
+	rb_manifest_free(s->now);
+}
+
+static la_ssize_t write_stream(struct archive *archive, void *arg, const void *data, size_t len)
+{
+	struct sender *s = arg;
+
+	(void)archive;
+	if (s->failed == 0)
+		s->failed = rb_stream_write(s->conn, data, len, s->wait, s->err);
+	return s->failed < 0 ? -1 : (la_ssize_t)len;
+}
+
+/* What libarchive returned, as an errno with the error filled. */
+static int archive_result(struct sender *s, la_ssize_t r, const char *path)
+{
+	int errnum;
+
+	if (r >= ARCHIVE_OK)
+		return 0;
+	if (s->failed < 0)
+		return s->failed;
+	errnum = archive_errno(s->archive);
+	return rb_err_code(s->err, RB_E_INTERNAL, errnum > 0 && errnum < 4096 ? -errnum : -EIO,
+			   "put '%s/%s' into the archive: %s", s->root, path,
+			   archive_error_string(s->archive) ?: "unknown error");
+}
+
+static int send_head(struct sender *s, const struct rb_buf *gone)
+{
+	uint8_t head[TREE_HEAD_SIZE] = TREE_MAGIC;
+	uint64_t len = gone->len;
+	int r;
+
+	for (int i = 0; i < 8; i++)
+		head[8 + i] = (uint8_t)(len >> (56 - 8 * i));
+	r = rb_stream_write(s->conn, head, sizeof(head), s->wait, s->err);
+	if (r == 0 && gone->len)
+		r = rb_stream_write(s->conn, gone->data, gone->len, s->wait, s->err);
+	return r;
+}
+
+static int open_archive(struct sender *s)
+{
+	int r;
+
+	s->block = malloc(BLOCK);
+	s->zeros = calloc(1, BLOCK);
+	s->entry = archive_entry_new();
+	s->archive = archive_write_new();
+	if (!s->block || !s->zeros || !s->entry || !s->archive)
+		return rb_err_set(s->err, -ENOMEM, "send '%s'", s->root);
+	r = archive_write_set_format_pax(s->archive);
+	/* names are bytes, not text in some locale */
+	if (r == ARCHIVE_OK)
+		r = archive_write_set_options(s->archive,
+					      "hdrcharset=BINARY,xattrheader=LIBARCHIVE");
+	if (r == ARCHIVE_OK)
+		r = archive_write_set_bytes_per_block(s->archive, (int)BLOCK);
+	if (r == ARCHIVE_OK)
+		r = archive_write_set_bytes_in_last_block(s->archive, 1);
+	if (r == ARCHIVE_OK)
+		r = archive_write_open(s->archive, s, NULL, write_stream, NULL);
+	return archive_result(s, r, "");
+}
+
+/* Add the pieces of @fd that hold data to the entry, if there are holes. Moves its position. */
+static void map_holes(struct sender *s, int fd, off_t size)
+{
+	off_t at = 0;
+	int pieces = 0;
+
+	if (size == 0 || lseek(fd, 0, SEEK_HOLE) >= size)
+		return;
+	while (at < size) {
+		off_t data = lseek(fd, at, SEEK_DATA), hole = size;
+
+		if (data >= size || (data < 0 && errno == ENXIO))
+			break; /* a hole up to the end */
+		if (data < 0) {
+			archive_entry_sparse_clear(s->entry); /* read all of it */
+			return;
+		}
+		if (++pieces < MAX_PIECES)
+			hole = lseek(fd, data, SEEK_HOLE);
+		at = hole < 0 || hole > size ? size : hole;
+		archive_entry_sparse_add_entry(s->entry, data, at - data);
+	}
+	if (pieces == 0) /* libarchive takes an empty list for "no holes" */
+		archive_entry_sparse_add_entry(s->entry, 0, 0);
+}
+
+static int send_zeros(struct sender *s, uint64_t len, const char *path)
+{
+	while (len) {
+		size_t n = len < BLOCK ? (size_t)len : BLOCK;
+		int r = archive_result(s, archive_write_data(s->archive, s->zeros, n), path);
+
+		if (r < 0)
+			return r;
+		len -= n;
+	}
+	return 0;
+}
+
+static int send_range(struct sender *s, int fd, off_t offset, uint64_t len, const char *path)
+{
+	s->stats.bytes += len;
+	while (len) {
+		ssize_t n = pread(fd, s->block, len < BLOCK ? (size_t)len : BLOCK, offset);
+		int r;
+
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n < 0)
+			return rb_err_set(s->err, -errno, "read '%s/%s'", s->root, path);
+		if (n == 0)
+			return send_zeros(s, len, path); /* it was cut short meanwhile */
+		r = archive_result(s, archive_write_data(s->archive, s->block, (size_t)n), path);
+		if (r < 0)
+			return r;
+		offset += n;
+		len -= (uint64_t)n;
+	}
+	return 0;
+}
+
+/* libarchive wants the bytes of holes too, and drops them */
+static int send_content(struct sender *s, int fd, off_t size, const char *path)
+{
+	int64_t offset, len, at = 0;
+	int r = 0;
+
+	if (archive_entry_sparse_reset(s->entry) == 0)
+		return send_range(s, fd, 0, (uint64_t)size, path);
+	while (r == 0 && archive_entry_sparse_next(s->entry, &offset, &len) == ARCHIVE_OK) {
+		r = send_zeros(s, (uint64_t)(offset - at), path);
+		if (r == 0)
+			r = send_range(s, fd, offset, (uint64_t)len, path);
+		at = offset + len;
+	}
+	return r < 0 ? r : send_zeros(s, (uint64_t)(size - at), path);
+}
+
+static void fill_entry(struct archive_entry *entry, const char *path, const struct stat *st)
+{
+	archive_entry_clear(entry);
+	archive_entry_copy_pathname(entry, *path ? path : ".");
+	archive_entry_set_mode(entry, st->st_mode);
+	archive_entry_set_uid(entry, st->st_uid);
+	archive_entry_set_gid(entry, st->st_gid);
+	archive_entry_set_mtime(entry, st->st_mtim.tv_sec, st->st_mtim.tv_nsec);
+	archive_entry_set_atime(entry, st->st_atim.tv_sec, st->st_atim.tv_nsec);
+	archive_entry_set_size(entry, S_ISREG(st->st_mode) ? st->st_size : 0);
+	if (S_ISCHR(st->st_mode) || S_ISBLK(st->st_mode)) {
+		archive_entry_set_rdevmajor(entry, major(st->st_rdev));
+		archive_entry_set_rdevminor(entry, minor(st->st_rdev));
+	}
+	if (S_ISSOCK(st->st_mode)) {
+		archive_entry_set_filetype(entry, AE_IFIFO);
+		archive_entry_xattr_add_entry(entry, TREE_SOCKET, "1", 1);
+	}
+}
+
+static int send_header(struct sender *s, const char *path)
+{
+	s->stats.files++;
+	return archive_result(s, archive_write_header(s->archive, s->entry), path);
+}
+
+static int send_link(struct sender *s, const char *path, const char *to)
+{
+	archive_entry_clear(s->entry);
+	archive_entry_copy_pathname(s->entry, path);
+	archive_entry_set_filetype(s->entry, AE_IFREG);
+	archive_entry_copy_hardlink(s->entry, to);
+	archive_entry_set_size(s->entry, 0);
+	return send_header(s, path);
+}
+
+static int send_file(struct sender *s, int path_fd, const char *path)
+{
+	char buf[FD_PATH_SIZE];
+	_cleanup_close_ int fd = open(fd_path(path_fd, buf), O_RDONLY | O_CLOEXEC | O_NOATIME);
+	struct stat st;
+	int r;
+
+	if (fd < 0 || fstat(fd, &st) < 0)
+		return rb_err_set(s->err, -errno, "open '%s/%s'", s->root, path);
+	fill_entry(s->entry, path, &st);
+	r = xattr_load(fd, path, s->entry, s->err);
+	if (r < 0)
+		return r;
+	map_holes(s, fd, st.st_size);
+	r = send_header(s, path);
+	if (r == 0)
+		r = send_content(s, fd, st.st_size, path);
+	return r < 0 ? r : archive_result(s, archive_write_finish_entry(s->archive), path);
+}
+
+static int send_other(struct sender *s, int path_fd, const char *path, const struct stat *st)
+{
+	char target[PATH_MAX];
+	int r;
+
+	fill_entry(s->entry, path, st);
+	if (S_ISLNK(st->st_mode)) {
+		ssize_t len = readlinkat(path_fd, "", target, sizeof(target));
+
+		if (len < 0 || (size_t)len >= sizeof(target))
+			return rb_err_set(s->err, len < 0 ? -errno : -ENAMETOOLONG,
+					  "read the symbolic link '%s/%s'", s->root, path);
+		target[len] = '\0';
+		archive_entry_copy_symlink(s->entry, target);
+	}
+	r = xattr_load(path_fd, path, s->entry, s->err);
+	return r < 0 ? r : send_header(s, path);
+}
+
+static bool is_below(const char *path, const char *folder)
+{
+	size_t len = strlen(folder);
+
+	return strncmp(path, folder, len) == 0 && path[len] == '/';
+}
+
+/* Not there any more as the scan saw it: the next send brings what is there then. */
+static int pass_over(struct sender *s, struct manifest_entry *e)
+{
+	e->again = true;
+	if (S_ISDIR(e->mode))
+		s->skip = manifest_path(s->now, e);
+	return 0;
+}
+
+static int send_entry(struct sender *s, struct manifest_entry *e)
+{
+	const char *path = manifest_path(s->now, e);
+	struct sent_inode *inode = e->group ? &s->inodes[e->group] : NULL;
+	_cleanup_close_ int fd = -EBADF;
+	struct stat st;
+
+	if (s->skip && is_below(path, s->skip)) {
+		e->again = true;
+		return 0;
+	}
+	fd = open_beneath(s->root_fd, path, O_PATH | O_NOFOLLOW);
+	if (fd == -ENOENT || fd == -ENOTDIR || fd == -ELOOP || fd == -EXDEV)
+		return pass_over(s, e);
+	if (fd < 0 || fstat(fd, &st) < 0)
+		return rb_err_set(s->err, fd < 0 ? fd : -errno, "open '%s/%s'", s->root, path);
+	if ((st.st_mode & S_IFMT) != (e->mode & S_IFMT))
+		return pass_over(s, e);
+	if (inode && inode->path && inode->dev == st.st_dev && inode->ino == st.st_ino)
+		return send_link(s, path, inode->path);
+	if (inode && !inode->path)
+		*inode = (struct sent_inode){ st.st_dev, st.st_ino, path };
+	return S_ISREG(st.st_mode) ? send_file(s, fd, path) : send_other(s, fd, path, &st);
+}
+
+static int send_archive(struct sender *s)
+{
+	int r = open_archive(s);
+
+	s->inodes = calloc((size_t)s->now->groups + 1, sizeof(*s->inodes));
+	if (r == 0 && !s->inodes)
+		r = rb_err_set(s->err, -ENOMEM, "send '%s'", s->root);
+	for (size_t i = 0; r == 0 && i < s->now->n; i++)
+		if (s->now->entries[i].send)
+			r = send_entry(s, &s->now->entries[i]);
+	return r < 0 ? r : archive_result(s, archive_write_close(s->archive), "");
+}
+
+int rb_tree_send(struct rb_conn *conn, const char *root, const struct rb_manifest *base,
+		 struct rb_manifest **ret_now, struct rb_tree_stats *stats,
+		 const struct rb_wait *wait, struct rb_err *err)
+{
+	_cleanup_(sender_release) struct sender s = {
+		.conn = conn, .wait = wait, .err = err, .root_fd = -EBADF, .root = root
+	};
+	_cleanup_buf_ struct rb_buf gone = {};
+	int r;
+
+	s.root_fd = open(root, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (s.root_fd < 0)
+		return rb_err_set(err, -errno, "open folder '%s'", root);
+	r = manifest_scan(s.root_fd, root, &s.now, wait, err);
+	if (r < 0)
+		return r;
+	r = manifest_diff(s.now, base, &gone, &s.stats.removed);
+	if (r < 0)
+		return rb_err_set(err, r, "compare '%s' with what was sent before", root);
+	r = send_head(&s, &gone);
+	if (r == 0)
+		r = send_archive(&s);
+	if (r == 0)
+		r = rb_stream_end(conn, wait, err);
+	if (r < 0)
+		return r;
+	if (stats)
+		*stats = s.stats;
+	if (ret_now)
+		*ret_now = TAKE_PTR(s.now);
+	return 0;
+}

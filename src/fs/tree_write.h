@@ -1,0 +1,55 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * tree_write.h - write entries of a hostile archive below a folder (inside of fs/ only)
+ */
+#pragma once
+
+#include <limits.h>
+#include <stdint.h>
+
+#include "io.h"
+
+struct archive_entry;
+struct folder_times;
+struct rb_err;
+
+struct tree_writer {
+	int root_fd;
+	const char *root; /* its name, for messages */
+	struct rb_err *err;
+
+	int parent_fd; /* of the last entry; most entries share it with the one before */
+	char parent[PATH_MAX];
+
+	struct rb_buf folder_paths; /* folders whose times are set at the end */
+	struct folder_times *folders;
+	size_t n_folders, size_folders;
+};
+
+/** tree_writer_open - zero-initialised @w becomes usable. @root is borrowed. */
+int tree_writer_open(struct tree_writer *w, const char *root, struct rb_err *err);
+void tree_writer_release(struct tree_writer *w);
+
+/** tree_writer_path - check and normalise a path of the stream ("a/b", "" for the root). Return: 0
+ * or -EPROTO */
+int tree_writer_path(struct tree_writer *w, const char *path, char ret[PATH_MAX]);
+
+/** tree_writer_remove - remove whatever is at @path; nothing there is fine */
+int tree_writer_remove(struct tree_writer *w, const char *path);
+
+/** tree_writer_link - @path becomes another name of @to */
+int tree_writer_link(struct tree_writer *w, const char *path, const char *to);
+
+/** tree_writer_create - a new regular file in place of whatever is at @path. Return: descriptor
+ * open for writing */
+int tree_writer_create(struct tree_writer *w, const char *path);
+
+/** tree_writer_finish - owner, attributes, mode, times of the regular file @fd, in this order */
+int tree_writer_finish(struct tree_writer *w, int fd, const char *path,
+		       struct archive_entry *entry);
+
+/** tree_writer_other - a folder, symbolic link, FIFO, socket or device node */
+int tree_writer_other(struct tree_writer *w, const char *path, struct archive_entry *entry);
+
+/** tree_writer_close - set the times of the folders, now that nothing is written any more */
+int tree_writer_close(struct tree_writer *w);
