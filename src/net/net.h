@@ -1,0 +1,88 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * net.h - silence a container's network, and let it speak again
+ *
+ * All calls name a network namespace by a descriptor and work in a child process that joins it, so
+ * the caller's own namespace never changes. They need CAP_SYS_ADMIN and CAP_NET_ADMIN.
+ */
+#pragma once
+
+#include <jansson.h>
+#include <limits.h>
+#include <stdbool.h>
+
+struct rb_err;
+struct rb_wait;
+
+/** rb_netns_open - the network namespace of a process. Return: descriptor or negative errno. */
+int rb_netns_open(int pid, struct rb_err *err);
+
+/** rb_netns_inode - its inode number, as CRIU names it */
+int rb_netns_inode(int netns_fd, unsigned long *ret, struct rb_err *err);
+
+/** Stands for the caller's own namespace; no failed open(2) looks like it. */
+#define RB_NETNS_OWN INT_MIN
+
+/**
+ * rb_netns_run - call a function in a child process that has joined a network namespace
+ * @netns_fd: or RB_NETNS_OWN
+ * @fn: returns 0 or positive for success, or a negative errno with @err filled; what it writes to
+ * memory is lost but for its result and @err
+ *
+ * For single-threaded callers. Return: what @fn returned, -EIO when the child died.
+ */
+int rb_netns_run(int netns_fd, int (*fn)(void *arg, struct rb_err *err), void *arg,
+		 struct rb_err *err);
+
+/**
+ * rb_silence_on - nothing leaves or enters the namespace any more, on layers 2 and 3
+ *
+ * Tables `netdev reberth` (ingress and egress of every device but lo), `inet reberth` and `arp
+ * reberth` (also devices that appear later). Loopback traffic inside stays allowed... no frame of
+ * a dying socket, no ARP, no neighbour discovery gets out. Idempotent; a second call takes in new
+ * devices. Refused for the host's own namespace,
+ * that of PID 1 and of our parent.
+ */
+int rb_silence_on(int netns_fd, struct rb_err *err);
+
+/**
+ * rb_silence_lift - let everything pass, leave the tables where they are; absent is fine
+ *
+ * For the moments that count: 1.5 ms, where rb_silence_off() takes 10 to 20 (traffic flows after
+ * the first of them, but the kernel makes us wait until no processor can be in the old rules).
+ */
+int rb_silence_lift(int netns_fd, struct rb_err *err);
+
+/** rb_silence_off - remove these tables; absent is fine */
+int rb_silence_off(int netns_fd, struct rb_err *err);
+
+/** rb_silence_is_on - 1 (tables there, gate shut), 0 or negative errno */
+int rb_silence_is_on(int netns_fd, struct rb_err *err);
+
+/**
+ * rb_guard_on / rb_guard_off - target host: bridge-family rule in the host's own namespace that
+ * drops frames with source @mac that come from a local container port (a veth other than an
+ * uplink), before the bridge learns the address; so that not even Docker's own gratuitous ARP gets
+ * out
+ * @id: names the table (reberth_<id>), for journal and clean-up
+ * @macs: array of "aa:bb:..." texts
+ */
+int rb_guard_on(const char *id, const json_t *macs, struct rb_err *err);
+int rb_guard_off(const char *id, struct rb_err *err);
+
+/** rb_announce - tell the segment where the addresses are now: gratuitous ARP and unsolicited
+ * neighbour advertisements for each address of each device but lo, @times times, 100 ms apart (the
+ * first at once). One failing device does not keep the others from being announced. -ENOBUFS: the
+ * silence is on */
+int rb_announce(int netns_fd, int times, struct rb_err *err);
+
+/** rb_net_mend - undo what a killed CRIU left in the namespace: iptables chain CRIU and jumps to
+ * it, ip6tables likewise, nft tables inet CRIU-* ; absent is fine */
+int rb_net_mend(int netns_fd, struct rb_err *err);
+
+/**
+ * rb_tcp_repair_off - take every TCP socket of a (frozen) process out of repair mode
+ *
+ * Through pidfd_getfd(2); needs CAP_SYS_PTRACE. Return: number of sockets mended or negative errno.
+ */
+int rb_tcp_repair_off(int pid, struct rb_err *err);
