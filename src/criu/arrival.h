@@ -1,0 +1,62 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * arrival.h - how the target's worker, the placeholder and the action script talk
+ *
+ * `docker start` of an arriving container runs reberth-runtime, which finds an arrival ticket and
+ * leaves a placeholder process M in place of the container's init: M holds stdio, console, network
+ * namespace and cgroup membership. Files and sockets:
+ *
+ *   <run_dir>/arrivals/<container id>/ticket.json  {"migration","work_dir","pid"}; used once
+ *   <run_dir>/arrivals/<container id>/control.sock M connects: "hello <pid> <state>\n", state
+ *waiting, restoring, restored or failed; the worker says "restore\n"; M says "restored <init
+ *pid>\n" or "failed <message>\n" <run_dir>/arrivals/<container id>/hold.sock    CRIU's post-restore
+ *script connects: "held <init pid>\n", and waits for "go\n" (exit 0) or "abort\n" (exit 1, CRIU
+ *kills the tasks) <run_dir>/placeholders/<container id>.json     {"pid","starttime","init"} while M
+ *lives
+ *
+ * M and the script connect again and again while nobody listens: a worker that was killed is
+ *followed by one that recovers, and until then the tasks stay held.
+ */
+#pragma once
+
+#include <stdbool.h>
+
+struct rb_arrival;
+struct rb_err;
+struct rb_wait;
+
+/** rb_arrival_open - write the ticket and listen (also again, by a worker that recovers)
+ * @work_dir: has images/ when restoring starts; gets work/ (CRIU's logs) and criu.conf */
+int rb_arrival_open(const char *run_dir, const char *migration, const char *container_id,
+		    const char *work_dir, struct rb_arrival **ret, struct rb_err *err);
+
+/** rb_arrival_close - stop listening; @forget: remove the ticket and all files of this arrival */
+void rb_arrival_close(struct rb_arrival *arrival, bool forget);
+
+/** rb_arrival_forget - the same without an open arrival (clean-up by id) */
+void rb_arrival_forget(const char *run_dir, const char *container_id);
+
+/** rb_arrival_wait_placeholder - until M said hello; its network namespace is that of @ret_pid */
+int rb_arrival_wait_placeholder(struct rb_arrival *arrival, int *ret_pid,
+				const struct rb_wait *wait, struct rb_err *err);
+
+/** rb_arrival_restore - let M run `runc restore`; returns at once */
+int rb_arrival_restore(struct rb_arrival *arrival, const struct rb_wait *wait, struct rb_err *err);
+
+/** rb_arrival_wait_held - until the restored tasks are held by the action script. When the restore
+ * failed or M died: -EIO/RB_E_CRIU with CRIU's own error line. */
+int rb_arrival_wait_held(struct rb_arrival *arrival, int *ret_init_pid, const struct rb_wait *wait,
+			 struct rb_err *err);
+
+/** rb_arrival_release - let the held tasks run (go) or have CRIU kill them */
+int rb_arrival_release(struct rb_arrival *arrival, bool go, const struct rb_wait *wait,
+		       struct rb_err *err);
+
+/** rb_arrival_wait_running - until M reports that the container runs */
+int rb_arrival_wait_running(struct rb_arrival *arrival, int *ret_init_pid,
+			    const struct rb_wait *wait, struct rb_err *err);
+
+/** rb_arrival_probe - is the restored container still held (1), running (2), or gone (0)? Works
+ * for a worker that recovers, too: looks at the processes, not at what this one remembers. */
+int rb_arrival_probe(const char *run_dir, const char *runtime_root, const char *container_id,
+		     struct rb_err *err);

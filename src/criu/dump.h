@@ -1,0 +1,56 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * dump.h - checkpoint a container that Docker runs, without Docker's help, and leave it frozen
+ *
+ * `runc checkpoint --leave-running` is run on a private copy of the container's runc state, whose
+ * label org.criu.config names a CRIU configuration file of this one dump: nothing that Docker or
+ * runc own is changed. CRIU thaws the cgroup and holds the tasks by ptrace alone, so a post-dump
+ * action script writes FROZEN again and reads it back before CRIU lets go (ARCHITECTURE.md, rule
+ * 1).
+ */
+#pragma once
+
+#include <stdbool.h>
+
+struct rb_err;
+struct rb_wait;
+
+struct rb_dump {
+	const char *runtime_root; /* runc's --root of the engine: "/run/docker/runtime-runc/moby" */
+	const char *container_id; /* 64 hex digits */
+	const char *work_dir; /* ours alone; gets images/, work/ (CRIU's logs), runc/, criu.conf */
+	const char *freezer_path; /* rb_freezer_find() of the container's init */
+	int init_pid;		  /* the container's real init (runc's state), not a placeholder */
+};
+
+/** rb_criu_init_pid - init's pid from runc's state.json; Docker's State.Pid may be a placeholder */
+int rb_criu_init_pid(const char *runtime_root, const char *container_id, int *ret_pid,
+		     struct rb_err *err);
+
+/** rb_criu_placeholder_pid - pid of the placeholder of a container that arrived here before, or 0
+ */
+int rb_criu_placeholder_pid(const char *run_dir, const char *container_id);
+
+/** rb_criu_check - is there a runc and a CRIU that works here? @ret_version e.g. "criu 4.1.1" */
+int rb_criu_check(char *ret_version, int size, const struct rb_wait *wait, struct rb_err *err);
+
+/** rb_criu_dump_prepare - everything that can be done before the freeze (state copy, configuration,
+ * action script, a first CRIU start so that its kernel probe is cached) */
+int rb_criu_dump_prepare(const struct rb_dump *dump, const struct rb_wait *wait,
+			 struct rb_err *err);
+
+/**
+ * rb_criu_dump - dump the frozen container; it is frozen by its cgroup when this returns
+ *
+ * The cgroup must be frozen already. On failure, too, the caller decides whether to thaw; @err has
+ * CRIU's own error line ("CRIU: Error (criu/...): ..."). A killed CRIU's leftovers are not mended
+ * here (rb_criu_mend(), rb_net_mend(), rb_tcp_repair_off()).
+ */
+int rb_criu_dump(const struct rb_dump *dump, const struct rb_wait *wait, struct rb_err *err);
+
+/** rb_criu_mend - after a CRIU that was killed while it held the tasks: kill a CRIU of this dump
+ * that is still there, wait until no task of the cgroup is traced any more, cure parasites */
+int rb_criu_mend(const struct rb_dump *dump, const struct rb_wait *wait, struct rb_err *err);
+
+/** rb_criu_log_error - first "Error (" line of a CRIU log into @ret ("" when there is none) */
+void rb_criu_log_error(const char *log_path, char *ret, int size);

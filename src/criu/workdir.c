@@ -1,0 +1,208 @@
+// SPDX-License-Identifier: Apache-2.0
+/*
+ * workdir.c - paths, CRIU's configuration and action script in a work folder
+ */
+#include "workdir.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "cleanup.h"
+#include "dump.h"
+#include "err.h"
+#include "io.h"
+
+#define PRIVATE_BIN "/opt/reberth/bin"
+
+bool rb_criu_id_valid(const char *id)
+{
+	size_t len = strspn(id, "0123456789abcdef");
+
+	return len >= 1 && len <= 64 && id[len] == '\0';
+}
+
+bool rb_criu_path_valid(const char *path)
+{
+	static const char plain[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
+				    "0123456789/._-+:@";
+	size_t len = strspn(path, plain);
+
+	return path[0] == '/' && path[len] == '\0' && len < PATH_MAX - 128;
+}
+
+const char *rb_criu_run_dir(void)
+{
+	const char *dir = getenv("REBERTH_RUN_DIR");
+
+	return dir && rb_criu_path_valid(dir) ? dir : "/run/reberth";
+}
+
+const char *rb_criu_env_path(char *ret, size_t size)
+{
+	const char *path = getenv("PATH");
+
+	snprintf(ret, size, "PATH=%s:%s", PRIVATE_BIN,
+		 path && *path ? path : "/usr/sbin:/usr/bin:/sbin:/bin");
+	return ret;
+}
+
+static bool runs(const char *path)
+{
+	return rb_criu_path_valid(path) && access(path, X_OK) == 0;
+}
+
+static bool is_this_program(const char *path)
+{
+	struct stat self, that;
+
+	return stat("/proc/self/exe", &self) == 0 && stat(path, &that) == 0 &&
+	       self.st_dev == that.st_dev && self.st_ino == that.st_ino;
+}
+
+int rb_criu_find_program(const char *name, char *ret, size_t size, struct rb_err *err)
+{
+	char dirs[8192];
+	const char *at = rb_criu_env_path(dirs, sizeof(dirs)) + strlen("PATH=");
+
+	while (*at) {
+		size_t len = strcspn(at, ":");
+
+		if (rb_path(ret, size, "%.*s/%s", (int)len, at, name) == 0 && runs(ret) &&
+		    !is_this_program(ret))
+			return 0;
+		at += len + (at[len] == ':');
+	}
+	return rb_err_code(err, RB_E_CRIU, -ENOENT, "there is no program '%s' in PATH", name);
+}
+
+int rb_criu_runtime_path(char *ret, size_t size, struct rb_err *err)
+{
+	const char *given = getenv("REBERTH_RUNTIME");
+	char self[PATH_MAX], *slash;
+	ssize_t len = readlink("/proc/self/exe", self, sizeof(self) - 1);
+
+	if (given && runs(given))
+		return rb_path(ret, size, "%s", given);
+	self[len < 0 ? 0 : len] = '\0';
+	slash = strrchr(self, '/');
+	if (slash) {
+		*slash = '\0';
+		if (rb_path(ret, size, "%s/reberth-runtime", self) == 0 && runs(ret))
+			return 0;
+	}
+	return rb_criu_find_program("reberth-runtime", ret, size, err);
+}
+
+int rb_criu_write_script(const char *work_dir, const char *actions, const char *socket,
+			 struct rb_err *err)
+{
+	_cleanup_buf_ struct rb_buf text = {};
+	char runtime[PATH_MAX], path[PATH_MAX];
+	int r = rb_criu_runtime_path(runtime, sizeof(runtime), err);
+
+	if (r < 0)
+		return r;
+	/* the actions that do not matter must cost no more than a shell's start */
+	r = rb_buf_addf(&text,
+			"#!/bin/sh\n"
+			"case \" %s \" in\n"
+			"*\" $CRTOOLS_SCRIPT_ACTION \"*) exec '%s' criu-action '%s' ;;\n"
+			"esac\n",
+			actions, runtime, socket);
+	if (r == 0)
+		r = rb_path(path, sizeof(path), "%s/action.sh", work_dir);
+	if (r < 0)
+		return rb_err_set(err, r, "write CRIU's action script");
+	return rb_write_file(path, text.data, text.len, 0700, false, err);
+}
+
+int rb_criu_write_config(const char *work_dir, const char *extra, struct rb_err *err)
+{
+	_cleanup_buf_ struct rb_buf text = {};
+	char path[PATH_MAX];
+	int r;
+
+	/*
+	 * manage-cgroups needs the "=": with a space CRIU takes it for `soft`. Our own silence is
+	 * on layer 2 and older than CRIU's network lock would be, so that is left out.
+	 */
+	r = rb_buf_addf(&text,
+			"tcp-established\n"
+			"file-locks\n"
+			"ghost-limit 4294967295\n"
+			"manage-cgroups=ignore\n"
+			"network-lock skip\n"
+			"action-script %s/action.sh\n"
+			"%s",
+			work_dir, extra);
+	if (r == 0)
+		r = rb_path(path, sizeof(path), "%s/criu.conf", work_dir);
+	if (r < 0)
+		return rb_err_set(err, r, "write CRIU's configuration");
+	return rb_write_file(path, text.data, text.len, 0600, false, err);
+}
+
+/* A short name for a folder: the address of a unix socket has room for 107 bytes only. */
+static int short_name(const char *dir, const char *name, int *ret_dir_fd, char *ret, size_t size)
+{
+	*ret_dir_fd = open(dir, O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+	if (*ret_dir_fd < 0)
+		return -errno;
+	return rb_path(ret, size, "/proc/self/fd/%d/%s", *ret_dir_fd, name);
+}
+
+int rb_criu_connect_at(const char *dir, const char *name, struct rb_err *err)
+{
+	_cleanup_close_ int dir_fd = -EBADF;
+	char path[108];
+	int r = short_name(dir, name, &dir_fd, path, sizeof(path));
+
+	return r < 0 ? rb_err_set(err, r, "open '%s'", dir) : rb_unix_connect(path, err);
+}
+
+int rb_criu_listen_at(const char *dir, const char *name, struct rb_err *err)
+{
+	_cleanup_close_ int dir_fd = -EBADF;
+	char path[108];
+	int r = short_name(dir, name, &dir_fd, path, sizeof(path));
+
+	return r < 0 ? rb_err_set(err, r, "open '%s'", dir) : rb_unix_listen(path, 0600, err);
+}
+
+/* CRIU calls some things errors that stop nothing: it may not raise its own limits, say. */
+static bool is_harmless(const char *line)
+{
+	static const char *const harmless[] = {
+		"rlimit: Can't setup RLIMIT_NOFILE for self",
+		"One of more action scripts failed",
+	};
+
+	for (size_t i = 0; i < ARRAY_SIZE(harmless); i++)
+		if (strstr(line, harmless[i]))
+			return true;
+	return false;
+}
+
+void rb_criu_log_error(const char *log_path, char *ret, int size)
+{
+	_cleanup_fclose_ FILE *file = fopen(log_path, "re");
+	_cleanup_free_ char *line = NULL;
+	size_t line_size = 0;
+
+	ret[0] = '\0';
+	while (file && getline(&line, &line_size, file) > 0) {
+		char *at = strstr(line, "Error (");
+
+		if (!at || is_harmless(at))
+			continue;
+		at[strcspn(at, "\n")] = '\0';
+		snprintf(ret, (size_t)size, "CRIU: %s", at);
+		return;
+	}
+}

@@ -1,0 +1,56 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * workdir.h - what a move keeps in its work folder for runc and CRIU
+ *
+ *   images/          CRIU's images
+ *   work/            CRIU's and runc's logs
+ *   runc/<id>/       private copy of the container's runc state (source only)
+ *   criu.conf        CRIU's configuration of this dump or restore
+ *   action.sh        CRIU's action script: hands the actions that matter to `reberth-runtime
+ *                    criu-action <socket>`
+ *   dump.sock        the dump server's socket (source only), see dump.c
+ *
+ * A path goes into a shell script and into CRIU's configuration file, so only plain ones are taken.
+ */
+#pragma once
+
+#include <stdbool.h>
+#include <stddef.h>
+
+struct rb_buf;
+struct rb_err;
+
+/** rb_criu_id_valid - 1 to 64 lower-case hexadecimal digits: safe as part of a path */
+bool rb_criu_id_valid(const char *id);
+
+/** rb_criu_path_valid - absolute, short enough, and of letters, digits and "/._-+:@" only */
+bool rb_criu_path_valid(const char *path);
+
+/** rb_criu_run_dir - REBERTH_RUN_DIR of the environment, or /run/reberth */
+const char *rb_criu_run_dir(void);
+
+/** rb_criu_env_path - "PATH=/opt/reberth/bin:<our PATH>", so that runc finds the CRIU that works */
+const char *rb_criu_env_path(char *ret, size_t size);
+
+/** rb_criu_find_program - @name in /opt/reberth/bin, then in PATH; our own program under another
+ * name is passed over */
+int rb_criu_find_program(const char *name, char *ret, size_t size, struct rb_err *err);
+
+/** rb_criu_runtime_path - where reberth-runtime is: REBERTH_RUNTIME of the environment, beside our
+ * own program, else in PATH */
+int rb_criu_runtime_path(char *ret, size_t size, struct rb_err *err);
+
+/** rb_criu_write_script - <work_dir>/action.sh for the space-separated @actions; the other end of
+ * @socket decides */
+int rb_criu_write_script(const char *work_dir, const char *actions, const char *socket,
+			 struct rb_err *err);
+
+/** rb_criu_write_config - <work_dir>/criu.conf: what every dump and restore has, then @extra */
+int rb_criu_write_config(const char *work_dir, const char *extra, struct rb_err *err);
+
+/** rb_criu_connect_at - connect to a socket in a folder whose path may be too long for an address.
+ * Return: descriptor, negative errno. */
+int rb_criu_connect_at(const char *dir, const char *name, struct rb_err *err);
+
+/** rb_criu_listen_at - likewise, listening, mode 0600 */
+int rb_criu_listen_at(const char *dir, const char *name, struct rb_err *err);
