@@ -1,0 +1,149 @@
+// SPDX-License-Identifier: Apache-2.0
+/*
+ * facts.c - what hosts tell each other of themselves, and how big a container is
+ */
+#include "facts.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/statvfs.h>
+#include <sys/sysinfo.h>
+#include <sys/utsname.h>
+#include <unistd.h>
+
+#include "cleanup.h"
+#include "dump.h"
+#include "err.h"
+#include "freezer.h"
+#include "io.h"
+#include "json.h"
+
+#define MAX_TASKS 4096
+
+/* value of the first line "key<blanks>: value" of /proc/cpuinfo */
+static char *cpuinfo_value(const char *text, const char *key)
+{
+	size_t len = strlen(key);
+
+	for (const char *line = text; line; line = strchr(line, '\n')) {
+		const char *colon, *end;
+
+		line += *line == '\n';
+		if (strncmp(line, key, len) != 0 || (line[len] != '\t' && line[len] != ' '))
+			continue;
+		colon = strchr(line, ':');
+		end = strchrnul(line, '\n');
+		if (colon && colon + 2 < end)
+			return strndup(colon + 2, (size_t)(end - colon - 2));
+	}
+	return strdup("");
+}
+
+static char *os_name(void)
+{
+	_cleanup_buf_ struct rb_buf text = {};
+	char *at, *end;
+
+	if (rb_read_file("/etc/os-release", 0, &text, NULL) < 0)
+		return strdup("Linux");
+	at = strstr(text.data, "PRETTY_NAME=\"");
+	if (!at)
+		return strdup("Linux");
+	at += strlen("PRETTY_NAME=\"");
+	end = strchr(at, '"');
+	return strndup(at, end ? (size_t)(end - at) : strlen(at));
+}
+
+int rb_host_facts(json_t **ret, const struct rb_wait *wait, struct rb_err *err)
+{
+	_cleanup_free_ char *model = NULL, *flags = NULL, *os = os_name();
+	_cleanup_buf_ struct rb_buf cpuinfo = {};
+	char criu[64] = "";
+	struct utsname host;
+	struct sysinfo memory;
+	int r;
+
+	r = rb_criu_check(criu, sizeof(criu), wait, err);
+	if (r >= 0)
+		r = rb_read_file("/proc/cpuinfo", 0, &cpuinfo, err);
+	if (r < 0)
+		return r;
+	model = cpuinfo_value(cpuinfo.data, "model name");
+	flags = cpuinfo_value(cpuinfo.data, "flags");
+	uname(&host);
+	sysinfo(&memory);
+	*ret = json_pack("{s:s, s:s, s:s, s:s, s:s, s:s, s:I}", "os", os, "kernel", host.release,
+			 "architecture", host.machine, "criu", criu, "cpu_model", model,
+			 "cpu_flags", flags, "memory_bytes",
+			 (json_int_t)memory.totalram * memory.mem_unit);
+	return *ret ? 0 : rb_err_set(err, -ENOMEM, "describe this host");
+}
+
+uint64_t rb_container_memory(const json_t *inspect)
+{
+	int init = (int)rb_json_int(json_object_get(inspect, "State"), "Pid", 0);
+	uint64_t pages = 0;
+	pid_t pids[MAX_TASKS];
+	char path[512];
+	int n;
+
+	if (init <= 0 || rb_freezer_find(init, path, sizeof(path), NULL) < 0)
+		return 0;
+	n = rb_freezer_pids(path, pids, MAX_TASKS, NULL);
+	for (int i = 0; i < n && i < MAX_TASKS; i++) {
+		_cleanup_buf_ struct rb_buf text = {};
+		unsigned long size, resident;
+		char statm[64];
+
+		snprintf(statm, sizeof(statm), "/proc/%d/statm", (int)pids[i]);
+		if (rb_read_file(statm, 0, &text, NULL) >= 0 &&
+		    sscanf(text.data, "%lu %lu", &size, &resident) == 2)
+			pages += resident;
+	}
+	return pages * (uint64_t)sysconf(_SC_PAGESIZE);
+}
+
+uint64_t rb_disk_free(const char *path)
+{
+	struct statvfs fs;
+	char at[4096];
+	char *slash;
+
+	snprintf(at, sizeof(at), "%s", path);
+	while (statvfs(at, &fs) < 0) {
+		slash = strrchr(at, '/');
+		if (!slash || slash == at)
+			return statvfs("/", &fs) < 0 ? 0 : (uint64_t)fs.f_bfree * fs.f_frsize;
+		*slash = '\0';
+	}
+	return (uint64_t)fs.f_bfree * fs.f_frsize;
+}
+
+static bool has_word(const char *words, const char *word, size_t len)
+{
+	for (const char *at = words; (at = strstr(at, word)) != NULL; at++) {
+		bool starts = at == words || at[-1] == ' ';
+
+		if (starts && (at[len] == ' ' || at[len] == '\0'))
+			return true;
+	}
+	return false;
+}
+
+void rb_missing_words(const char *have, const char *other, char *ret, size_t size)
+{
+	_cleanup_free_ char *copy = strdup(have);
+	char *save = NULL;
+	size_t used = 0;
+
+	ret[0] = '\0';
+	for (char *word = strtok_r(copy, " ", &save); word; word = strtok_r(NULL, " ", &save)) {
+		size_t len = strlen(word);
+
+		if (has_word(other, word, len) || used + len + 2 > size)
+			continue;
+		used += (size_t)snprintf(ret + used, size - used, "%s%s", used ? " " : "", word);
+	}
+}

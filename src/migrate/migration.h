@@ -1,0 +1,117 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * migration.h - one migration in a worker, on either side
+ *
+ * A side is a table of stages. A stage's undo must work from the facts in the journal alone, must
+ * be harmless when its run never began or only half happened, and may be repeated: a worker that
+ * was killed is followed by one that has nothing but the journal.
+ */
+#pragma once
+
+#include <jansson.h>
+#include <stdint.h>
+
+#include "journal.h"
+#include "node.h"
+#include "wait.h"
+
+struct rb_conn;
+struct rb_err;
+struct rb_migration;
+
+struct rb_stage {
+	const char *name;
+	int (*run)(struct rb_migration *m, struct rb_err *err);
+	int (*undo)(struct rb_migration *m, struct rb_err *err);
+	bool undo_first; /* its undo runs before all others: it gives the container back */
+};
+
+struct rb_migration {
+	const struct rb_node *node;
+	struct rb_entry entry; /* facts in entry.facts */
+	struct rb_wait wait;   /* cancel and deadline; without both once COMMIT is written */
+	struct rb_conn *conn;  /* to the peer; NULL when there is none any more */
+	uint64_t bytes_sent;   /* of connections that are closed */
+	uint64_t bytes_received;
+	char work_dir[512]; /* <state_dir>/migrations/<id> */
+	json_t *timings;    /* [{"name","ms"}] */
+	int64_t began_ms;   /* rb_now_ms() */
+	int lock_fd;	    /* held while a worker works on this migration */
+
+	/* source */
+	int64_t frozen_us;    /* rb_now_us() when the freeze began; 0: not yet */
+	int64_t downtime_ms;  /* -1: unknown */
+	struct rb_sync *sync; /* manifests of what was sent, see sync.h */
+
+	/* target */
+	struct rb_arrival *arrival;
+	struct rb_overlay *detached; /* the container's overlay while it is not mounted */
+
+	/* progress */
+	const char *shown;    /* stage that is shown */
+	uint64_t bytes_total; /* estimate of what this side sends in all */
+	int64_t progress_ms;  /* when it was last written */
+	uint64_t bytes_last;
+	double rate; /* bytes per second, smoothed */
+};
+
+/**
+ * rb_migration_open - bind a worker to an entry of the journal
+ * @entry: taken over (its facts too)
+ * @cancel_fd: readable once the migration is to be cancelled, or -EBADF
+ *
+ * Takes the lock that makes sure that one worker at a time works on it.
+ *
+ * Return: 0; -EBUSY when another worker has it.
+ */
+int rb_migration_open(struct rb_migration *m, const struct rb_node *node, struct rb_entry *entry,
+		      int cancel_fd, struct rb_err *err);
+void rb_migration_close(struct rb_migration *m);
+
+/** rb_migration_hang_up - close the connection, keeping its counters for the report */
+void rb_migration_hang_up(struct rb_migration *m);
+
+/** rb_migration_rebooted - was this host restarted since the entry's state was written? */
+bool rb_migration_rebooted(const struct rb_migration *m);
+
+/** rb_migration_save - write the facts to the journal, durable when it returns */
+int rb_migration_save(struct rb_migration *m, struct rb_err *err);
+
+/** rb_migration_fact - set a fact (the value is taken over); it is saved with the next stage or by
+ * rb_migration_save() */
+void rb_migration_fact(struct rb_migration *m, const char *key, json_t *value);
+
+/** rb_migration_wait - the wait of the whole, but at most @ms from now */
+struct rb_wait rb_migration_wait(const struct rb_migration *m, int64_t ms);
+
+/** rb_migration_cleanup_wait - @ms from now, and nothing cuts it short: for undo and past COMMIT */
+struct rb_wait rb_migration_cleanup_wait(int64_t ms);
+
+/**
+ * rb_stages_run - run a table from its first stage to its last
+ *
+ * Fault points "<role>.<stage>.begin" and ".end" lie around each stage. The first stage that fails
+ * ends the run; its name goes into @err.
+ */
+int rb_stages_run(struct rb_migration *m, const struct rb_stage *stages, struct rb_err *err);
+
+/** rb_stage_run - run one stage of a table, with everything that belongs to it */
+int rb_stage_run(struct rb_migration *m, const struct rb_stage *stage, struct rb_err *err);
+
+/**
+ * rb_stages_undo - undo all stages up to the one that the journal names, last first
+ *
+ * Goes on when an undo fails, and reports the first failure.
+ */
+int rb_stages_undo(struct rb_migration *m, const struct rb_stage *stages, struct rb_err *err);
+
+/* --- progress (progress.c) --- */
+
+/** rb_progress_stage - show that a stage began */
+void rb_progress_stage(struct rb_migration *m, const char *stage);
+
+/** rb_progress_bytes - show bytes sent; cheap to call often */
+void rb_progress_bytes(struct rb_migration *m);
+
+/** rb_progress_read - what the worker of @id last wrote, or NULL */
+json_t *rb_progress_read(const struct rb_node *node, const char *id);

@@ -1,0 +1,257 @@
+// SPDX-License-Identifier: Apache-2.0
+/*
+ * obstacles_source.c - obstacles that show in the container's own configuration
+ */
+#include "obstacles.h"
+
+#include <errno.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "cleanup.h"
+#include "engine.h"
+#include "err.h"
+#include "json.h"
+#include "spec.h"
+
+void rb_obstacle_add(json_t *obstacles, const char *severity, const char *remedy, const char *fmt,
+		     ...)
+{
+	char what[600];
+	va_list ap;
+
+	va_start(ap, fmt);
+	vsnprintf(what, sizeof(what), fmt, ap);
+	va_end(ap);
+	json_array_append_new(obstacles, json_pack("{s:s, s:s, s:s}", "severity", severity, "what",
+						   what, "remedy", remedy ? remedy : ""));
+}
+
+int rb_obstacles_refuse(const json_t *obstacles, struct rb_err *err)
+{
+	const json_t *first = NULL, *obstacle;
+	size_t i, errors = 0;
+	char more[64] = "";
+
+	json_array_foreach(obstacles, i, obstacle)
+	{
+		if (strcmp(rb_json_str(obstacle, "severity", ""), "error") != 0)
+			continue;
+		if (!errors++)
+			first = obstacle;
+	}
+	if (!errors)
+		return 0;
+	if (errors > 1)
+		snprintf(more, sizeof(more), " (and %zu more: see --dry-run)", errors - 1);
+	return rb_err_code(err, RB_E_REFUSED, -ENOTSUP, "%s%s%s%s", rb_json_str(first, "what", ""),
+			   *rb_json_str(first, "remedy", "") ? ": " : "",
+			   rb_json_str(first, "remedy", ""), more);
+}
+
+struct subject {
+	const struct rb_node *node;
+	const json_t *inspect;
+	const json_t *host_config;
+	json_t *obstacles;
+	const struct rb_wait *wait;
+};
+
+static void refuse(const struct subject *s, const char *remedy, const char *what)
+{
+	rb_obstacle_add(s->obstacles, "error", remedy, "%s", what);
+}
+
+static void check_network_mode(const struct subject *s)
+{
+	const char *mode = rb_json_str(s->host_config, "NetworkMode", "");
+
+	if (strcmp(mode, "host") == 0)
+		refuse(s, "run it in a network of its own",
+		       "the container uses the host's network, which stays here");
+	else if (strncmp(mode, "container:", 10) == 0)
+		refuse(s, "give it a network of its own",
+		       "the container shares another container's network");
+	else if (strcmp(mode, "default") == 0 || strcmp(mode, "bridge") == 0)
+		refuse(s, "connect it to a user-defined network that both hosts have",
+		       "the container is in Docker's default bridge, where it cannot keep its "
+		       "address");
+	else if (strcmp(mode, "none") == 0)
+		rb_obstacle_add(s->obstacles, "warning", NULL, "the container has no network");
+}
+
+static void check_shared_namespaces(const struct subject *s)
+{
+	static const char *const keys[] = { "PidMode", "IpcMode", "UTSMode" };
+
+	for (size_t i = 0; i < ARRAY_SIZE(keys); i++) {
+		const char *mode = rb_json_str(s->host_config, keys[i], "");
+
+		if (strcmp(mode, "host") == 0 || strncmp(mode, "container:", 10) == 0)
+			rb_obstacle_add(s->obstacles, "error", "run it with a namespace of its own",
+					"%s is '%s': that namespace does not move along", keys[i],
+					mode);
+	}
+	if (*rb_json_str(s->host_config, "UsernsMode", ""))
+		rb_obstacle_add(s->obstacles, "warning", NULL,
+				"UsernsMode is set; both engines must map users alike");
+}
+
+static void check_tty(const struct subject *s)
+{
+	if (rb_json_bool(json_object_get(s->inspect, "Config"), "Tty", false))
+		refuse(s, "run it without -t",
+		       "the container has a terminal (-t), which cannot be moved yet");
+}
+
+static void check_devices(const struct subject *s)
+{
+	if (json_array_size(json_object_get(s->host_config, "Devices")) ||
+	    json_array_size(json_object_get(s->host_config, "DeviceRequests")))
+		refuse(s, NULL, "the container uses devices of this host (--device, --gpus)");
+	if (rb_json_bool(s->host_config, "Privileged", false))
+		rb_obstacle_add(s->obstacles, "warning", NULL,
+				"the container is privileged: what it holds of this host's devices "
+				"does not move");
+}
+
+static void check_binds(const struct subject *s)
+{
+	_cleanup_json_ json_t *binds = NULL;
+	const json_t *bind;
+	size_t i;
+
+	if (rb_spec_binds(s->inspect, &binds, NULL) < 0)
+		return;
+	json_array_foreach(binds, i, bind)
+	{
+		const char *source = rb_json_str(bind, "source", "");
+
+		if (strstr(source, "docker.sock"))
+			rb_obstacle_add(s->obstacles, "error", NULL,
+					"'%s' is mounted: its connections to this host's Docker "
+					"cannot move",
+					source);
+		else
+			rb_obstacle_add(s->obstacles, "error",
+					"use a named volume, or make the folder part of an image",
+					"the folder '%s' of this host is mounted, and folders of "
+					"hosts are not copied",
+					source);
+	}
+}
+
+/* a volume that somebody else writes to as well cannot be in two places */
+static void check_volume_users(const struct subject *s)
+{
+	_cleanup_json_ json_t *volumes = NULL;
+	const json_t *volume;
+	size_t i;
+
+	if (rb_spec_volumes(s->inspect, &volumes, NULL) < 0)
+		return;
+	json_array_foreach(volumes, i, volume)
+	{
+		const char *name = rb_json_str(volume, "name", "");
+		_cleanup_json_ json_t *users = NULL;
+		char filter[512], escaped[1200], path[1400];
+
+		if (strcmp(rb_json_str(volume, "driver", "local"), "local") != 0 ||
+		    json_object_size(json_object_get(volume, "options")))
+			rb_obstacle_add(s->obstacles, "error", "use a plain local volume",
+					"volume '%s' has a driver or options of its own, and "
+					"cannot be copied",
+					name);
+		snprintf(filter, sizeof(filter), "{\"volume\":[\"%s\"]}", name);
+		if (rb_engine_escape(filter, escaped, sizeof(escaped)) < 0)
+			continue;
+		snprintf(path, sizeof(path), "/containers/json?all=1&filters=%s", escaped);
+		if (rb_engine_call(s->node->engine, "GET", path, NULL, &users, s->wait, NULL) >=
+			    0 &&
+		    json_array_size(users) > 1)
+			rb_obstacle_add(s->obstacles, "error",
+					"remove the other one, or give each its own volume",
+					"volume '%s' is used by another container, too", name);
+	}
+}
+
+static void check_exec_sessions(const struct subject *s)
+{
+	const json_t *ids = json_object_get(s->inspect, "ExecIDs"), *id;
+	size_t i;
+
+	json_array_foreach(ids, i, id)
+	{
+		_cleanup_json_ json_t *exec = NULL;
+		char path[200];
+
+		snprintf(path, sizeof(path), "/exec/%.100s/json", json_string_value(id));
+		if (rb_engine_call(s->node->engine, "GET", path, NULL, &exec, s->wait, NULL) >= 0 &&
+		    rb_json_bool(exec, "Running", false))
+			refuse(s, "end it and try again",
+			       "a 'docker exec' session is open in the container, and cannot be "
+			       "moved");
+	}
+}
+
+static void check_controllers(const struct subject *s)
+{
+	const json_t *labels = rb_json_path(s->inspect, "Config.Labels");
+	const char *key;
+	json_t *value;
+
+	json_object_foreach((json_t *)labels, key, value)
+	{
+		if (strcmp(key, "com.docker.swarm.service.id") == 0)
+			refuse(s, NULL,
+			       "the container belongs to a Swarm service, which would start a "
+			       "second one");
+		else if (strcmp(key, "io.kubernetes.pod.name") == 0)
+			refuse(s, NULL,
+			       "the container belongs to Kubernetes, which would start a second "
+			       "one");
+		else if (strcmp(key, "com.docker.compose.project") == 0)
+			rb_obstacle_add(s->obstacles, "warning", NULL,
+					"the container belongs to Compose project '%s': Compose "
+					"here will not know it"
+					" any more",
+					json_string_value(value));
+	}
+}
+
+static void check_leftovers(const struct subject *s)
+{
+	const char *log = rb_json_str(json_object_get(s->host_config, "LogConfig"), "Type", "");
+
+	if (strcmp(log, "json-file") != 0)
+		rb_obstacle_add(s->obstacles, "warning", NULL,
+				"log driver '%s': earlier lines of 'docker logs' stay here", log);
+	if (rb_json_bool(s->host_config, "AutoRemove", false))
+		rb_obstacle_add(s->obstacles, "warning", NULL,
+				"--rm does not move along: remove it by hand when it ends");
+	if (json_object_size(json_object_get(s->host_config, "PortBindings")))
+		rb_obstacle_add(s->obstacles, "warning", NULL,
+				"connections through this host's published ports end; they open on "
+				"the target");
+}
+
+static void (*const checks[])(const struct subject *s) = {
+	check_network_mode, check_shared_namespaces, check_tty,		  check_devices,
+	check_binds,	    check_volume_users,	     check_exec_sessions, check_controllers,
+	check_leftovers,
+};
+
+int rb_obstacles_source(const struct rb_node *node, const json_t *inspect, json_t *obstacles,
+			const struct rb_wait *wait, struct rb_err *err)
+{
+	const struct subject subject = { node, inspect, json_object_get(inspect, "HostConfig"),
+					 obstacles, wait };
+
+	if (!subject.host_config)
+		return rb_err_code(err, RB_E_ENGINE, -EPROTO,
+				   "Docker's description of the container lacks HostConfig");
+	for (size_t i = 0; i < ARRAY_SIZE(checks); i++)
+		checks[i](&subject);
+	return 0;
+}

@@ -1,0 +1,200 @@
+// SPDX-License-Identifier: Apache-2.0
+/*
+ * obstacles_target.c - obstacles on the host that the container shall move to
+ */
+#include "obstacles.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "cleanup.h"
+#include "engine.h"
+#include "err.h"
+#include "facts.h"
+#include "json.h"
+
+/* room for both copies of the memory's images and for what a running system needs */
+#define DISK_RESERVE_BYTES ((uint64_t)64 << 20)
+
+struct subject {
+	const struct rb_node *node;
+	const json_t *offer;
+	const json_t *info; /* of the engine */
+	json_t *obstacles;
+	const struct rb_wait *wait;
+};
+
+static bool engine_has(const struct subject *s, const char *kind, const char *name)
+{
+	char escaped[1024], path[1200];
+
+	if (rb_engine_escape(name, escaped, sizeof(escaped)) < 0)
+		return false;
+	snprintf(path, sizeof(path), "/%s/%s", kind, escaped);
+	return rb_engine_call(s->node->engine, "GET", path, NULL, NULL, s->wait, NULL) >= 0;
+}
+
+static void check_name(const struct subject *s)
+{
+	const char *name = rb_json_str(s->offer, "container", "");
+	_cleanup_json_ json_t *inspect = NULL;
+
+	if (rb_engine_inspect(s->node->engine, name, &inspect, s->wait, NULL) >= 0)
+		rb_obstacle_add(s->obstacles, "error", "rename or remove it",
+				"node '%s' has a container '%s'", s->node->name, name);
+}
+
+static void check_volumes(const struct subject *s)
+{
+	const json_t *volume;
+	size_t i;
+
+	json_array_foreach(json_object_get(s->offer, "volumes"), i, volume)
+	{
+		const char *name = rb_json_str(volume, "name", "");
+
+		if (engine_has(s, "volumes", name))
+			rb_obstacle_add(s->obstacles, "error", "rename or remove it",
+					"node '%s' has a volume '%s'", s->node->name, name);
+	}
+}
+
+/* is the address taken by another container of the network here? */
+static void check_address(const struct subject *s, const json_t *network, const char *name,
+			  const char *address)
+{
+	const char *id;
+	json_t *member;
+
+	json_object_foreach(json_object_get(network, "Containers"), id, member)
+	{
+		const char *theirs = rb_json_str(member, "IPv4Address", "");
+		size_t len = strcspn(theirs, "/");
+
+		if (strlen(address) == len && strncmp(theirs, address, len) == 0)
+			rb_obstacle_add(
+				s->obstacles, "error", "give that container another address",
+				"address %s in network '%s' is taken by container '%s' on node "
+				"'%s'",
+				address, name, rb_json_str(member, "Name", id), s->node->name);
+	}
+}
+
+/* do both hosts' networks of this name have the same subnet? */
+static bool same_subnet(const json_t *theirs, const json_t *ours)
+{
+	const json_t *a, *b;
+	size_t i, j;
+
+	json_array_foreach(theirs, i, a) json_array_foreach(
+		ours, j, b) if (strcmp(rb_json_str(a, "Subnet", "-"),
+				       rb_json_str(b, "Subnet", "")) == 0) return true;
+	return false;
+}
+
+static void check_networks(const struct subject *s)
+{
+	const char *name;
+	json_t *endpoint;
+
+	json_object_foreach(json_object_get(s->offer, "networks"), name, endpoint)
+	{
+		const char *address = rb_json_str(endpoint, "IPAddress", "");
+		const json_t *ipam = json_object_get(endpoint, "ipam");
+		_cleanup_json_ json_t *network = NULL;
+		char escaped[512], path[600];
+
+		if (strcmp(name, "none") == 0 ||
+		    rb_engine_escape(name, escaped, sizeof(escaped)) < 0)
+			continue;
+		snprintf(path, sizeof(path), "/networks/%s", escaped);
+		if (rb_engine_call(s->node->engine, "GET", path, NULL, &network, s->wait, NULL) <
+		    0) {
+			rb_obstacle_add(s->obstacles, "error",
+					"create it there with the same subnet",
+					"node '%s' has no network '%s'", s->node->name, name);
+			continue;
+		}
+		if (*address && !same_subnet(ipam, rb_json_path(network, "IPAM.Config")))
+			rb_obstacle_add(s->obstacles, "error",
+					"create it there with the same subnet",
+					"network '%s' on node '%s' has another subnet than here",
+					name, s->node->name);
+		check_address(s, network, name, address);
+	}
+}
+
+static void check_host(const struct subject *s)
+{
+	const json_t *theirs = json_object_get(s->offer, "host");
+	_cleanup_json_ json_t *ours = NULL;
+	struct rb_err why = {};
+	char missing[300];
+
+	if (rb_host_facts(&ours, s->wait, &why) < 0) {
+		rb_obstacle_add(s->obstacles, "error", NULL, "node '%s' cannot restore: %s",
+				s->node->name, why.msg);
+		return;
+	}
+	if (strcmp(rb_json_str(ours, "architecture", ""),
+		   rb_json_str(theirs, "architecture", "")) != 0)
+		rb_obstacle_add(s->obstacles, "error", NULL, "node '%s' is %s, this host is %s",
+				s->node->name, rb_json_str(ours, "architecture", "?"),
+				rb_json_str(theirs, "architecture", "?"));
+	rb_missing_words(rb_json_str(theirs, "cpu_flags", ""), rb_json_str(ours, "cpu_flags", ""),
+			 missing, sizeof(missing));
+	if (*missing)
+		rb_obstacle_add(s->obstacles, "error", "move it between hosts with like processors",
+				"the processor of node '%s' lacks features that programs may be "
+				"using already: %s",
+				s->node->name, missing);
+}
+
+static void check_room(const struct subject *s)
+{
+	uint64_t memory = (uint64_t)rb_json_int(s->offer, "memory_bytes", 0);
+	uint64_t files = (uint64_t)rb_json_int(s->offer, "file_bytes", 0);
+	uint64_t room_images = rb_disk_free(s->node->state_dir);
+	uint64_t room_files =
+		rb_disk_free(rb_json_str(s->info, "DockerRootDir", "/var/lib/docker"));
+
+	if (room_images < memory + DISK_RESERVE_BYTES || room_files < files + DISK_RESERVE_BYTES)
+		rb_obstacle_add(s->obstacles, "error", "make room there",
+				"node '%s' has too little disk space: %llu MiB needed in '%s', "
+				"%llu MiB in Docker's"
+				" folder",
+				s->node->name,
+				(unsigned long long)((memory + DISK_RESERVE_BYTES) >> 20),
+				s->node->state_dir,
+				(unsigned long long)((files + DISK_RESERVE_BYTES) >> 20));
+}
+
+static void check_runtime(const struct subject *s)
+{
+	if (!json_object_get(json_object_get(s->info, "Runtimes"), "reberth-runtime"))
+		rb_obstacle_add(s->obstacles, "error",
+				"add it to \"runtimes\" in /etc/docker/daemon.json and reload "
+				"dockerd (SIGHUP)",
+				"Docker on node '%s' does not know the runtime 'reberth-runtime'",
+				s->node->name);
+}
+
+static void (*const checks[])(const struct subject *s) = {
+	check_name, check_volumes, check_networks, check_host, check_room, check_runtime,
+};
+
+int rb_obstacles_target(const struct rb_node *node, const json_t *offer, json_t *obstacles,
+			const struct rb_wait *wait, struct rb_err *err)
+{
+	struct subject subject = { node, offer, NULL, obstacles, wait };
+	_cleanup_json_ json_t *info = NULL;
+	int r = rb_engine_call(node->engine, "GET", "/info", NULL, &info, wait, err);
+
+	if (r < 0)
+		return r;
+	subject.info = info;
+	for (size_t i = 0; i < ARRAY_SIZE(checks); i++)
+		checks[i](&subject);
+	return 0;
+}

@@ -1,0 +1,41 @@
+// SPDX-License-Identifier: Apache-2.0
+/*
+ * report.c - the account of a migration that ended
+ */
+#include "report.h"
+
+#include <errno.h>
+
+#include "conn.h"
+#include "err.h"
+#include "json.h"
+#include "migration.h"
+
+int rb_report_save(struct rb_migration *m, const char *result, const struct rb_err *why,
+		   struct rb_err *err)
+{
+	bool source = m->entry.role == RB_SOURCE;
+	_cleanup_json_ json_t *report = NULL;
+
+	report = json_pack(
+		"{s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:o, s:I, s:I, s:I, s:s, s:s, s:O}", "id",
+		m->entry.id, "container", m->entry.container, "source",
+		source ? m->node->name : m->entry.peer, "target",
+		source ? m->entry.peer : m->node->name, "strategy",
+		rb_json_str(m->entry.facts, "strategy", "cold"), "result", result, "reason",
+		why ? why->msg : "", "downtime_ms",
+		m->downtime_ms >= 0 ? json_integer(m->downtime_ms) : json_null(), "total_ms",
+		(json_int_t)(rb_now_ms() - m->began_ms), "bytes_sent",
+		(json_int_t)(m->bytes_sent + (m->conn ? rb_conn_bytes_sent(m->conn) : 0)),
+		"bytes_received",
+		(json_int_t)(m->bytes_received + (m->conn ? rb_conn_bytes_received(m->conn) : 0)),
+		"old_id", rb_json_str(m->entry.facts, "source_id", m->entry.container_id), "new_id",
+		rb_json_str(m->entry.facts, "new_id", ""), "stages", m->timings);
+	if (!report)
+		return rb_err_set(err, -ENOMEM, "write the report");
+	if (why)
+		json_object_set_new(report, "error",
+				    json_pack("{s:s, s:s}", "code", rb_code_name(why->code),
+					      "stage", why->stage));
+	return rb_journal_report(m->node->journal, m->entry.id, report, err);
+}

@@ -1,0 +1,279 @@
+// SPDX-License-Identifier: Apache-2.0
+/*
+ * source.c - the source's half of a migration: the table of its stages, its ends, its recovery
+ *
+ * What fails before COMMIT is undone, and the container runs on here. What fails after COMMIT is
+ * tried again until it is done: by this worker, or by the next one.
+ */
+#include "source.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "cleanup.h"
+#include "conn.h"
+#include "engine.h"
+#include "err.h"
+#include "json.h"
+#include "log.h"
+#include "peer.h"
+#include "report.h"
+#include "sync.h"
+
+#define UNDO_MS	     60000
+#define ASK_EVERY_MS 500
+
+/* clang-format off */
+const struct rb_stage rb_source_stages[] = {
+	{ "connect",  rb_source_connect },
+	{ "check",    rb_source_check },
+	{ "image",    rb_source_image },
+	{ "create",   rb_source_create,  rb_source_forget_work },
+	{ "sync",     rb_source_sync },
+	{ "start",    rb_source_start },
+	{ "arm",      rb_source_arm },
+	{ "freeze",   rb_source_freeze,  rb_source_freeze_undo, .undo_first = true },
+	{ "dump",     rb_source_dump },
+	{ "transfer", rb_source_transfer },
+	{ "restore",  rb_source_restore },
+	/* until here everything can be undone; beyond, everything is finished */
+	{ "commit",   rb_source_commit },
+	{ "finish",   rb_source_finish },
+	{ 0 },
+};
+/* clang-format on */
+
+static int start_again(struct rb_migration *m, struct rb_err *err)
+{
+	struct rb_wait wait = rb_migration_cleanup_wait(UNDO_MS);
+	int r;
+
+	r = rb_engine_wait_ready(m->node->engine, &wait, err);
+	if (r >= 0)
+		r = rb_engine_start(m->node->engine, m->entry.container_id, &wait, err);
+	if (r >= 0)
+		rb_info("recovery: '%s' was started again", m->entry.container);
+	return r == -ENOENT ? 0 : r;
+}
+
+static int complete(struct rb_migration *m, struct rb_err *err)
+{
+	int r;
+
+	r = rb_report_save(m, "completed", NULL, err);
+	if (r >= 0)
+		r = rb_journal_move(m->node->journal, m->entry.id, RB_IN(RB_COMMIT), RB_DONE, err);
+	if (r >= 0)
+		rb_info("done: '%s' runs on node '%s'", m->entry.container, m->entry.peer);
+	return r;
+}
+
+/* ABORT stands in the journal; give the container back and tell the target */
+static int undo(struct rb_migration *m, const struct rb_err *why, struct rb_err *err)
+{
+	struct rb_wait wait = rb_migration_cleanup_wait(UNDO_MS);
+	struct rb_err undo_err = {};
+	int r;
+
+	r = rb_stages_undo(m, rb_source_stages, &undo_err);
+	/* closing is enough for the target; an answer means that it has cleaned up */
+	if (m->conn) {
+		if (rb_conn_call(m->conn, "abort", NULL, &wait, NULL) >= 0)
+			rb_conn_reply(m->conn, NULL, &wait, NULL);
+		rb_migration_hang_up(m);
+	}
+	if (r < 0) {
+		*err = undo_err;
+		rb_err_wrap(err, r, "rolling back is not finished, it is tried again");
+		return r;
+	}
+	r = rb_report_save(m, "rolled-back", why, err);
+	if (r >= 0)
+		r = rb_journal_move(m->node->journal, m->entry.id, RB_IN(RB_ABORT), RB_ABORTED,
+				    err);
+	return r;
+}
+
+static int roll_back(struct rb_migration *m, struct rb_err *err)
+{
+	unsigned int before_commit = RB_IN(RB_PREPARING) | RB_IN(RB_FROZEN);
+	struct rb_err why = *err, undo_err = {};
+	int r;
+
+	rb_warn("%s: %s; rolling back", why.stage, why.msg);
+	r = rb_journal_move(m->node->journal, m->entry.id, before_commit, RB_ABORT, &undo_err);
+	if (r >= 0)
+		r = undo(m, &why, &undo_err);
+	if (r < 0) {
+		rb_error("roll-back: %s", undo_err.msg);
+		*err = undo_err;
+		return r;
+	}
+	rb_info("rolled back: '%s' runs on here", m->entry.container);
+	return why.errnum ? -why.errnum : -EIO;
+}
+
+/* Past COMMIT the target said ABORT: it never ran the container and never will, so we may again. */
+static int uncommit(struct rb_migration *m, struct rb_err *err)
+{
+	struct rb_err why = *err;
+	int r = rb_journal_move(m->node->journal, m->entry.id, RB_IN(RB_COMMIT), RB_ABORT, err);
+
+	if (r < 0)
+		return r;
+	m->entry.state = RB_ABORT;
+	if (!rb_source_init_alive(m)) {
+		r = start_again(m, err);
+		if (r < 0)
+			return r;
+	}
+	r = undo(m, &why, err);
+	if (r >= 0)
+		*err = why;
+	return r < 0 ? r : -ECANCELED;
+}
+
+int rb_source_run(struct rb_migration *m, struct rb_err *err)
+{
+	int r = rb_stages_run(m, rb_source_stages, err);
+
+	if (r >= 0)
+		r = complete(m, err);
+	else if (m->entry.state != RB_COMMIT)
+		r = roll_back(m, err);
+	else if (r == -ECANCELED)
+		r = uncommit(m, err);
+	rb_sync_free(TAKE_PTR(m->sync));
+	return r;
+}
+
+static int roll_forward(struct rb_migration *m, struct rb_err *err)
+{
+	int r = rb_source_wait_target(m, err);
+
+	if (r == -ECANCELED)
+		return uncommit(m, err);
+	if (r >= 0)
+		r = rb_source_finish(m, err);
+	return r < 0 ? r : complete(m, err);
+}
+
+/*
+ * The frozen tasks are gone with a reboot, but a target that is READY has them: then we commit. Or
+ * it has given up, or never got that far: then the container is started again here. Which of both
+ * is for the target to say; a person may have told it to go on alone. It may be down for long; then
+ * the container stays stopped here until it answers, or a person says otherwise here.
+ */
+static int ask_after_reboot(struct rb_migration *m, enum rb_state *ret_decision, struct rb_err *err)
+{
+	bool told = false;
+
+	for (;;) {
+		struct rb_wait wait = rb_migration_cleanup_wait(10000);
+		_cleanup_entry_ struct rb_entry now = {};
+		enum rb_state theirs = RB_STATE_MAX;
+		struct rb_err why = {};
+		int r = rb_peer_state(m, &theirs, &wait, &why);
+
+		*ret_decision = theirs == RB_READY || theirs == RB_GO || theirs == RB_DONE
+					? RB_COMMIT
+					: RB_ABORT;
+		if (r >= 0 && theirs != RB_PREPARING)
+			return 0;
+		r = rb_journal_get(m->node->journal, m->entry.id, &now, err);
+		if (r < 0)
+			return r;
+		if (rb_json_bool(now.facts, "confirmed_by_hand", false)) {
+			*ret_decision = RB_ABORT;
+			return 0;
+		}
+		if (!told)
+			rb_warn("recovery: '%s' stays stopped until node '%s' says whether it has "
+				"it: %s",
+				m->entry.container, m->entry.peer, why.msg);
+		told = true;
+		rb_wait_ms(ASK_EVERY_MS, NULL, NULL);
+	}
+}
+
+/* The journal says ABORT from before the reboot. Only a person can have made the target go on. */
+static int went_on_there(struct rb_migration *m)
+{
+	enum rb_state decision = RB_ABORT;
+	int r = ask_after_reboot(m, &decision, NULL);
+
+	return r < 0 ? r : decision == RB_COMMIT;
+}
+
+static int keep_stopped(struct rb_migration *m, struct rb_err *err)
+{
+	struct rb_err why = { .code = RB_E_IN_DOUBT };
+	int r;
+
+	snprintf(why.msg, sizeof(why.msg),
+		 "node '%s' was told by hand to go on with '%s'; the copy here stays, stopped: "
+		 "remove it when"
+		 " you are sure",
+		 m->entry.peer, m->entry.container);
+	rb_error("recovery: %s", why.msg);
+	r = rb_report_save(m, "failed", &why, err);
+	return r < 0 ? r
+		     : rb_journal_move(m->node->journal, m->entry.id, RB_IN(RB_ABORT), RB_DONE,
+				       err);
+}
+
+static int recover_abort(struct rb_migration *m, bool rebooted, struct rb_err *err)
+{
+	struct rb_err why = { .code = RB_E_INTERNAL };
+	int r;
+
+	snprintf(why.stage, sizeof(why.stage), "%s", m->entry.stage);
+	snprintf(why.msg, sizeof(why.msg), "%s after stage '%s' had begun; it was rolled back",
+		 rebooted ? "this host was restarted" : "the worker ended", m->entry.stage);
+	r = rebooted ? start_again(m, err) : 0;
+	return r < 0 ? r : undo(m, &why, err);
+}
+
+/* The undo of stage "freeze" is journalled from its very beginning. */
+static bool may_have_been_frozen(const struct rb_migration *m)
+{
+	return strcmp(m->entry.stage, "freeze") == 0;
+}
+
+int rb_source_recover(struct rb_migration *m, struct rb_err *err)
+{
+	bool rebooted = rb_migration_rebooted(m) ||
+			rb_json_bool(m->entry.facts, "restart_here", false);
+	enum rb_state decision = RB_ABORT;
+	int r = 0;
+
+	rb_info("recovery: found in state %s, stage '%s'", rb_state_name(m->entry.state),
+		m->entry.stage);
+	if (m->entry.state == RB_COMMIT)
+		return roll_forward(m, err);
+	if (rebooted) {
+		/* a new state brings the new boot id with it, so this must be noted before */
+		rb_migration_fact(m, "restart_here", json_true());
+		r = rb_migration_save(m, err);
+	}
+	if (r >= 0 && rebooted && m->entry.state == RB_FROZEN)
+		r = ask_after_reboot(m, &decision, err);
+	if (r >= 0 && decision == RB_COMMIT) {
+		r = rb_journal_move(m->node->journal, m->entry.id, RB_IN(RB_FROZEN), RB_COMMIT,
+				    err);
+		m->entry.state = RB_COMMIT;
+		return r < 0 ? r : roll_forward(m, err);
+	}
+	if (r >= 0 && rebooted && m->entry.state == RB_ABORT && may_have_been_frozen(m) &&
+	    went_on_there(m) > 0)
+		return keep_stopped(m, err);
+	if (r >= 0)
+		r = rb_journal_move(m->node->journal, m->entry.id,
+				    RB_IN(RB_PREPARING) | RB_IN(RB_FROZEN) | RB_IN(RB_ABORT),
+				    RB_ABORT, err);
+	if (r < 0)
+		return r;
+	m->entry.state = RB_ABORT;
+	return recover_abort(m, rebooted, err);
+}

@@ -1,0 +1,75 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * source.h - the source's half of a migration
+ */
+#pragma once
+
+#include <jansson.h>
+
+#include "migration.h"
+
+/**
+ * rb_source_begin - check a request and enter it into the journal
+ * @request: {"container","target","strategy","timeout_ms","keep_source"}
+ *
+ * Finds what can be told at once: unknown container or node, the same node, not running, paused, a
+ * second migration of one container. Runs in the daemon; asks only the local engine.
+ */
+int rb_source_begin(const struct rb_node *node, const json_t *request, struct rb_entry *ret,
+		    struct rb_err *err);
+
+/**
+ * rb_source_run - do it; in a worker of its own
+ *
+ * Whatever happens, the journal is in a final state afterwards, or a later rb_source_recover() is
+ * needed (in doubt after COMMIT with an unreachable target; an undo that failed).
+ *
+ * Return: 0 when moved; otherwise the reason in @err.
+ */
+int rb_source_run(struct rb_migration *m, struct rb_err *err);
+
+/** rb_source_recover - finish or undo what a killed worker or a reboot left */
+int rb_source_recover(struct rb_migration *m, struct rb_err *err);
+
+/** rb_source_plan - dry run: connect and check, change nothing. @ret as in the API's answer. */
+int rb_source_plan(const struct rb_node *node, const json_t *request, json_t **ret,
+		   struct rb_err *err);
+
+/**
+ * rb_source_resolve_abort - a person vouches that nobody let the container go on the target
+ *
+ * For a source that was restarted and cannot ask the target: the container is started again here.
+ */
+int rb_source_resolve_abort(const struct rb_node *node, const struct rb_entry *entry,
+			    struct rb_err *err);
+
+/* --- shared by the source's files --- */
+
+extern const struct rb_stage rb_source_stages[];
+
+/* source_prepare.c */
+int rb_source_connect(struct rb_migration *m, struct rb_err *err);
+int rb_source_check(struct rb_migration *m, struct rb_err *err);
+int rb_source_image(struct rb_migration *m, struct rb_err *err);
+int rb_source_create(struct rb_migration *m, struct rb_err *err);
+int rb_source_sync(struct rb_migration *m, struct rb_err *err);
+int rb_source_start(struct rb_migration *m, struct rb_err *err);
+int rb_source_forget_work(struct rb_migration *m, struct rb_err *err);
+
+/* source_freeze.c */
+int rb_source_arm(struct rb_migration *m, struct rb_err *err);
+int rb_source_freeze(struct rb_migration *m, struct rb_err *err);
+int rb_source_freeze_undo(struct rb_migration *m, struct rb_err *err);
+/** rb_source_init_alive - is the container's init still the very process that was frozen? */
+bool rb_source_init_alive(const struct rb_migration *m);
+int rb_source_dump(struct rb_migration *m, struct rb_err *err);
+int rb_source_transfer(struct rb_migration *m, struct rb_err *err);
+int rb_source_restore(struct rb_migration *m, struct rb_err *err);
+
+/* source_commit.c */
+int rb_source_commit(struct rb_migration *m, struct rb_err *err);
+int rb_source_finish(struct rb_migration *m, struct rb_err *err);
+
+/** rb_source_wait_target - past COMMIT: ask the target until its journal says GO or DONE. Does not
+ * give up while the target cannot be reached. -ECANCELED: its journal says ABORT. */
+int rb_source_wait_target(struct rb_migration *m, struct rb_err *err);

@@ -1,0 +1,191 @@
+// SPDX-License-Identifier: Apache-2.0
+/*
+ * source_commit.c - the point of no return, and what the source does beyond it
+ *
+ * COMMIT is written (and synced) before GO is sent. From then on the source never thaws: it waits,
+ * for as long as it takes, until the target's journal says that it let the container go (GO or
+ * DONE), and only then kills the frozen tasks, still behind the silence, and removes the container.
+ */
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "cleanup.h"
+#include "conn.h"
+#include "engine.h"
+#include "err.h"
+#include "fault.h"
+#include "freezer.h"
+#include "io.h"
+#include "json.h"
+#include "log.h"
+#include "peer.h"
+#include "net.h"
+#include "proc.h"
+#include "source.h"
+
+#define GO_MS	     20000
+#define ASK_EVERY_MS 500
+#define CLEANUP_MS   60000
+
+int rb_source_wait_target(struct rb_migration *m, struct rb_err *err)
+{
+	bool told = false;
+
+	for (;;) {
+		struct rb_wait wait = rb_migration_cleanup_wait(10000);
+		enum rb_state state = RB_STATE_MAX;
+		struct rb_err why = {};
+		int r = rb_peer_state(m, &state, &wait, &why);
+
+		if (r >= 0 && (state == RB_GO || state == RB_DONE))
+			return 0;
+		/* it never let the container go, and with this in its journal it never will */
+		if (r >= 0 && (state == RB_ABORT || state == RB_ABORTED))
+			return rb_err_code(err, RB_E_PEER, -ECANCELED,
+					   "node '%s' lost what it had restored and gave up",
+					   m->entry.peer);
+		if (r >= 0 && state == RB_STATE_MAX)
+			return rb_err_code(err, RB_E_IN_DOUBT, -EUCLEAN,
+					   "committed, but node '%s' knows nothing of migration "
+					   "%s: find out where the"
+					   " container is before you resolve it",
+					   m->entry.peer, m->entry.id);
+		if (!told)
+			rb_warn("commit: in doubt until node '%s' answers that it runs: %s",
+				m->entry.peer, r < 0 ? why.msg : rb_state_name(state));
+		told = true;
+		rb_wait_ms(ASK_EVERY_MS, NULL, NULL);
+	}
+}
+
+/* A user who killed, removed or thawed it meanwhile has cancelled the move. */
+static int still_frozen(struct rb_migration *m, struct rb_err *err)
+{
+	if (rb_source_init_alive(m) &&
+	    rb_freezer_is_frozen(rb_json_str(m->entry.facts, "freezer", ""), NULL) == 1)
+		return 0;
+	return rb_err_code(err, RB_E_CANCELED, -ECANCELED,
+			   "'%s' was killed or thawed here during the move, which cancels it",
+			   m->entry.container);
+}
+
+int rb_source_commit(struct rb_migration *m, struct rb_err *err)
+{
+	struct rb_wait wait;
+	struct rb_err why = {};
+	int r;
+
+	r = still_frozen(m, err);
+	if (r < 0)
+		return r;
+	r = rb_journal_move(m->node->journal, m->entry.id, RB_IN(RB_FROZEN), RB_COMMIT, err);
+	if (r < 0)
+		return r;
+	m->entry.state = RB_COMMIT;
+	/* from here on neither the user nor the clock can stop it */
+	m->wait = (struct rb_wait){ .cancel_fd = -EBADF };
+	rb_fault_point("source.commit.written", NULL, NULL);
+	wait = rb_migration_cleanup_wait(GO_MS);
+	r = rb_conn_call(m->conn, "go", NULL, &wait, &why);
+	if (r >= 0)
+		r = rb_conn_reply(m->conn, NULL, &wait, &why);
+	if (r >= 0) {
+		m->downtime_ms = (rb_now_us() - m->frozen_us + 500) / 1000;
+		return 0;
+	}
+	rb_warn("commit: no answer to GO: %s", why.msg);
+	rb_migration_hang_up(m);
+	return rb_source_wait_target(m, err);
+}
+
+/* Kills the frozen tasks; nothing of that is seen on the network. */
+static int kill_frozen(struct rb_migration *m, const struct rb_wait *wait, struct rb_err *err)
+{
+	const char *freezer = rb_json_str(m->entry.facts, "freezer", "");
+	int pid = (int)rb_json_int(m->entry.facts, "init_pid", 0);
+	_cleanup_close_ int netns = -EBADF;
+	int r;
+
+	if (rb_source_init_alive(m)) {
+		netns = rb_netns_open(pid, err);
+		if (netns < 0)
+			return netns;
+		/* it is on already, unless somebody flushed the rules */
+		r = rb_silence_on(netns, err);
+		if (r >= 0)
+			r = rb_freezer_kill(freezer, wait, err);
+		if (r < 0)
+			return r;
+	}
+	return rb_engine_wait_stopped(m->node->engine, m->entry.container_id, wait, err);
+}
+
+/* --keep-source: it stays for inspection, stopped, off the network and under another name */
+static int keep_container(struct rb_migration *m, const struct rb_wait *wait, struct rb_err *err)
+{
+	const json_t *networks = rb_json_path(json_object_get(m->entry.facts, "inspect"),
+					      "NetworkSettings.Networks");
+	const char *network;
+	json_t *value;
+	char name[320];
+	int r;
+
+	snprintf(name, sizeof(name), "%s-moved-%s", m->entry.container, m->entry.id);
+	r = rb_engine_rename(m->node->engine, m->entry.container_id, name, wait, err);
+	if (r < 0 && r != -ENOENT)
+		return r;
+	json_object_foreach((json_t *)networks, network, value) rb_engine_network_disconnect(
+		m->node->engine, network, m->entry.container_id, true, wait, NULL);
+	return 0;
+}
+
+/* Volumes move with the container: what stays behind would be stale and in the way of coming back.
+ */
+static void remove_volumes(struct rb_migration *m, const struct rb_wait *wait)
+{
+	const json_t *volumes = json_object_get(m->entry.facts, "volumes");
+	const json_t *volume;
+	size_t i;
+
+	json_array_foreach(volumes, i, volume)
+	{
+		char name[512], path[600];
+		struct rb_err why = {};
+
+		if (rb_engine_escape(rb_json_str(volume, "name", ""), name, sizeof(name)) < 0)
+			continue;
+		snprintf(path, sizeof(path), "/volumes/%s", name);
+		if (rb_engine_call(m->node->engine, "DELETE", path, NULL, NULL, wait, &why) < 0 &&
+		    why.code != RB_E_NOT_FOUND)
+			rb_warn("finish: volume '%s' stays here: %s",
+				rb_json_str(volume, "name", ""), why.msg);
+	}
+}
+
+int rb_source_finish(struct rb_migration *m, struct rb_err *err)
+{
+	struct rb_wait wait = rb_migration_cleanup_wait(CLEANUP_MS);
+	bool keep = rb_json_bool(m->entry.facts, "keep_source", false);
+	int r;
+
+	r = kill_frozen(m, &wait, err);
+	if (r < 0)
+		return r;
+	if (keep)
+		r = keep_container(m, &wait, err);
+	else
+		r = rb_engine_remove(m->node->engine, m->entry.container_id, true, true, &wait,
+				     err);
+	if (r < 0)
+		return r;
+	if (!keep)
+		remove_volumes(m, &wait);
+	r = rb_rm_rf(m->work_dir, err);
+	if (r < 0)
+		return r;
+	/* the target finishes by itself; its answer only makes the report complete */
+	if (m->conn && rb_conn_call(m->conn, "finish", NULL, &wait, NULL) >= 0)
+		rb_conn_reply(m->conn, NULL, &wait, NULL);
+	return 0;
+}

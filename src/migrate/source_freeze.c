@@ -1,0 +1,164 @@
+// SPDX-License-Identifier: Apache-2.0
+/*
+ * source_freeze.c - the source's stages while the container is frozen
+ *
+ * From rb_source_freeze() on the container stands still; every path out of here goes through
+ * COMMIT or through rb_source_freeze_undo(). The order of the freeze matters: first Docker must not
+ * start the container behind our back any more (restart policy `no`); then the journal says FROZEN;
+ * then nothing may leave or reach its network any more (the kernel would go on acknowledging data
+ * for frozen tasks); then the tasks are stopped.
+ */
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "cleanup.h"
+#include "conn.h"
+#include "dump.h"
+#include "engine.h"
+#include "err.h"
+#include "fault.h"
+#include "freezer.h"
+#include "io.h"
+#include "json.h"
+#include "log.h"
+#include "net.h"
+#include "proc.h"
+#include "source.h"
+#include "sync.h"
+#include "tree.h"
+
+#define UNDO_MS	  60000
+#define FREEZE_MS 10000
+#define MAX_TASKS 4096
+
+static void fill_dump(struct rb_migration *m, struct rb_dump *ret)
+{
+	*ret = (struct rb_dump){ .runtime_root = m->node->runtime_root,
+				 .container_id = m->entry.container_id,
+				 .work_dir = m->work_dir,
+				 .freezer_path = rb_json_str(m->entry.facts, "freezer", ""),
+				 .init_pid = (int)rb_json_int(m->entry.facts, "init_pid", 0) };
+}
+
+/* Everything about the dump that can be done while the container still runs. */
+int rb_source_arm(struct rb_migration *m, struct rb_err *err)
+{
+	struct rb_wait wait = rb_migration_wait(m, UNDO_MS);
+	struct rb_dump dump;
+
+	fill_dump(m, &dump);
+	return rb_criu_dump_prepare(&dump, &wait, err);
+}
+
+bool rb_source_init_alive(const struct rb_migration *m)
+{
+	return rb_pid_alive((int)rb_json_int(m->entry.facts, "init_pid", 0),
+			    (unsigned long long)rb_json_int(m->entry.facts, "init_start", 0));
+}
+
+int rb_source_freeze(struct rb_migration *m, struct rb_err *err)
+{
+	struct rb_wait wait = rb_migration_wait(m, FREEZE_MS);
+	_cleanup_json_ json_t *never = json_pack("{s:s}", "Name", "no");
+	_cleanup_close_ int netns = -EBADF;
+	int r;
+
+	r = rb_engine_restart_policy(m->node->engine, m->entry.container_id, never, &wait, err);
+	if (r >= 0)
+		r = rb_journal_move(m->node->journal, m->entry.id, RB_IN(RB_PREPARING), RB_FROZEN,
+				    err);
+	if (r < 0)
+		return r;
+	m->entry.state = RB_FROZEN;
+	netns = rb_netns_open((int)rb_json_int(m->entry.facts, "init_pid", 0), err);
+	if (netns < 0)
+		return netns;
+	m->frozen_us = rb_now_us();
+	r = rb_silence_on(netns, err);
+	if (r >= 0)
+		r = rb_fault_point("source.freeze.silent", &m->wait, err);
+	if (r >= 0)
+		r = rb_freezer_freeze(rb_json_str(m->entry.facts, "freezer", ""), &wait, err);
+	return r;
+}
+
+/* sockets that a killed CRIU left in TCP repair mode would neither send nor acknowledge */
+static void leave_repair_mode(const char *freezer)
+{
+	pid_t pids[MAX_TASKS];
+	int n = rb_freezer_pids(freezer, pids, ARRAY_SIZE(pids), NULL);
+
+	for (int i = 0; i < n && i < MAX_TASKS; i++)
+		rb_tcp_repair_off(pids[i], NULL);
+}
+
+/*
+ * Gives the container back, whatever state it was left in. The network speaks again before the
+ * tasks run, so that not even their first packet is lost.
+ */
+int rb_source_freeze_undo(struct rb_migration *m, struct rb_err *err)
+{
+	struct rb_wait wait = rb_migration_cleanup_wait(UNDO_MS);
+	const char *freezer = rb_json_str(m->entry.facts, "freezer", "");
+	const json_t *policy = json_object_get(m->entry.facts, "restart_policy");
+	_cleanup_close_ int netns = -EBADF;
+	struct rb_dump dump;
+	int pid, r = 0, r2;
+
+	if (rb_source_init_alive(m)) {
+		pid = (int)rb_json_int(m->entry.facts, "init_pid", 0);
+		fill_dump(m, &dump);
+		r = rb_criu_mend(&dump, &wait, err);
+		leave_repair_mode(freezer);
+		netns = rb_netns_open(pid, r < 0 ? NULL : err);
+		if (netns >= 0) {
+			rb_net_mend(netns, NULL);
+			r2 = rb_silence_off(netns, r < 0 ? NULL : err);
+			r = r < 0 ? r : r2;
+		}
+		r2 = rb_freezer_thaw(freezer, r < 0 ? NULL : err);
+		r = r < 0 ? r : r2;
+	}
+	r2 = rb_engine_restart_policy(m->node->engine, m->entry.container_id, policy, &wait,
+				      r < 0 ? NULL : err);
+	/* the user may have removed the container meanwhile: nothing to give back then */
+	if (r2 == -ENOENT)
+		r2 = 0;
+	return r < 0 ? r : r2;
+}
+
+int rb_source_dump(struct rb_migration *m, struct rb_err *err)
+{
+	struct rb_dump dump;
+
+	fill_dump(m, &dump);
+	return rb_criu_dump(&dump, &m->wait, err);
+}
+
+int rb_source_transfer(struct rb_migration *m, struct rb_err *err)
+{
+	_cleanup_json_ json_t *args = json_pack("{s:s}", "what", "images");
+	struct rb_tree_stats stats = {};
+	char images[600];
+	int r;
+
+	rb_path(images, sizeof(images), "%s/images", m->work_dir);
+	r = rb_conn_call(m->conn, "tree", args, &m->wait, err);
+	if (r >= 0)
+		r = rb_tree_send(m->conn, images, NULL, NULL, &stats, &m->wait, err);
+	if (r >= 0)
+		r = rb_conn_reply(m->conn, NULL, &m->wait, err);
+	if (r >= 0)
+		r = rb_sync_round(m, err);
+	rb_progress_bytes(m);
+	return r;
+}
+
+/* READY: the target has restored the container, holds it, and has everything on its disk. */
+int rb_source_restore(struct rb_migration *m, struct rb_err *err)
+{
+	int r = rb_conn_call(m->conn, "restore", NULL, &m->wait, err);
+
+	return r < 0 ? r : rb_conn_reply(m->conn, NULL, &m->wait, err);
+}

@@ -1,0 +1,176 @@
+// SPDX-License-Identifier: Apache-2.0
+/*
+ * source_request.c - from a user's request to an entry in the journal; dry runs; a person's word
+ */
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "cleanup.h"
+#include "conn.h"
+#include "engine.h"
+#include "err.h"
+#include "facts.h"
+#include "obstacles.h"
+#include "json.h"
+#include "source.h"
+#include "spec.h"
+#include "sync.h"
+
+#define ENGINE_MS 10000
+#define PLAN_MS	  20000
+
+static int check_node(const struct rb_node *node, const char *target, struct rb_err *err)
+{
+	if (strcmp(target, node->name) == 0)
+		return rb_err_code(err, RB_E_USAGE, -EINVAL,
+				   "the container is on node '%s' already", target);
+	if (!rb_json_str(node->peers, target, NULL))
+		return rb_err_code(
+			err, RB_E_NOT_FOUND, -ENOENT,
+			"node '%s' is not known here: 'reberth node' lists those that are", target);
+	return 0;
+}
+
+static int check_running(const json_t *inspect, const char *name, struct rb_err *err)
+{
+	const json_t *state = json_object_get(inspect, "State");
+
+	if (rb_json_bool(state, "Paused", false))
+		return rb_err_code(err, RB_E_CONFLICT, -EBUSY,
+				   "container '%s' is paused: 'docker unpause' it first", name);
+	if (rb_json_bool(state, "Restarting", false))
+		return rb_err_code(err, RB_E_CONFLICT, -EBUSY,
+				   "container '%s' is just being restarted: try again when it runs",
+				   name);
+	if (!rb_json_bool(state, "Running", false))
+		return rb_err_code(err, RB_E_CONFLICT, -EBUSY,
+				   "container '%s' is not running: start it first", name);
+	return 0;
+}
+
+static int check_strategy(const char *strategy, struct rb_err *err)
+{
+	if (strcmp(strategy, "auto") == 0 || strcmp(strategy, "cold") == 0)
+		return 0;
+	return rb_err_code(err, RB_E_USAGE, -EINVAL,
+			   "strategy '%.40s' is not known: only 'cold' is there yet", strategy);
+}
+
+/* fills everything of the entry but what the journal itself knows */
+static int describe_request(const struct rb_node *node, const json_t *request, struct rb_entry *ret,
+			    struct rb_err *err)
+{
+	struct rb_wait wait = rb_wait_within(NULL, ENGINE_MS);
+	_cleanup_json_ json_t *inspect = NULL, *volumes = NULL;
+	const char *container, *target, *id;
+	int r;
+
+	r = rb_json_need_str(request, "container", &container, err);
+	if (r >= 0)
+		r = rb_json_need_str(request, "target", &target, err);
+	if (r < 0)
+		return rb_err_code(err, RB_E_USAGE, -EINVAL,
+				   "a container and a target node are needed");
+	r = check_node(node, target, err);
+	if (r >= 0)
+		r = check_strategy(rb_json_str(request, "strategy", "cold"), err);
+	if (r >= 0)
+		r = rb_engine_inspect(node->engine, container, &inspect, &wait, err);
+	if (r >= 0)
+		r = check_running(inspect, container, err);
+	if (r >= 0)
+		r = rb_json_need_str(inspect, "Id", &id, err);
+	if (r >= 0)
+		r = rb_spec_volumes(inspect, &volumes, err);
+	if (r < 0)
+		return r;
+	*ret = (struct rb_entry){ .role = RB_SOURCE };
+	rb_journal_new_id(ret->id);
+	container = rb_json_str(inspect, "Name", "/");
+	snprintf(ret->container, sizeof(ret->container), "%s", container + (container[0] == '/'));
+	snprintf(ret->container_id, sizeof(ret->container_id), "%s", id);
+	snprintf(ret->peer, sizeof(ret->peer), "%s", target);
+	ret->facts = json_pack("{s:O, s:O, s:s, s:b, s:b, s:I, s:O*}", "inspect", inspect,
+			       "volumes", volumes, "strategy", "cold", "keep_source",
+			       rb_json_bool(request, "keep_source", false), "dry_run",
+			       rb_json_bool(request, "dry_run", false), "timeout_ms",
+			       (json_int_t)rb_json_int(request, "timeout_ms", 0), "restart_policy",
+			       rb_json_path(inspect, "HostConfig.RestartPolicy"));
+	return ret->facts ? 0 : rb_err_set(err, -ENOMEM, "note the request");
+}
+
+int rb_source_begin(const struct rb_node *node, const json_t *request, struct rb_entry *ret,
+		    struct rb_err *err)
+{
+	struct rb_entry entry = {};
+	int r = describe_request(node, request, &entry, err);
+
+	if (r >= 0)
+		r = rb_journal_add(node->journal, &entry, err);
+	if (r < 0) {
+		rb_entry_release(&entry);
+		return r;
+	}
+	*ret = entry;
+	return 0;
+}
+
+static bool is_possible(const json_t *obstacles)
+{
+	return rb_obstacles_refuse(obstacles, NULL) >= 0;
+}
+
+int rb_source_plan(const struct rb_node *node, const json_t *request, json_t **ret,
+		   struct rb_err *err)
+{
+	_cleanup_entry_ struct rb_entry entry = {};
+	struct rb_migration m = { .node = node, .timings = json_array(), .downtime_ms = -1 };
+	const json_t *inspect, *obstacles;
+	uint64_t memory, files;
+	int r;
+
+	r = describe_request(node, request, &entry, err);
+	if (r < 0)
+		return r;
+	m.entry = entry;
+	m.wait = rb_wait_within(NULL, PLAN_MS);
+	m.lock_fd = -EBADF;
+	json_object_set_new(entry.facts, "dry_run", json_true());
+	r = rb_source_connect(&m, err);
+	if (r >= 0)
+		r = rb_source_check(&m, err);
+	if (r >= 0) {
+		inspect = json_object_get(entry.facts, "inspect");
+		obstacles = json_object_get(entry.facts, "obstacles");
+		memory = rb_container_memory(inspect);
+		files = (uint64_t)rb_json_int(entry.facts, "file_bytes", 0);
+		*ret = json_pack(
+			"{s:s, s:s, s:s, s:s, s:b, s:O, s:{s:I, s:I, s:I, s:I}}", "container",
+			entry.container, "container_id", entry.container_id, "source", node->name,
+			"target", entry.peer, "possible", is_possible(obstacles), "obstacles",
+			obstacles, "estimate", "memory_bytes", (json_int_t)memory, "image_bytes",
+			(json_int_t)rb_json_int(entry.facts, "image_bytes", 0), "fs_bytes",
+			(json_int_t)files, "total_bytes",
+			(json_int_t)(memory + files +
+				     (uint64_t)rb_json_int(entry.facts, "image_bytes", 0)));
+	}
+	rb_sync_free(m.sync);
+	rb_migration_hang_up(&m);
+	json_decref(m.timings);
+	return r;
+}
+
+int rb_source_resolve_abort(const struct rb_node *node, const struct rb_entry *entry,
+			    struct rb_err *err)
+{
+	if (entry->role != RB_SOURCE || (entry->state != RB_FROZEN && entry->state != RB_ABORT))
+		return rb_err_code(
+			err, RB_E_CONFLICT, -EINVAL,
+			"migration %s is in state %s on its %s here, and cannot be aborted by hand",
+			entry->id, rb_state_name(entry->state), rb_role_name(entry->role));
+	/* noted before ABORT, which notes the new boot id */
+	json_object_set_new(entry->facts, "restart_here", json_true());
+	json_object_set_new(entry->facts, "confirmed_by_hand", json_true());
+	return rb_journal_stage(node->journal, entry->id, entry->stage, entry->facts, err);
+}

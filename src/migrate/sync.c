@@ -1,0 +1,165 @@
+// SPDX-License-Identifier: Apache-2.0
+/*
+ * sync.c - the files of a container on the source: writable layer, volumes, log
+ *
+ * The first round runs while the container does and sends everything; the one inside the freeze
+ * sends what changed since. The log goes the same way: history first, its last lines at the end.
+ */
+#include "sync.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "cleanup.h"
+#include "conn.h"
+#include "err.h"
+#include "freezer.h"
+#include "json.h"
+#include "logfile.h"
+#include "migration.h"
+#include "tree.h"
+
+#define MAX_TREES 64
+#define MAX_TASKS 4096
+#define SETTLE_MS 50
+
+struct tree {
+	const char *what; /* "rootfs" or "volume" */
+	const char *name; /* of the volume, "" otherwise */
+	const char *path;
+	struct rb_manifest *sent;
+};
+
+struct rb_sync {
+	struct tree trees[MAX_TREES];
+	size_t n;
+	const char *log_path; /* NULL: another log driver than json-file */
+	struct rb_log_position log_at;
+};
+
+void rb_sync_free(struct rb_sync *sync)
+{
+	if (!sync)
+		return;
+	for (size_t i = 0; i < sync->n; i++)
+		rb_manifest_free(sync->trees[i].sent);
+	free(sync);
+}
+
+static int open_sync(struct rb_migration *m, struct rb_err *err)
+{
+	const json_t *inspect = json_object_get(m->entry.facts, "inspect");
+	const json_t *volumes = json_object_get(m->entry.facts, "volumes");
+	const char *upper =
+		rb_json_str(rb_json_path(inspect, "GraphDriver.Data"), "UpperDir", NULL);
+	struct rb_sync *sync;
+	const json_t *volume;
+	size_t i;
+
+	if (m->sync)
+		return 0;
+	if (!upper)
+		return rb_err_code(
+			err, RB_E_REFUSED, -ENOTSUP,
+			"Docker's storage driver '%s' here is not overlay2, which reberth needs",
+			rb_json_str(json_object_get(inspect, "GraphDriver"), "Name", "?"));
+	if (json_array_size(volumes) >= MAX_TREES)
+		return rb_err_code(err, RB_E_REFUSED, -E2BIG, "more than %d volumes",
+				   MAX_TREES - 1);
+	sync = calloc(1, sizeof(*sync));
+	if (!sync)
+		return rb_err_set(err, -ENOMEM, "plan the copy of files");
+	sync->trees[sync->n++] = (struct tree){ .what = "rootfs", .name = "", .path = upper };
+	json_array_foreach(volumes, i, volume)
+		sync->trees[sync->n++] = (struct tree){ .what = "volume",
+							.name = rb_json_str(volume, "name", ""),
+							.path = rb_json_str(volume, "source", "") };
+	if (strcmp(rb_json_str(rb_json_path(inspect, "HostConfig.LogConfig"), "Type", ""),
+		   "json-file") == 0)
+		sync->log_path = rb_json_str(inspect, "LogPath", NULL);
+	m->sync = sync;
+	return 0;
+}
+
+/* files mapped shared and writable change without their times telling */
+static int forget_mapped(struct rb_migration *m, struct tree *tree, struct rb_err *err)
+{
+	pid_t pids[MAX_TASKS];
+	int n = rb_freezer_pids(rb_json_str(m->entry.facts, "freezer", ""), pids, MAX_TASKS, NULL);
+
+	if (n > 0 && tree->sent)
+		return rb_manifest_forget_mapped(tree->sent, tree->path, pids, (size_t)n, err);
+	return 0;
+}
+
+static int send_tree(struct rb_migration *m, struct tree *tree, struct rb_err *err)
+{
+	_cleanup_json_ json_t *args =
+		json_pack("{s:s, s:s}", "what", tree->what, "name", tree->name);
+	struct rb_manifest *now = NULL;
+	struct rb_tree_stats stats = {};
+	int r;
+
+	r = forget_mapped(m, tree, err);
+	if (r >= 0)
+		r = rb_conn_call(m->conn, "tree", args, &m->wait, err);
+	if (r >= 0)
+		r = rb_tree_send(m->conn, tree->path, tree->sent, &now, &stats, &m->wait, err);
+	if (r >= 0)
+		r = rb_conn_reply(m->conn, NULL, &m->wait, err);
+	if (r < 0) {
+		rb_manifest_free(now);
+		return r;
+	}
+	rb_manifest_free(tree->sent);
+	tree->sent = now;
+	/* and now, since a mapping may be gone when the next round starts */
+	return forget_mapped(m, tree, err);
+}
+
+static int send_log(struct rb_migration *m, struct rb_err *err)
+{
+	struct rb_sync *sync = m->sync;
+	int r;
+
+	if (!sync->log_path || !*sync->log_path)
+		return 0;
+	if (m->frozen_us) {
+		r = rb_logfile_settle(sync->log_path,
+				      (int)rb_json_int(m->entry.facts, "init_pid", 0), SETTLE_MS,
+				      &m->wait, err);
+		if (r < 0)
+			return r;
+	}
+	r = rb_conn_call(m->conn, "log", NULL, &m->wait, err);
+	if (r >= 0)
+		r = rb_logfile_send(m->conn, sync->log_path, &sync->log_at, &sync->log_at, &m->wait,
+				    err);
+	return r < 0 ? r : rb_conn_reply(m->conn, NULL, &m->wait, err);
+}
+
+int rb_sync_round(struct rb_migration *m, struct rb_err *err)
+{
+	int r = open_sync(m, err);
+
+	for (size_t i = 0; r >= 0 && i < m->sync->n; i++) {
+		r = send_tree(m, &m->sync->trees[i], err);
+		rb_progress_bytes(m);
+	}
+	return r < 0 ? r : send_log(m, err);
+}
+
+int rb_sync_size(struct rb_migration *m, uint64_t *ret_bytes, struct rb_err *err)
+{
+	uint64_t sum = 0, one;
+	int r = open_sync(m, err);
+
+	for (size_t i = 0; r >= 0 && i < m->sync->n; i++) {
+		r = rb_tree_size(m->sync->trees[i].path, &one, err);
+		sum += one;
+	}
+	*ret_bytes = sum;
+	return r;
+}

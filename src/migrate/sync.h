@@ -1,0 +1,22 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * sync.h - the files of a container on the source: writable layer, volumes, log
+ *
+ * Each tree is sent whole while the container runs and once more, only what changed since, while it
+ * is frozen.
+ */
+#pragma once
+
+#include <stdint.h>
+
+struct rb_err;
+struct rb_migration;
+struct rb_sync;
+
+/** rb_sync_round - send what changed since the last round (everything in the first one) */
+int rb_sync_round(struct rb_migration *m, struct rb_err *err);
+
+/** rb_sync_size - bytes on disk of all trees, for the space check and the progress */
+int rb_sync_size(struct rb_migration *m, uint64_t *ret_bytes, struct rb_err *err);
+
+void rb_sync_free(struct rb_sync *sync);

@@ -1,0 +1,379 @@
+// SPDX-License-Identifier: Apache-2.0
+/*
+ * target.c - the target's half of a migration: what it answers, and what it does when nobody calls
+ *
+ * Until READY the target may give up by itself, whatever the reason. READY binds it: from then on
+ * only the source's journal decides. COMMIT there lets the container go here, ABORT there ends it,
+ * anything else (the source cannot be reached, has not decided) means to wait, with the restored
+ * tasks held. GO is written before they run.
+ */
+#include "target.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "arrival.h"
+#include "cleanup.h"
+#include "conn.h"
+#include "engine.h"
+#include "err.h"
+#include "fault.h"
+#include "json.h"
+#include "log.h"
+#include "peer.h"
+#include "proc.h"
+#include "report.h"
+
+#define ANSWER_MS    20000
+#define ASK_EVERY_MS 500
+#define RECOVER_MS   60000
+
+/* clang-format off */
+const struct rb_stage rb_target_stages[] = {
+	{ "image",  .undo = rb_target_image_undo },
+	{ "create", .undo = rb_target_create_undo },
+	{ "start",  .undo = rb_target_start_undo },
+	{ 0 },
+};
+
+static const struct verb {
+	const char *name;
+	int (*serve)(struct rb_migration *m, const json_t *args, json_t **ret, struct rb_err *err);
+	enum rb_state state; /* that the migration must be in */
+} verbs[] = {
+	{ "image",   rb_target_image,   RB_PREPARING },
+	{ "create",  rb_target_create,  RB_PREPARING },
+	{ "tree",    rb_target_tree,    RB_PREPARING },
+	{ "log",     rb_target_log,     RB_PREPARING },
+	{ "start",   rb_target_start,   RB_PREPARING },
+	{ "restore", rb_target_restore, RB_PREPARING }, /* -> READY */
+	{ "go",      rb_target_go,      RB_READY },	/* -> GO */
+	{ "finish",  rb_target_finish,  RB_GO },	/* -> DONE */
+};
+/* clang-format on */
+
+/* Undo everything; ABORT stands in the journal. */
+static int undo(struct rb_migration *m, const struct rb_err *why, struct rb_err *err)
+{
+	struct rb_err undo_err = {};
+	int r = rb_stages_undo(m, rb_target_stages, &undo_err);
+
+	if (r < 0) {
+		*err = undo_err;
+		return rb_err_wrap(err, r, "cleaning up is not finished, it is tried again");
+	}
+	r = rb_report_save(m, "rolled-back", why, err);
+	if (r >= 0)
+		r = rb_journal_move(m->node->journal, m->entry.id, RB_IN(RB_ABORT), RB_ABORTED,
+				    err);
+	if (r >= 0)
+		rb_info("rolled back: nothing of '%s' is left here", m->entry.container);
+	return r;
+}
+
+static int give_up(struct rb_migration *m, const struct rb_err *why, struct rb_err *err)
+{
+	int r = rb_journal_move(m->node->journal, m->entry.id,
+				RB_IN(RB_PREPARING) | RB_IN(RB_READY), RB_ABORT, err);
+
+	if (r < 0)
+		return r;
+	m->entry.state = RB_ABORT;
+	rb_warn("%s: %s; cleaning up", why->stage[0] ? why->stage : m->entry.stage, why->msg);
+	return undo(m, why, err);
+}
+
+/* Our own journal may have changed under us: a person, or a source that rebooted, decided. */
+static int reload_state(struct rb_migration *m, struct rb_err *err)
+{
+	_cleanup_entry_ struct rb_entry now = {};
+	int r = rb_journal_get(m->node->journal, m->entry.id, &now, err);
+
+	if (r >= 0)
+		m->entry.state = now.state;
+	return r;
+}
+
+static int finish_alone(struct rb_migration *m, struct rb_err *err)
+{
+	int r = 0;
+
+	m->wait = (struct rb_wait){ .cancel_fd = -EBADF };
+	if (!rb_json_bool(m->entry.facts, "running", false))
+		r = rb_target_go(m, NULL, NULL, err);
+	return r < 0 ? r : rb_target_finish(m, NULL, NULL, err);
+}
+
+/* READY, and nobody to talk to: ask the source's journal until it has decided. */
+static int in_doubt(struct rb_migration *m, struct rb_err *err)
+{
+	struct rb_err why = { .code = RB_E_CANCELED };
+	bool told = false;
+	int r;
+
+	snprintf(why.msg, sizeof(why.msg), "node '%s' rolled the migration back", m->entry.peer);
+	for (;;) {
+		struct rb_wait wait = rb_migration_cleanup_wait(10000);
+		enum rb_state theirs = RB_STATE_MAX;
+		struct rb_err ask = {};
+
+		r = rb_peer_state(m, &theirs, &wait, &ask);
+		if (r >= 0 && (theirs == RB_COMMIT || theirs == RB_DONE)) {
+			r = finish_alone(m, err);
+			if (r < 0 && reload_state(m, NULL) >= 0 && m->entry.state == RB_ABORT)
+				return undo(m, err, err);
+			return r;
+		}
+		if (r >= 0 && (theirs == RB_ABORT || theirs == RB_ABORTED))
+			return give_up(m, &why, err);
+		r = reload_state(m, err);
+		if (r < 0)
+			return r;
+		if (m->entry.state == RB_GO)
+			return finish_alone(m, err);
+		if (m->entry.state == RB_ABORT)
+			return undo(m, &why, err);
+		if (!told)
+			rb_warn("restore: in doubt, '%s' is held until node '%s' says how it "
+				"decided: %s",
+				m->entry.container, m->entry.peer, ask.msg);
+		told = true;
+		rb_wait_ms(ASK_EVERY_MS, NULL, NULL);
+	}
+}
+
+/* The conversation is over. What now? */
+static int conclude(struct rb_migration *m, const struct rb_err *why, struct rb_err *err)
+{
+	int r;
+
+	rb_migration_hang_up(m);
+	r = reload_state(m, err);
+	if (r < 0)
+		return r;
+	switch (m->entry.state) {
+	case RB_PREPARING:
+		return give_up(m, why, err);
+	case RB_READY:
+		return in_doubt(m, err);
+	case RB_GO:
+		return finish_alone(m, err);
+	case RB_ABORT:
+		return undo(m, why, err);
+	default:
+		return 0;
+	}
+}
+
+/* "query": the state of a migration in our journal */
+static int answer_query(const struct rb_node *node, struct rb_conn *conn, const json_t *args,
+			const struct rb_wait *wait, struct rb_err *err)
+{
+	_cleanup_entry_ struct rb_entry entry = {};
+	_cleanup_json_ json_t *answer = NULL;
+	const char *id = rb_json_str(args, "id", "");
+	bool known = strlen(id) == RB_ID_LEN &&
+		     rb_journal_get(node->journal, id, &entry, NULL) >= 0 &&
+		     strcmp(entry.peer, rb_conn_peer(conn)) == 0;
+
+	answer = known ? json_pack("{s:s, s:s}", "state", rb_state_name(entry.state), "boot_id",
+				   entry.boot_id)
+		       : json_pack("{s:n}", "state");
+	return rb_conn_answer(conn, answer, wait, err);
+}
+
+/* "prepare" begins a migration on this connection */
+static int begin(struct rb_migration *m, const struct rb_node *node, struct rb_conn *conn,
+		 const json_t *offer, int cancel_fd, struct rb_err *err)
+{
+	struct rb_entry entry = { .role = RB_TARGET };
+	const char *id, *container, *source_id;
+	int r;
+
+	r = rb_json_need_str(offer, "id", &id, err);
+	if (r >= 0)
+		r = rb_json_need_str(offer, "container", &container, err);
+	if (r >= 0)
+		r = rb_json_need_str(offer, "source_id", &source_id, err);
+	if (r < 0)
+		return r;
+	if (strlen(id) != RB_ID_LEN || strspn(id, "0123456789abcdef") != RB_ID_LEN)
+		return rb_err_code(err, RB_E_PROTOCOL, -EPROTO,
+				   "'%.40s' is not the id of a migration", id);
+	snprintf(entry.id, sizeof(entry.id), "%s", id);
+	snprintf(entry.container, sizeof(entry.container), "%s", container);
+	snprintf(entry.peer, sizeof(entry.peer), "%s", rb_conn_peer(conn));
+	entry.facts = json_pack("{s:O, s:s}", "offer", offer, "source_id", source_id);
+	r = rb_journal_add(node->journal, &entry, err);
+	if (r < 0) {
+		json_decref(entry.facts);
+		return r;
+	}
+	r = rb_migration_open(m, node, &entry, cancel_fd, err);
+	m->conn = conn;
+	return r;
+}
+
+static int answer_prepare(struct rb_migration *m, const struct rb_node *node, struct rb_conn *conn,
+			  const json_t *offer, int cancel_fd, struct rb_err *err)
+{
+	struct rb_wait wait = rb_migration_cleanup_wait(ANSWER_MS);
+	_cleanup_json_ json_t *obstacles = json_array(), *answer = NULL;
+	int layers = 0, r;
+
+	r = rb_target_check(node, offer, obstacles, &layers, &wait, err);
+	if (r >= 0 && !rb_json_bool(offer, "dry_run", false))
+		r = begin(m, node, conn, offer, cancel_fd, err);
+	if (r < 0)
+		return r;
+	answer = json_pack("{s:O, s:i}", "obstacles", obstacles, "layers_present", layers);
+	return rb_conn_answer(conn, answer, &wait, err);
+}
+
+static int serve_verb(struct rb_migration *m, const struct verb *verb, const json_t *args,
+		      struct rb_err *err)
+{
+	struct rb_wait wait = rb_migration_cleanup_wait(ANSWER_MS);
+	_cleanup_json_ json_t *answer = NULL;
+	int64_t began_us = rb_now_us();
+	char point[96];
+	int r;
+
+	if (m->entry.state != verb->state)
+		return rb_err_code(err, RB_E_PROTOCOL, -EPROTO,
+				   "'%s' is not called for in state %s", verb->name,
+				   rb_state_name(m->entry.state));
+	rb_progress_stage(m, verb->name);
+	for (const struct rb_stage *stage = rb_target_stages; stage->name; stage++)
+		if (strcmp(stage->name, verb->name) == 0) {
+			snprintf(m->entry.stage, sizeof(m->entry.stage), "%s", verb->name);
+			r = rb_migration_save(m, err);
+			if (r < 0)
+				return r;
+		}
+	snprintf(point, sizeof(point), "target.%s.begin", verb->name);
+	r = rb_fault_point(point, &m->wait, err);
+	if (r >= 0)
+		r = verb->serve(m, args, &answer, err);
+	snprintf(point, sizeof(point), "target.%s.end", verb->name);
+	if (r >= 0)
+		r = rb_fault_point(point, &m->wait, err);
+	json_array_append_new(m->timings,
+			      json_pack("{s:s, s:f}", "name", verb->name, "ms",
+					(double)((rb_now_us() - began_us) / 100) / 10.0));
+	if (r < 0 && err && !err->stage[0])
+		snprintf(err->stage, sizeof(err->stage), "%s", verb->name);
+	return r < 0 ? r : rb_conn_answer(m->conn, answer, &wait, err);
+}
+
+static int serve_call(struct rb_migration *m, const struct rb_node *node, struct rb_conn *conn,
+		      const char *name, const json_t *args, int cancel_fd, struct rb_err *err)
+{
+	struct rb_wait wait = rb_migration_cleanup_wait(ANSWER_MS);
+
+	if (strcmp(name, "query") == 0)
+		return answer_query(node, conn, args, &wait, err);
+	if (strcmp(name, "prepare") == 0 && !m->conn)
+		return answer_prepare(m, node, conn, args, cancel_fd, err);
+	for (size_t i = 0; m->conn && i < ARRAY_SIZE(verbs); i++)
+		if (strcmp(verbs[i].name, name) == 0)
+			return serve_verb(m, &verbs[i], args, err);
+	return rb_err_code(err, RB_E_PROTOCOL, -EPROTO, "'%.40s' is not called for here", name);
+}
+
+/* Return: 0 when the peer closed, 1 when it called "abort", negative errno with the reason */
+static int serve_calls(struct rb_migration *m, const struct rb_node *node, struct rb_conn *conn,
+		       int cancel_fd, struct rb_err *err)
+{
+	for (;;) {
+		struct rb_wait idle = { .cancel_fd = cancel_fd };
+		struct rb_wait answer = rb_migration_cleanup_wait(ANSWER_MS);
+		_cleanup_json_ json_t *args = NULL;
+		const char *name;
+		int r = rb_conn_next_call(conn, &name, &args, &idle, err);
+
+		if (r <= 0)
+			return r;
+		if (strcmp(name, "abort") == 0)
+			return 1;
+		r = serve_call(m, node, conn, name, args, cancel_fd, err);
+		if (r < 0) {
+			rb_conn_answer_error(conn, err, &answer, NULL);
+			return r;
+		}
+	}
+}
+
+int rb_target_serve(const struct rb_node *node, struct rb_conn *conn, int cancel_fd,
+		    struct rb_err *err)
+{
+	struct rb_migration m = { .lock_fd = -EBADF };
+	struct rb_err why = {};
+	int r, r2;
+
+	r = serve_calls(&m, node, conn, cancel_fd, &why);
+	if (!m.conn) {
+		rb_conn_free(conn);
+		if (r < 0)
+			*err = why;
+		return r < 0 ? r : 0;
+	}
+	if (r >= 0)
+		rb_err_code(&why, r ? RB_E_CANCELED : RB_E_PEER, -ECANCELED,
+			    r ? "node '%s' rolled the migration back"
+			      : "node '%s' closed the connection",
+			    m.entry.peer);
+	if (r == 1) {
+		/* the source has ABORT in its journal: the one word that a READY target may take */
+		struct rb_wait wait = rb_migration_cleanup_wait(ANSWER_MS);
+
+		r2 = give_up(&m, &why, err);
+		rb_conn_answer(conn, NULL, &wait, NULL);
+		rb_migration_hang_up(&m);
+	} else {
+		r2 = conclude(&m, &why, err);
+	}
+	rb_migration_close(&m);
+	return r2;
+}
+
+int rb_target_recover(struct rb_migration *m, struct rb_err *err)
+{
+	struct rb_wait wait = rb_migration_cleanup_wait(RECOVER_MS);
+	struct rb_err why = {};
+	int r;
+
+	rb_info("recovery: found in state %s, stage '%s'", rb_state_name(m->entry.state),
+		m->entry.stage);
+	r = rb_engine_wait_ready(m->node->engine, &wait, err);
+	if (r < 0)
+		return r;
+	rb_err_code(&why, RB_E_INTERNAL, -EIO, "the target's worker ended in stage '%s'",
+		    m->entry.stage);
+	return conclude(m, &why, err);
+}
+
+int rb_target_resolve_commit(const struct rb_node *node, const struct rb_entry *entry,
+			     struct rb_err *err)
+{
+	if (entry->role != RB_TARGET || entry->state != RB_READY)
+		return rb_err_code(err, RB_E_CONFLICT, -EINVAL,
+				   "migration %s is %s on its %s here: only a target that is ready "
+				   "can be told to"
+				   " commit",
+				   entry->id, rb_state_name(entry->state),
+				   rb_role_name(entry->role));
+	return rb_journal_move(node->journal, entry->id, RB_IN(RB_READY), RB_GO, err);
+}
+
+int rb_target_resolve_abort(const struct rb_node *node, const struct rb_entry *entry,
+			    struct rb_err *err)
+{
+	if (entry->state != RB_READY)
+		return rb_err_code(err, RB_E_CONFLICT, -EINVAL,
+				   "migration %s is in state %s here: only one that is ready can "
+				   "be aborted by hand",
+				   entry->id, rb_state_name(entry->state));
+	return rb_journal_move(node->journal, entry->id, RB_IN(RB_READY), RB_ABORT, err);
+}

@@ -1,0 +1,55 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * target.h - the target's half of a migration: a server of calls over one connection
+ */
+#pragma once
+
+#include "migration.h"
+
+struct rb_conn;
+
+/**
+ * rb_target_serve - answer what a peer calls until it closes the connection
+ * @conn: taken over
+ *
+ * Runs in a process of its own per connection. Serves questions about the journal ("query") and one
+ * migration ("prepare" and what follows). When it returns, that migration is in a final state here,
+ * or a later rb_target_recover() is needed.
+ */
+int rb_target_serve(const struct rb_node *node, struct rb_conn *conn, int cancel_fd,
+		    struct rb_err *err);
+
+/** rb_target_recover - finish or undo what a killed worker or a reboot left */
+int rb_target_recover(struct rb_migration *m, struct rb_err *err);
+
+/** rb_target_resolve_commit - a person vouches that the source is gone for good: READY becomes GO
+ */
+int rb_target_resolve_commit(const struct rb_node *node, const struct rb_entry *entry,
+			     struct rb_err *err);
+
+/** rb_target_resolve_abort - a person ends a READY target; a source that has committed learns of it
+ * from our journal and takes the container back. Always safe. */
+int rb_target_resolve_abort(const struct rb_node *node, const struct rb_entry *entry,
+			    struct rb_err *err);
+
+/* --- shared by the target's files --- */
+
+extern const struct rb_stage rb_target_stages[];
+
+/* target_prepare.c */
+int rb_target_prepare(struct rb_migration *m, const json_t *args, json_t **ret, struct rb_err *err);
+int rb_target_check(const struct rb_node *node, const json_t *offer, json_t *obstacles,
+		    int *ret_layers, const struct rb_wait *wait, struct rb_err *err);
+int rb_target_image(struct rb_migration *m, const json_t *args, json_t **ret, struct rb_err *err);
+int rb_target_image_undo(struct rb_migration *m, struct rb_err *err);
+int rb_target_create(struct rb_migration *m, const json_t *args, json_t **ret, struct rb_err *err);
+int rb_target_create_undo(struct rb_migration *m, struct rb_err *err);
+int rb_target_tree(struct rb_migration *m, const json_t *args, json_t **ret, struct rb_err *err);
+int rb_target_log(struct rb_migration *m, const json_t *args, json_t **ret, struct rb_err *err);
+
+/* target_restore.c */
+int rb_target_start(struct rb_migration *m, const json_t *args, json_t **ret, struct rb_err *err);
+int rb_target_start_undo(struct rb_migration *m, struct rb_err *err);
+int rb_target_restore(struct rb_migration *m, const json_t *args, json_t **ret, struct rb_err *err);
+int rb_target_go(struct rb_migration *m, const json_t *args, json_t **ret, struct rb_err *err);
+int rb_target_finish(struct rb_migration *m, const json_t *args, json_t **ret, struct rb_err *err);

@@ -1,0 +1,284 @@
+// SPDX-License-Identifier: Apache-2.0
+/*
+ * target_prepare.c - the target's verbs before anything runs here: check, image, create, files
+ *
+ * Everything made here has a name that follows from the migration's id, or is in the journal before
+ * it is made, so that undo finds it whenever the worker was killed.
+ */
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/statvfs.h>
+#include <sys/utsname.h>
+
+#include "arrival.h"
+#include "cleanup.h"
+#include "conn.h"
+#include "engine.h"
+#include "err.h"
+#include "facts.h"
+#include "image.h"
+#include "io.h"
+#include "json.h"
+#include "log.h"
+#include "logfile.h"
+#include "obstacles.h"
+#include "overlay.h"
+#include "target.h"
+#include "tree.h"
+
+#define ENGINE_MS 60000
+
+static const json_t *offer_of(const struct rb_migration *m)
+{
+	return json_object_get(m->entry.facts, "offer");
+}
+
+int rb_target_check(const struct rb_node *node, const json_t *offer, json_t *obstacles,
+		    int *ret_layers, const struct rb_wait *wait, struct rb_err *err)
+{
+	int r = rb_obstacles_target(node, offer, obstacles, wait, err);
+
+	if (r < 0)
+		return r;
+	return rb_image_present(node->engine, json_object_get(offer, "image"), ret_layers, wait,
+				err);
+}
+
+int rb_target_image(struct rb_migration *m, const json_t *args, json_t **ret, struct rb_err *err)
+{
+	(void)args;
+	(void)ret;
+	rb_migration_fact(m, "image_loaded", json_true());
+	if (rb_migration_save(m, err) < 0)
+		return -EIO;
+	return rb_image_receive(m->node->engine, json_object_get(offer_of(m), "image"), m->conn,
+				&m->wait, err);
+}
+
+/* an image that came for this container alone goes again; one that is in use by now stays */
+int rb_target_image_undo(struct rb_migration *m, struct rb_err *err)
+{
+	struct rb_wait wait = rb_migration_cleanup_wait(ENGINE_MS);
+	const json_t *tags = json_object_get(json_object_get(offer_of(m), "image"), "tags");
+	const char *id = rb_json_str(json_object_get(offer_of(m), "image"), "id", "");
+	char path[1024], name[900];
+	const json_t *tag;
+	size_t i;
+
+	(void)err;
+	if (!rb_json_bool(m->entry.facts, "image_loaded", false))
+		return 0;
+	json_array_foreach(tags, i, tag)
+	{
+		if (rb_engine_escape(json_string_value(tag), name, sizeof(name)) < 0)
+			continue;
+		snprintf(path, sizeof(path), "/images/%s", name);
+		rb_engine_call(m->node->engine, "DELETE", path, NULL, NULL, &wait, NULL);
+	}
+	snprintf(path, sizeof(path), "/images/%s", id);
+	rb_engine_call(m->node->engine, "DELETE", path, NULL, NULL, &wait, NULL);
+	return 0;
+}
+
+/* the name until the migration is done; undo finds the container by it */
+static void temporary_name(const struct rb_migration *m, char *ret, size_t size)
+{
+	snprintf(ret, size, "reberth-%s", m->entry.id);
+}
+
+static int create_volumes(struct rb_migration *m, const struct rb_wait *wait, struct rb_err *err)
+{
+	const json_t *volumes = json_object_get(offer_of(m), "volumes");
+	json_t *made = json_array();
+	const json_t *volume;
+	size_t i;
+
+	rb_migration_fact(m, "volumes_made", made);
+	json_array_foreach(volumes, i, volume)
+	{
+		_cleanup_json_ json_t *body = NULL, *answer = NULL;
+		const char *name, *path;
+		int r = rb_json_need_str(volume, "name", &name, err);
+
+		if (r < 0)
+			return r;
+		json_array_append_new(made, json_string(name));
+		r = rb_migration_save(m, err);
+		if (r < 0)
+			return r;
+		body = json_pack("{s:s, s:s, s:O*, s:O*}", "Name", name, "Driver",
+				 rb_json_str(volume, "driver", "local"), "DriverOpts",
+				 json_object_get(volume, "options"), "Labels",
+				 json_object_get(volume, "labels"));
+		r = rb_engine_call(m->node->engine, "POST", "/volumes/create", body, &answer, wait,
+				   err);
+		if (r >= 0)
+			r = rb_json_need_str(answer, "Mountpoint", &path, err);
+		if (r < 0)
+			return r;
+		json_object_set_new((json_t *)volume, "here", json_string(path));
+	}
+	return 0;
+}
+
+/* where Docker keeps the new container's files */
+static int note_paths(struct rb_migration *m, const char *id, const struct rb_wait *wait,
+		      struct rb_err *err)
+{
+	_cleanup_json_ json_t *inspect = NULL, *info = NULL;
+	const json_t *driver;
+	char log_path[1024];
+	int r;
+
+	r = rb_engine_inspect(m->node->engine, id, &inspect, wait, err);
+	if (r >= 0)
+		r = rb_engine_call(m->node->engine, "GET", "/info", NULL, &info, wait, err);
+	if (r < 0)
+		return r;
+	driver = rb_json_path(inspect, "GraphDriver.Data");
+	if (!rb_json_str(driver, "UpperDir", NULL) || !rb_json_str(driver, "MergedDir", NULL))
+		return rb_err_code(
+			err, RB_E_REFUSED, -ENOTSUP,
+			"Docker's storage driver '%s' here is not overlay2, which reberth needs",
+			rb_json_str(json_object_get(inspect, "GraphDriver"), "Name", "?"));
+	snprintf(log_path, sizeof(log_path), "%s/containers/%s/%s-json.log",
+		 rb_json_str(info, "DockerRootDir", "/var/lib/docker"), id, id);
+	rb_migration_fact(m, "upper", json_string(rb_json_str(driver, "UpperDir", "")));
+	rb_migration_fact(m, "merged", json_string(rb_json_str(driver, "MergedDir", "")));
+	rb_migration_fact(m, "log_path", json_string(log_path));
+	rb_migration_fact(m, "new_id", json_string(id));
+	return rb_migration_save(m, err);
+}
+
+int rb_target_create(struct rb_migration *m, const json_t *args, json_t **ret, struct rb_err *err)
+{
+	struct rb_wait wait = rb_migration_wait(m, ENGINE_MS);
+	char name[64], id[65];
+	int r;
+
+	(void)args;
+	temporary_name(m, name, sizeof(name));
+	r = rb_mkdir_p(m->work_dir, 0700, err);
+	if (r >= 0)
+		r = create_volumes(m, &wait, err);
+	if (r >= 0)
+		r = rb_engine_create(m->node->engine, name, json_object_get(offer_of(m), "spec"),
+				     id, &wait, err);
+	if (r < 0)
+		return r;
+	snprintf(m->entry.container_id, sizeof(m->entry.container_id), "%s", id);
+	r = rb_journal_container_id(m->node->journal, m->entry.id, id, err);
+	if (r >= 0)
+		r = note_paths(m, id, &wait, err);
+	if (r < 0)
+		return r;
+	*ret = json_pack("{s:s}", "new_id", id);
+	return 0;
+}
+
+int rb_target_create_undo(struct rb_migration *m, struct rb_err *err)
+{
+	struct rb_wait wait = rb_migration_cleanup_wait(ENGINE_MS);
+	const json_t *volume;
+	char name[64];
+	size_t i;
+	int r;
+
+	temporary_name(m, name, sizeof(name));
+	r = rb_engine_remove(m->node->engine, name, true, false, &wait, err);
+	if (r < 0)
+		return r;
+	json_array_foreach(json_object_get(m->entry.facts, "volumes_made"), i, volume)
+	{
+		char escaped[512], path[600];
+
+		if (rb_engine_escape(json_string_value(volume), escaped, sizeof(escaped)) < 0)
+			continue;
+		snprintf(path, sizeof(path), "/volumes/%s", escaped);
+		r = rb_engine_call(m->node->engine, "DELETE", path, NULL, NULL, &wait, err);
+		if (r < 0 && r != -ENOENT)
+			return r;
+	}
+	return rb_rm_rf(m->work_dir, err);
+}
+
+/* the overlay must not be mounted while its upper folder changes behind its back */
+static int detach_overlay(struct rb_migration *m, struct rb_err *err)
+{
+	_cleanup_free_ struct rb_overlay *overlay = NULL;
+	int r;
+
+	if (m->detached)
+		return 0;
+	overlay = calloc(1, sizeof(*overlay));
+	if (!overlay)
+		return rb_err_set(err, -ENOMEM, "detach the overlay");
+	r = rb_overlay_find(rb_json_str(m->entry.facts, "merged", ""), overlay, err);
+	if (r == -ENOENT)
+		return 0; /* not started yet */
+	if (r >= 0)
+		r = rb_overlay_detach(overlay, err);
+	if (r >= 0)
+		m->detached = TAKE_PTR(overlay);
+	return r;
+}
+
+static const char *volume_path(const struct rb_migration *m, const char *name)
+{
+	const json_t *volume;
+	size_t i;
+
+	json_array_foreach(json_object_get(offer_of(m), "volumes"), i,
+			   volume) if (strcmp(rb_json_str(volume, "name", ""), name) ==
+				       0) return rb_json_str(volume, "here", NULL);
+	return NULL;
+}
+
+/* "tree" {"what": "rootfs" | "volume" | "images", "name"}: a stream of tree.h follows */
+int rb_target_tree(struct rb_migration *m, const json_t *args, json_t **ret, struct rb_err *err)
+{
+	const char *what = rb_json_str(args, "what", "");
+	struct rb_tree_stats stats = {};
+	const char *path = NULL;
+	char images[600];
+	int r = 0;
+
+	if (strcmp(what, "rootfs") == 0) {
+		path = rb_json_str(m->entry.facts, "upper", NULL);
+		r = detach_overlay(m, err);
+	} else if (strcmp(what, "volume") == 0) {
+		path = volume_path(m, rb_json_str(args, "name", ""));
+	} else if (strcmp(what, "images") == 0) {
+		rb_path(images, sizeof(images), "%s/images", m->work_dir);
+		path = images;
+		r = rb_mkdir_p(images, 0700, err);
+	}
+	if (r >= 0 && !path)
+		r = rb_err_code(err, RB_E_PROTOCOL, -EPROTO, "there is no '%.40s' to write to",
+				what);
+	if (r >= 0)
+		r = rb_tree_receive(m->conn, path, &stats, &m->wait, err);
+	if (r < 0) {
+		/* so that the peer is not stuck in its sending, and reads why */
+		struct rb_wait wait = rb_migration_wait(m, ENGINE_MS);
+
+		rb_stream_drain(m->conn, &wait, NULL);
+		return r;
+	}
+	*ret = json_pack("{s:I, s:I}", "files", (json_int_t)stats.files, "bytes",
+			 (json_int_t)stats.bytes);
+	return 0;
+}
+
+/* "log": earlier lines of `docker logs` */
+int rb_target_log(struct rb_migration *m, const json_t *args, json_t **ret, struct rb_err *err)
+{
+	const char *path = rb_json_str(m->entry.facts, "log_path", NULL);
+
+	(void)args;
+	(void)ret;
+	if (!path)
+		return rb_err_code(err, RB_E_PROTOCOL, -EPROTO, "no container was created yet");
+	return rb_logfile_receive(m->conn, path, &m->wait, err);
+}

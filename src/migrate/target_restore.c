@@ -1,0 +1,396 @@
+// SPDX-License-Identifier: Apache-2.0
+/*
+ * target_restore.c - the target's verbs from the placeholder to the running container
+ *
+ * start    Docker starts the placeholder; its network is silent
+ * restore  CRIU restores into what the placeholder holds; the tasks stand still (held by CRIU's
+ *	    post-restore script); what they need is on disk; READY
+ * go	    GO is written, the network speaks, the tasks run
+ * finish   name, restart policy; nothing of the migration is left
+ */
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "arrival.h"
+#include "cleanup.h"
+#include "conn.h"
+#include "dump.h"
+#include "engine.h"
+#include "err.h"
+#include "fault.h"
+#include "io.h"
+#include "json.h"
+#include "log.h"
+#include "net.h"
+#include "proc.h"
+#include "overlay.h"
+#include "report.h"
+#include "spec.h"
+#include "target.h"
+#include "tree.h"
+
+#define ENGINE_MS     60000
+#define RESTORE_MS    120000
+#define RESTORE_TRIES 3
+
+static const json_t *offer_of(const struct rb_migration *m)
+{
+	return json_object_get(m->entry.facts, "offer");
+}
+
+/* what Docker attached is silent on layer 2, too; and nothing with its MAC gets past the bridge */
+static int silence(int placeholder, struct rb_err *err)
+{
+	_cleanup_close_ int netns = rb_netns_open(placeholder, err);
+
+	if (netns < 0)
+		return netns;
+	return rb_silence_on(netns, err);
+}
+
+static int start_placeholder(struct rb_migration *m, struct rb_err *err)
+{
+	struct rb_wait wait = rb_migration_wait(m, ENGINE_MS);
+	int pid, r;
+
+	r = rb_arrival_open(m->node->run_dir, m->entry.id, m->entry.container_id, m->work_dir,
+			    &m->arrival, err);
+	if (r >= 0)
+		r = rb_guard_on(m->entry.id, json_object_get(offer_of(m), "macs"), err);
+	if (r >= 0)
+		r = rb_engine_start(m->node->engine, m->entry.container_id, &wait, err);
+	if (r >= 0)
+		r = rb_arrival_wait_placeholder(m->arrival, &pid, &wait, err);
+	/* now, so that eth1, eth2, ... come in their order */
+	if (r >= 0)
+		r = rb_engine_connect_missing(m->node->engine, m->entry.container_id,
+					      json_object_get(offer_of(m), "more_networks"), &wait,
+					      err);
+	if (r >= 0)
+		r = silence(pid, err);
+	return r;
+}
+
+int rb_target_start(struct rb_migration *m, const json_t *args, json_t **ret, struct rb_err *err)
+{
+	int r;
+
+	(void)args;
+	(void)ret;
+	/* what came so far is on disk before the freeze: the sync inside it has little left to do
+	 */
+	r = rb_tree_sync(rb_json_str(m->entry.facts, "upper", "/"), err);
+	return r < 0 ? r : start_placeholder(m, err);
+}
+
+int rb_target_start_undo(struct rb_migration *m, struct rb_err *err)
+{
+	struct rb_wait wait = rb_migration_cleanup_wait(ENGINE_MS);
+	struct rb_wait brief = rb_migration_cleanup_wait(2000);
+	int r;
+
+	/* CRIU kills what it holds; what does not listen goes with the container's cgroup */
+	if (!m->arrival)
+		rb_arrival_open(m->node->run_dir, m->entry.id, m->entry.container_id, m->work_dir,
+				&m->arrival, NULL);
+	if (m->arrival && rb_arrival_probe(m->node->run_dir, m->node->runtime_root,
+					   m->entry.container_id, NULL) == 1)
+		rb_arrival_release(m->arrival, false, &brief, NULL);
+	/* removed here already, for the guard must not go before what it guards */
+	r = rb_engine_remove(m->node->engine, m->entry.container_id, true, false, &wait, err);
+	if (r < 0)
+		return r;
+	rb_arrival_close(TAKE_PTR(m->arrival), true);
+	rb_arrival_forget(m->node->run_dir, m->entry.container_id);
+	if (m->detached) {
+		rb_overlay_free(m->detached);
+		free(TAKE_PTR(m->detached));
+	}
+	return rb_guard_off(m->entry.id, err);
+}
+
+static int attach_overlay(struct rb_migration *m, struct rb_err *err)
+{
+	int r;
+
+	if (!m->detached)
+		return 0;
+	r = rb_overlay_attach(m->detached, err);
+	if (r < 0)
+		return r;
+	rb_overlay_free(m->detached);
+	free(TAKE_PTR(m->detached));
+	return 0;
+}
+
+/* Syncs the disks that hold images and files, beside the restore: READY must survive power loss. */
+static int sync_begin(struct rb_migration *m, pid_t *ret_pid, struct rb_err *err)
+{
+	const char *upper = rb_json_str(m->entry.facts, "upper", "/");
+	pid_t pid = fork();
+
+	if (pid < 0)
+		return rb_err_set(err, -errno, "start the sync");
+	if (pid == 0) {
+		int r = rb_tree_sync(m->work_dir, NULL);
+
+		if (r >= 0)
+			r = rb_tree_sync(upper, NULL);
+		_exit(r < 0 ? 1 : 0);
+	}
+	*ret_pid = pid;
+	return 0;
+}
+
+static int sync_end(pid_t pid, struct rb_err *err)
+{
+	int status = 0;
+
+	while (waitpid(pid, &status, 0) < 0)
+		if (errno != EINTR)
+			return rb_err_set(err, -errno, "wait for the sync");
+	if (status != 0)
+		return rb_err_code(err, RB_E_NO_SPACE, -EIO,
+				   "what was received could not be written to this host's disk");
+	return 0;
+}
+
+static int restore_held(struct rb_migration *m, struct rb_err *err)
+{
+	struct rb_wait wait = rb_migration_wait(m, RESTORE_MS);
+	int init, r;
+
+	r = rb_arrival_restore(m->arrival, &wait, err);
+	return r < 0 ? r : rb_arrival_wait_held(m->arrival, &init, &wait, err);
+}
+
+int rb_target_restore(struct rb_migration *m, const json_t *args, json_t **ret, struct rb_err *err)
+{
+	struct rb_err sync_err = {};
+	char boot_id[37];
+	pid_t sync_pid = -1;
+	int r, r2;
+
+	(void)args;
+	r = attach_overlay(m, err);
+	if (r >= 0)
+		r = sync_begin(m, &sync_pid, err);
+	if (r < 0)
+		return r;
+	r = restore_held(m, err);
+	r2 = sync_end(sync_pid, &sync_err);
+	if (r >= 0 && r2 < 0 && err)
+		*err = sync_err;
+	r = r < 0 ? r : r2;
+	if (r >= 0)
+		r = rb_boot_id(boot_id, err);
+	if (r >= 0)
+		r = rb_journal_move(m->node->journal, m->entry.id, RB_IN(RB_PREPARING), RB_READY,
+				    err);
+	if (r < 0)
+		return r;
+	m->entry.state = RB_READY;
+	*ret = json_pack("{s:s}", "boot_id", boot_id);
+	return 0;
+}
+
+static int revive(struct rb_migration *m, struct rb_err *err)
+{
+	struct rb_wait wait = rb_migration_cleanup_wait(ENGINE_MS);
+	int r;
+
+	rb_warn("restore: the held tasks are lost; restoring once more from the images");
+	r = rb_engine_wait_ready(m->node->engine, &wait, err);
+	if (r >= 0)
+		r = rb_engine_kill(m->node->engine, m->entry.container_id, "KILL", &wait, NULL) ==
+				    -ECANCELED
+			    ? -ECANCELED
+			    : 0;
+	if (r >= 0)
+		r = rb_engine_wait_stopped(m->node->engine, m->entry.container_id, &wait, err);
+	if (r < 0)
+		return r;
+	rb_arrival_close(TAKE_PTR(m->arrival), true);
+	r = start_placeholder(m, err);
+	return r < 0 ? r : restore_held(m, err);
+}
+
+/* A file that does not outlive the boot: from when it is there the tasks may have run. */
+static void released_path(const struct rb_migration *m, char *ret, size_t size)
+{
+	snprintf(ret, size, "%s/migrations/%s.released", m->node->run_dir, m->entry.id);
+}
+
+static bool was_released(const struct rb_migration *m)
+{
+	char path[512];
+
+	released_path(m, path, sizeof(path));
+	return access(path, F_OK) == 0;
+}
+
+/* the network speaks, then the tasks run */
+static int let_go(struct rb_migration *m, struct rb_err *err)
+{
+	struct rb_wait wait = rb_migration_cleanup_wait(RESTORE_MS);
+	_cleanup_close_ int netns = -EBADF;
+	char path[512];
+	int pid = rb_criu_placeholder_pid(m->node->run_dir, m->entry.container_id), init, r;
+
+	netns = rb_netns_open(pid, err);
+	if (netns < 0)
+		return netns;
+	r = rb_guard_off(m->entry.id, err);
+	if (r >= 0)
+		r = rb_silence_off(netns, err);
+	if (r >= 0) {
+		released_path(m, path, sizeof(path));
+		r = rb_write_file(path, "", 0, 0600, false, err);
+	}
+	if (r >= 0)
+		r = rb_arrival_release(m->arrival, true, &wait, err);
+	if (r >= 0)
+		rb_announce(netns, 1, NULL);
+	if (r >= 0)
+		r = rb_arrival_wait_running(m->arrival, &init, &wait, err);
+	return r;
+}
+
+/* Have held tasks: those that are there, or restored once more from the images. */
+static int ensure_held(struct rb_migration *m, struct rb_err *err)
+{
+	int r = 0;
+
+	if (!m->arrival)
+		r = rb_arrival_open(m->node->run_dir, m->entry.id, m->entry.container_id,
+				    m->work_dir, &m->arrival, err);
+	for (int i = 0; r >= 0 && i < RESTORE_TRIES; i++) {
+		r = rb_arrival_probe(m->node->run_dir, m->node->runtime_root, m->entry.container_id,
+				     err);
+		if (r != 0)
+			return r;
+		r = revive(m, err);
+		if (r < 0)
+			rb_warn("restore: %s", err->msg);
+		else
+			return 0;
+		r = 0;
+	}
+	return r < 0 ? r : -EIO;
+}
+
+/* All that can be done is what Docker would do for any container after a power loss. */
+static int start_fresh(struct rb_migration *m, struct rb_err *err)
+{
+	struct rb_wait wait = rb_migration_cleanup_wait(ENGINE_MS);
+	int r;
+
+	rb_warn("recovery: '%s' ran here and ended before the migration did: starting it afresh",
+		m->entry.container);
+	rb_arrival_close(TAKE_PTR(m->arrival), true);
+	rb_arrival_forget(m->node->run_dir, m->entry.container_id);
+	r = rb_engine_wait_ready(m->node->engine, &wait, err);
+	return r < 0 ? r : rb_engine_start(m->node->engine, m->entry.container_id, &wait, err);
+}
+
+/* GO stands in the journal: from here on the container runs here, one way or the other */
+static int run_container(struct rb_migration *m, bool rebooted, struct rb_err *err)
+{
+	int r = -EIO;
+
+	if (!rebooted && !was_released(m)) {
+		r = ensure_held(m, err);
+		if (r >= 0)
+			r = let_go(m, err);
+	} else if (!rebooted) {
+		r = rb_arrival_probe(m->node->run_dir, m->node->runtime_root, m->entry.container_id,
+				     err);
+		if (r == 1)
+			r = let_go(m, err);
+		else
+			r = r == 2 ? 0 : -EIO;
+	}
+	if (r < 0) {
+		if (err && err->msg[0])
+			rb_warn("go: %s", err->msg);
+		r = start_fresh(m, err);
+	}
+	return r;
+}
+
+int rb_target_go(struct rb_migration *m, const json_t *args, json_t **ret, struct rb_err *err)
+{
+	bool rebooted = m->entry.state == RB_GO && rb_migration_rebooted(m);
+	struct rb_err ignored = {};
+	int r;
+
+	(void)args;
+	(void)ret;
+	if (m->entry.state == RB_READY) {
+		r = ensure_held(m, err);
+		/* nothing to let go: the source, told so by our journal, takes the container back
+		 */
+		if (r < 0) {
+			rb_journal_move(m->node->journal, m->entry.id, RB_IN(RB_READY), RB_ABORT,
+					&ignored);
+			return r;
+		}
+	}
+	r = rb_journal_move(m->node->journal, m->entry.id, RB_IN(RB_READY), RB_GO, err);
+	if (r < 0)
+		return r;
+	m->entry.state = RB_GO;
+	m->wait = (struct rb_wait){ .cancel_fd = -EBADF };
+	rb_fault_point("target.go.written", NULL, NULL);
+	r = run_container(m, rebooted, err);
+	if (r < 0)
+		return r;
+	rb_migration_fact(m, "running", json_true());
+	return 0;
+}
+
+/* Works also when another finish was cut short anywhere. */
+int rb_target_finish(struct rb_migration *m, const json_t *args, json_t **ret, struct rb_err *err)
+{
+	struct rb_wait wait = rb_migration_cleanup_wait(ENGINE_MS);
+	char path[512];
+	int r;
+
+	(void)args;
+	(void)ret;
+	r = rb_migration_save(m, err);
+	if (r < 0)
+		return r;
+	r = rb_engine_rename(m->node->engine, m->entry.container_id, m->entry.container, &wait,
+			     err);
+	/* renamed already, or removed by its user by now */
+	if (r == -EBUSY || r == -ENOENT || r == -EINVAL)
+		r = 0;
+	if (r >= 0)
+		r = rb_engine_restart_policy(m->node->engine, m->entry.container_id,
+					     json_object_get(offer_of(m), "restart_policy"), &wait,
+					     err);
+	if (r == -ENOENT)
+		r = 0;
+	if (r < 0)
+		return r;
+	rb_arrival_close(TAKE_PTR(m->arrival), true);
+	rb_arrival_forget(m->node->run_dir, m->entry.container_id);
+	rb_guard_off(m->entry.id, NULL);
+	released_path(m, path, sizeof(path));
+	unlink(path);
+	r = rb_rm_rf(m->work_dir, err);
+	if (r >= 0)
+		r = rb_report_save(m, "completed", NULL, err);
+	if (r >= 0)
+		r = rb_journal_move(m->node->journal, m->entry.id, RB_IN(RB_GO), RB_DONE, err);
+	if (r >= 0) {
+		m->entry.state = RB_DONE;
+		rb_info("done: '%s' arrived from node '%s'", m->entry.container, m->entry.peer);
+	}
+	return r;
+}
