@@ -1,0 +1,109 @@
+// SPDX-License-Identifier: Apache-2.0
+/*
+ * criu_action.c - what CRIU's action script runs: tell somebody, wait for the answer
+ *
+ * `criu-action <socket>` with CRTOOLS_SCRIPT_ACTION in the environment.
+ *
+ * Source, socket dump.sock: "<action> <criu pid>"; "go" lets CRIU go on. When the dump server is
+ * gone the dump must not succeed, so the end of the connection is a no.
+ *
+ * Target, socket hold.sock, action post-restore: "held <init pid>". The tasks exist, and CRIU
+ * waits for us to let them run. Only "go" and "abort" decide; a worker that died is followed by
+ * one that recovers, so we connect again and again until one of the two words was said.
+ */
+#include <errno.h>
+#include <libgen.h>
+#include <limits.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "cleanup.h"
+#include "dump.h"
+#include "err.h"
+#include "fault.h"
+#include "io.h"
+#include "runtime.h"
+#include "wait.h"
+#include "workdir.h"
+
+enum { RETRY_MS = 20 };
+
+enum answer { ANSWER_GO, ANSWER_ABORT, ANSWER_NONE };
+
+static enum answer ask(const char *dir, const char *name, const char *line)
+{
+	_cleanup_close_ int fd = rb_criu_connect_at(dir, name, NULL);
+	char reply[64] = "";
+
+	if (fd < 0 || rb_write_all(fd, line, strlen(line)) < 0 ||
+	    rb_read_line(fd, reply, sizeof(reply), NULL, NULL) <= 0)
+		return ANSWER_NONE;
+	if (strcmp(reply, "go") == 0)
+		return ANSWER_GO;
+	return strcmp(reply, "abort") == 0 ? ANSWER_ABORT : ANSWER_NONE;
+}
+
+static int source_action(const char *dir, const char *action)
+{
+	char line[128], point[64];
+
+	snprintf(point, sizeof(point), "source.criu.%s", action);
+	if (rb_fault_point(point, NULL, NULL) < 0)
+		return 1;
+	snprintf(line, sizeof(line), "%s %d\n", action, (int)getppid());
+	return ask(dir, "dump.sock", line) == ANSWER_GO ? 0 : 1;
+}
+
+/* For rb_arrival_probe(): from now on the tasks run, or are about to. */
+static int mark_released(const char *dir)
+{
+	char path[PATH_MAX];
+
+	if (rb_path(path, sizeof(path), "%s/released", dir) < 0)
+		return -ENAMETOOLONG;
+	return rb_write_file(path, "", 0, 0600, false, NULL);
+}
+
+static int hold(const char *dir)
+{
+	const char *init = getenv("CRTOOLS_INIT_PID"), *id = strrchr(dir, '/') + 1;
+	pid_t criu = getppid();
+	char line[64];
+	enum answer answer;
+
+	if (rb_fault_point("target.criu.held", NULL, NULL) < 0)
+		return 1;
+	snprintf(line, sizeof(line), "held %d\n", init ? atoi(init) : 0);
+	while ((answer = ask(dir, "hold.sock", line)) == ANSWER_NONE) {
+		/* CRIU or the placeholder was killed: there is nobody to let go any more */
+		if (getppid() != criu || rb_criu_placeholder_pid(rb_criu_run_dir(), id) <= 0)
+			return 1;
+		rb_wait_ms(RETRY_MS, NULL, NULL);
+	}
+	if (answer != ANSWER_GO || rb_criu_placeholder_pid(rb_criu_run_dir(), id) <= 0)
+		return 1;
+	return mark_released(dir) < 0;
+}
+
+int runtime_criu_action(int argc, char **argv)
+{
+	const char *action = getenv("CRTOOLS_SCRIPT_ACTION");
+	char dir[PATH_MAX];
+	const char *name;
+
+	if (argc != 3 || !action || !rb_criu_path_valid(argv[2])) {
+		fputs("reberth-runtime: criu-action is for CRIU's action script only\n", stderr);
+		return 2;
+	}
+	rb_fault_setup(rb_criu_run_dir());
+	snprintf(dir, sizeof(dir), "%s", argv[2]);
+	name = strrchr(argv[2], '/') + 1;
+	dirname(dir);
+	if (strcmp(name, "dump.sock") == 0)
+		return source_action(dir, action);
+	if (strcmp(action, "pre-restore") == 0)
+		return rb_fault_point("target.criu.pre-restore", NULL, NULL) < 0;
+	return strcmp(action, "post-restore") == 0 ? hold(dir) : 0;
+}

@@ -1,0 +1,177 @@
+// SPDX-License-Identifier: Apache-2.0
+/*
+ * migrate.c - `reberth migrate`: move a running container to another node
+ */
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "cleanup.h"
+#include "cli.h"
+#include "client.h"
+#include "err.h"
+#include "follow.h"
+#include "json.h"
+#include "migrate_report.h"
+#include "output.h"
+
+#define TIMEOUT_DEFAULT_MS (10 * 60 * 1000)
+#define DRY_RUN_EXTRA_MS   5000
+
+enum { OPT_STRATEGY = CLI_LONG, OPT_DRY_RUN, OPT_JSON, OPT_TIMEOUT, OPT_KEEP_SOURCE };
+
+static const struct cli_option options[] = {
+	{ OPT_STRATEGY, "strategy", "NAME", "how memory moves: cold (default)" },
+	{ OPT_DRY_RUN, "dry-run", NULL,
+	  "check both hosts and say what would be sent, change nothing" },
+	{ OPT_TIMEOUT, "timeout", "DURATION",
+	  "roll back if not done by then: 30s, 2m, ... (default 10m)" },
+	{ OPT_KEEP_SOURCE, "keep-source", NULL, "keep the old container, stopped and renamed" },
+	{ 'd', "detach", NULL, "print the migration's ID and leave it to reberthd" },
+	{ OPT_JSON, "json", NULL, "print the report, or what went wrong, as JSON" },
+	{},
+};
+
+static const struct cli_usage usage = {
+	.verb = "migrate",
+	.operands = "CONTAINER NODE",
+	.options = options,
+	.text = "The container keeps its name, addresses, connections and memory; its ID changes.\n"
+		"Until the point of no return any failure rolls back: it runs on where it was.\n"
+		"\n"
+		"The migration runs in reberthd, this command only watches it. Ctrl-C asks whether "
+		"to\n"
+		"cancel and roll back (without a terminal, and on SIGTERM, it cancels at once), "
+		"and\n"
+		"pressed once more leaves the rollback to reberthd. Closing the terminal or "
+		"killing\n"
+		"this command detaches: the migration goes on, see 'reberth migration ls'.\n",
+};
+
+struct request {
+	json_t *body;
+	bool dry_run, detach;
+	int64_t timeout_ms;
+};
+
+static int parse(struct cli *cli, int argc, char **argv, struct request *req)
+{
+	int id;
+
+	req->timeout_ms = TIMEOUT_DEFAULT_MS;
+	while ((id = cli_option(cli, &usage, argc, argv)) != CLI_END) {
+		switch (id) {
+		case OPT_STRATEGY:
+			json_object_set_new(req->body, "strategy", json_string(optarg));
+			break;
+		case OPT_DRY_RUN:
+			req->dry_run = true;
+			json_object_set_new(req->body, "dry_run", json_true());
+			break;
+		case OPT_TIMEOUT:
+			req->timeout_ms = out_parse_duration(optarg);
+			if (req->timeout_ms < 0)
+				return cli_fail_usage(cli, usage.verb,
+						      "'%s' is no duration like 30s, 2m or 1h",
+						      optarg);
+			break;
+		case OPT_KEEP_SOURCE:
+			json_object_set_new(req->body, "keep_source", json_true());
+			break;
+		case OPT_JSON:
+			cli->json = true;
+			break;
+		case 'd':
+			req->detach = true;
+			break;
+		default:
+			return cli->status;
+		}
+	}
+	return CLI_END;
+}
+
+static int dry_run(const struct cli *cli, struct client *client, const struct request *req)
+{
+	_cleanup_json_ json_t *plan = NULL;
+	struct rb_err err = {};
+
+	if (client_request(client, "POST", "/v1/migrations", req->body,
+			   req->timeout_ms + DRY_RUN_EXTRA_MS, &plan, &err) < 0)
+		return cli_fail(cli, &err);
+	return migrate_print_plan(cli, plan);
+}
+
+static int detached(const struct cli *cli, const char *id)
+{
+	if (cli->json) {
+		_cleanup_json_ json_t *value = json_pack("{s:s}", "id", id);
+
+		return cli_print_json(value);
+	}
+	printf("%s\n", id);
+	return 0;
+}
+
+/* The user left while it was still under way. */
+static int left(const struct cli *cli, const char *id)
+{
+	struct rb_err err = {};
+
+	rb_err_code(&err, RB_E_CANCELED, -ECANCELED,
+		    "left before the end: reberthd goes on with migration %s, 'reberth migration "
+		    "inspect %s' tells what came of it",
+		    id, id);
+	return cli_fail(cli, &err);
+}
+
+static int migrate(const struct cli *cli, struct client *client, const struct request *req)
+{
+	_cleanup_json_ json_t *started = NULL, *migration = NULL;
+	_cleanup_close_ int signal_fd = -EBADF;
+	struct rb_err err = {};
+	const char *id;
+	int r;
+
+	signal_fd = follow_block_signals(&err);
+	if (signal_fd < 0)
+		return cli_fail(cli, &err);
+	if (client_request(client, "POST", "/v1/migrations", req->body, CLIENT_TIMEOUT_MS, &started,
+			   &err) < 0 ||
+	    rb_json_need_str(started, "id", &id, &err) < 0)
+		return cli_fail(cli, &err);
+	if (req->detach)
+		return detached(cli, id);
+	r = follow_migration(client, id, signal_fd, cli->json, &migration, &err);
+	if (r < 0)
+		return cli_fail(cli, &err);
+	return r == FOLLOW_DETACHED ? left(cli, id) : migrate_print_result(cli, migration);
+}
+
+int verb_migrate(struct cli *cli, int argc, char **argv)
+{
+	_cleanup_json_ json_t *body = json_object();
+	_cleanup_client_ struct client *client = NULL;
+	struct request req = { .body = body };
+	struct rb_err err = {};
+	int r;
+
+	json_object_set_new(body, "strategy", json_string("cold"));
+	r = parse(cli, argc, argv, &req);
+	if (r != CLI_END)
+		return r;
+	r = cli_operands(cli, &usage, argc, argv, 2, 2);
+	if (r != 0)
+		return r;
+	if (req.dry_run && req.detach)
+		return cli_fail_usage(cli, usage.verb, "--dry-run and --detach exclude each other");
+	client = client_new(cli->socket);
+	if (!client || json_object_set_new(body, "container", json_string(argv[optind])) < 0 ||
+	    json_object_set_new(body, "target", json_string(argv[optind + 1])) < 0 ||
+	    json_object_set_new(body, "timeout_ms", json_integer(req.timeout_ms)) < 0) {
+		rb_err_code(&err, RB_E_USAGE, -EINVAL,
+			    "the container or the node is not text in UTF-8: correct it");
+		return cli_fail(cli, &err);
+	}
+	return req.dry_run ? dry_run(cli, client, &req) : migrate(cli, client, &req);
+}

@@ -1,0 +1,170 @@
+// SPDX-License-Identifier: Apache-2.0
+/*
+ * ops.c - the operations of the local API
+ */
+#include "ops.h"
+
+#include <errno.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <time.h>
+
+#include "config.h"
+#include "err.h"
+#include "journal.h"
+#include "json.h"
+#include "proc.h"
+#include "source.h"
+#include "target.h"
+#include "workers.h"
+
+static void answer_plan(void *arg, json_t *plan, const struct rb_err *why)
+{
+	rb_api_answer(arg, plan, why);
+}
+
+static int op_migrate(void *ctx, const json_t *request, json_t **ret, struct rb_err *err)
+{
+	struct rb_ops_context *ops = ctx;
+	struct rb_entry entry = {};
+	int r;
+
+	if (rb_json_bool(request, "dry_run", false))
+		return rb_workers_start_plan(ops->workers, request, answer_plan,
+					     rb_api_later(ops->api), err);
+	r = rb_source_begin(&ops->config->node, request, &entry, err);
+	if (r >= 0)
+		r = rb_workers_start_source(ops->workers, entry.id, err);
+	if (r >= 0)
+		*ret = json_pack("{s:s}", "id", entry.id);
+	rb_entry_release(&entry);
+	return r;
+}
+
+static void format_time(int64_t realtime_ms, char *ret, size_t size)
+{
+	time_t seconds = (time_t)(realtime_ms / 1000);
+	struct tm tm;
+	size_t len;
+
+	gmtime_r(&seconds, &tm);
+	len = strftime(ret, size, "%Y-%m-%dT%H:%M:%S", &tm);
+	snprintf(ret + len, size - len, ".%03dZ", (int)(realtime_ms % 1000));
+}
+
+static json_t *show_entry(const struct rb_node *node, const struct rb_entry *entry)
+{
+	bool source = entry->role == RB_SOURCE, active = !rb_state_is_final(entry->state);
+	_cleanup_json_ json_t *progress = active ? rb_progress_read(node, entry->id) : NULL;
+	char started[40], updated[40];
+
+	format_time(entry->created_ms, started, sizeof(started));
+	format_time(entry->updated_ms, updated, sizeof(updated));
+	return json_pack(
+		"{s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:b, s:s, s:O*, s:s, s:s, s:O*, "
+		"s:O*, s:O*, s:i}",
+		"id", entry->id, "role", rb_role_name(entry->role), "container", entry->container,
+		"container_id", rb_json_str(entry->facts, "source_id", entry->container_id),
+		"new_container_id", rb_json_str(entry->facts, "new_id", ""), "source",
+		source ? node->name : entry->peer, "target", source ? entry->peer : node->name,
+		"strategy", rb_json_str(entry->facts, "strategy", "cold"), "state",
+		rb_state_name(entry->state), "active", active, "stage",
+		rb_json_str(progress, "stage", entry->stage), "progress", progress, "started",
+		started, "updated", updated, "result", json_object_get(entry->report, "result"),
+		"reason", json_object_get(entry->report, "reason"), "report", entry->report,
+		"worker", (int)entry->worker);
+}
+
+struct listing {
+	const struct rb_node *node;
+	json_t *out;
+};
+
+static int add_entry(void *arg, const struct rb_entry *entry)
+{
+	struct listing *listing = arg;
+
+	json_array_append_new(listing->out, show_entry(listing->node, entry));
+	return 0;
+}
+
+static int op_list(void *ctx, json_t **ret, struct rb_err *err)
+{
+	const struct rb_node *node = &((struct rb_ops_context *)ctx)->config->node;
+	struct listing listing = { node, json_array() };
+	int r = rb_journal_each(node->journal, false, add_entry, &listing, err);
+
+	if (r < 0) {
+		json_decref(listing.out);
+		return r;
+	}
+	*ret = listing.out;
+	return 0;
+}
+
+static int op_inspect(void *ctx, const char *id, json_t **ret, struct rb_err *err)
+{
+	const struct rb_node *node = &((struct rb_ops_context *)ctx)->config->node;
+	_cleanup_entry_ struct rb_entry entry = {};
+	int r = rb_journal_get(node->journal, id, &entry, err);
+
+	if (r >= 0)
+		*ret = show_entry(node, &entry);
+	return r;
+}
+
+static int op_cancel(void *ctx, const char *id, struct rb_err *err)
+{
+	const struct rb_node *node = &((struct rb_ops_context *)ctx)->config->node;
+	_cleanup_entry_ struct rb_entry entry = {};
+	int r = rb_journal_get(node->journal, id, &entry, err);
+
+	if (r < 0)
+		return r;
+	if (entry.role != RB_SOURCE)
+		return rb_err_code(err, RB_E_CONFLICT, -EINVAL,
+				   "migration %s can only be cancelled on its source, node '%s'",
+				   entry.id, entry.peer);
+	if (entry.state != RB_PREPARING && entry.state != RB_FROZEN)
+		return rb_err_code(err, RB_E_CONFLICT, -EINVAL,
+				   "migration %s is in state %s: too late to cancel", entry.id,
+				   rb_state_name(entry.state));
+	if (!rb_pid_alive(entry.worker, entry.worker_start) || kill(entry.worker, SIGTERM) < 0)
+		return rb_err_code(
+			err, RB_E_CONFLICT, -ESRCH,
+			"migration %s has no worker at the moment: it is being rolled back",
+			entry.id);
+	return 0;
+}
+
+static int op_resolve(void *ctx, const char *id, const char *decision, struct rb_err *err)
+{
+	const struct rb_node *node = &((struct rb_ops_context *)ctx)->config->node;
+	_cleanup_entry_ struct rb_entry entry = {};
+	int r = rb_journal_get(node->journal, id, &entry, err);
+
+	if (r < 0)
+		return r;
+	if (strcmp(decision, "commit") == 0)
+		return rb_target_resolve_commit(node, &entry, err);
+	return entry.role == RB_TARGET ? rb_target_resolve_abort(node, &entry, err)
+				       : rb_source_resolve_abort(node, &entry, err);
+}
+
+static int op_node(void *ctx, json_t **ret, struct rb_err *err)
+{
+	const struct rb_config *config = ((struct rb_ops_context *)ctx)->config;
+	char boot_id[37];
+	int r = rb_boot_id(boot_id, err);
+
+	if (r >= 0)
+		*ret = json_pack("{s:s, s:s, s:s, s:s, s:O*}", "node", config->node.name, "version",
+				 RB_VERSION, "boot_id", boot_id, "listen", config->listen, "nodes",
+				 config->node.peers);
+	return r;
+}
+
+const struct rb_api_ops rb_ops = {
+	op_migrate, op_list, op_inspect, op_cancel, op_resolve, op_node
+};

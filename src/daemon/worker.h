@@ -1,0 +1,19 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * worker.h - what a worker process does
+ */
+#pragma once
+
+struct rb_config;
+
+/**
+ * rb_worker_main - body of `reberthd --worker KIND [ID]`
+ * @kind: "source" (a new migration), "recover" (what another worker left), "serve" (a peer's
+ *connection on standard input), "plan" (a dry run: request on standard input, answer on standard
+ *output)
+ *
+ * SIGTERM cancels a migration; it does not end the process before it has rolled back.
+ *
+ * Return: exit status.
+ */
+int rb_worker_main(struct rb_config *config, const char *kind, const char *id);

@@ -1,0 +1,222 @@
+// SPDX-License-Identifier: Apache-2.0
+/*
+ * workers.c - the daemon's worker processes
+ */
+#include "workers.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "cleanup.h"
+#include "config.h"
+#include "err.h"
+#include "io.h"
+#include "journal.h"
+#include "json.h"
+#include "log.h"
+#include "proc.h"
+#include "wait.h"
+
+#define MAX_WORKERS 256
+#define RETRY_MS    2000
+
+struct worker {
+	struct rb_child child;
+	char id[RB_ID_LEN + 1]; /* "" for one that serves a peer, or plans */
+	int answer_fd;		/* plan: file that gets the answer */
+	void (*done)(void *arg, json_t *plan, const struct rb_err *why);
+	void *arg;
+};
+
+struct rb_workers {
+	const struct rb_config *config;
+	struct worker workers[MAX_WORKERS];
+	size_t n;
+	/* recovery is not tried again at once: ring of (id, when) */
+	struct {
+		char id[RB_ID_LEN + 1];
+		int64_t not_before_ms;
+	} tried[64];
+	size_t next_tried;
+};
+
+int rb_workers_new(const struct rb_config *config, struct rb_workers **ret, struct rb_err *err)
+{
+	struct rb_workers *workers = calloc(1, sizeof(*workers));
+
+	if (!workers)
+		return rb_err_set(err, -ENOMEM, "set up workers");
+	workers->config = config;
+	*ret = workers;
+	return 0;
+}
+
+void rb_workers_free(struct rb_workers *workers)
+{
+	for (size_t i = 0; workers && i < workers->n; i++)
+		rb_close_fd(&workers->workers[i].child.pidfd);
+	free(workers);
+}
+
+static int start(struct rb_workers *workers, const char *kind, const char *id, int stdin_fd,
+		 int stdout_fd, struct worker **ret, struct rb_err *err)
+{
+	const char *argv[] = {
+		"/proc/self/exe", "--config", workers->config->path, "--worker", kind, id, NULL
+	};
+	struct rb_spawn spec = {
+		.argv = argv, .stdin_fd = stdin_fd, .stdout_fd = stdout_fd, .new_session = true
+	};
+	struct worker *worker = &workers->workers[workers->n];
+	int r;
+
+	if (workers->n == MAX_WORKERS)
+		return rb_err_code(err, RB_E_CONFLICT, -EBUSY,
+				   "this host has %d conversations already: try again later",
+				   MAX_WORKERS);
+	*worker = (struct worker){ .answer_fd = -EBADF };
+	r = rb_spawn(&spec, &worker->child, err);
+	if (r < 0)
+		return r;
+	snprintf(worker->id, sizeof(worker->id), "%s", id ? id : "");
+	workers->n++;
+	if (ret)
+		*ret = worker;
+	return 0;
+}
+
+int rb_workers_start_source(struct rb_workers *workers, const char *id, struct rb_err *err)
+{
+	return start(workers, "source", id, 0, 0, NULL, err);
+}
+
+int rb_workers_start_serve(struct rb_workers *workers, int fd, struct rb_err *err)
+{
+	return start(workers, "serve", NULL, fd, 0, NULL, err);
+}
+
+/* question and answer of a planning worker are files without a name: nobody blocks on a pipe */
+static int memory_file(const char *text, struct rb_err *err)
+{
+	_cleanup_close_ int fd = memfd_create("reberth-plan", MFD_CLOEXEC);
+
+	if (fd < 0 || rb_write_all(fd, text, strlen(text)) < 0 || lseek(fd, 0, SEEK_SET) < 0)
+		return rb_err_set(err, -errno, "hand a request to a worker");
+	return TAKE_FD(fd);
+}
+
+int rb_workers_start_plan(struct rb_workers *workers, const json_t *request,
+			  void (*done)(void *arg, json_t *plan, const struct rb_err *why),
+			  void *arg, struct rb_err *err)
+{
+	_cleanup_free_ char *text = json_dumps(request, JSON_COMPACT);
+	_cleanup_close_ int question = memory_file(text ? text : "{}", err);
+	_cleanup_close_ int answer = memory_file("", err);
+	struct worker *worker;
+	int r;
+
+	if (question < 0 || answer < 0)
+		return question < 0 ? question : answer;
+	r = start(workers, "plan", NULL, question, answer, &worker, err);
+	if (r < 0)
+		return r;
+	worker->answer_fd = TAKE_FD(answer);
+	worker->done = done;
+	worker->arg = arg;
+	return 0;
+}
+
+static void finish_plan(struct worker *worker)
+{
+	_cleanup_json_ json_t *answer = NULL;
+	_cleanup_free_ char *text = calloc(1, 1 << 20);
+	struct rb_err why = {};
+	ssize_t len;
+
+	len = text ? pread(worker->answer_fd, text, (1 << 20) - 1, 0) : -1;
+	rb_close_fd(&worker->answer_fd);
+	if (len <= 0 || rb_json_parse(text, (size_t)len, &answer, NULL) < 0) {
+		rb_err_code(&why, RB_E_INTERNAL, -EIO, "the worker ended without an answer");
+		worker->done(worker->arg, NULL, &why);
+		return;
+	}
+	if (json_object_get(answer, "plan")) {
+		worker->done(worker->arg, json_incref(json_object_get(answer, "plan")), NULL);
+		return;
+	}
+	rb_err_code(&why, rb_code_parse(rb_json_str(answer, "code", "")),
+		    -(int)rb_json_int(answer, "errno", EIO), "%s",
+		    rb_json_str(answer, "message", "?"));
+	worker->done(worker->arg, NULL, &why);
+}
+
+void rb_workers_reap(struct rb_workers *workers)
+{
+	for (size_t i = 0; i < workers->n;) {
+		struct worker worker = workers->workers[i];
+		int status;
+
+		if (waitpid(worker.child.pid, &status, WNOHANG) != worker.child.pid) {
+			i++;
+			continue;
+		}
+		rb_close_fd(&worker.child.pidfd);
+		if (WIFSIGNALED(status))
+			rb_warn("%s worker %d was ended by signal %d", worker.id,
+				(int)worker.child.pid, WTERMSIG(status));
+		if (worker.done)
+			finish_plan(&worker);
+		workers->workers[i] = workers->workers[--workers->n];
+	}
+}
+
+static bool tried_lately(struct rb_workers *workers, const char *id)
+{
+	int64_t now = rb_now_ms();
+
+	for (size_t i = 0; i < ARRAY_SIZE(workers->tried); i++)
+		if (strcmp(workers->tried[i].id, id) == 0) {
+			if (now < workers->tried[i].not_before_ms)
+				return true;
+			workers->tried[i].not_before_ms = now + RETRY_MS;
+			return false;
+		}
+	snprintf(workers->tried[workers->next_tried].id, RB_ID_LEN + 1, "%s", id);
+	workers->tried[workers->next_tried].not_before_ms = now + RETRY_MS;
+	workers->next_tried = (workers->next_tried + 1) % ARRAY_SIZE(workers->tried);
+	return false;
+}
+
+static int tend_one(void *arg, const struct rb_entry *entry)
+{
+	struct rb_workers *workers = arg;
+	struct rb_err why = {};
+
+	for (size_t i = 0; i < workers->n; i++)
+		if (strcmp(workers->workers[i].id, entry->id) == 0)
+			return 0;
+	/* an entry that still names this daemon lost its worker before that could say its name */
+	if (entry->worker != getpid() && rb_pid_alive(entry->worker, entry->worker_start))
+		return 0;
+	if (tried_lately(workers, entry->id))
+		return 0;
+	rb_info("%s has no worker (state %s): starting one that recovers", entry->id,
+		rb_state_name(entry->state));
+	if (start(workers, "recover", entry->id, 0, 0, NULL, &why) < 0)
+		rb_error("%s: %s", entry->id, why.msg);
+	return 0;
+}
+
+void rb_workers_tend(struct rb_workers *workers)
+{
+	struct rb_err why = {};
+
+	if (rb_journal_each(workers->config->node.journal, true, tend_one, workers, &why) < 0)
+		rb_error("%s", why.msg);
+}

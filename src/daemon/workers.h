@@ -1,0 +1,41 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * workers.h - the daemon's worker processes
+ *
+ * Each migration is worked on by a process of its own, `reberthd --worker ...`, in a session of its
+ * own: it outlives a daemon that is killed or upgraded. The journal knows who works on what; the
+ * daemon sees to it that every migration that is not in a final state has a worker, and starts one
+ * that recovers where there is none.
+ */
+#pragma once
+
+#include <jansson.h>
+#include <sys/types.h>
+
+struct rb_config;
+struct rb_err;
+struct rb_workers;
+
+int rb_workers_new(const struct rb_config *config, struct rb_workers **ret, struct rb_err *err);
+void rb_workers_free(struct rb_workers *workers);
+
+/** rb_workers_start_source - a worker for a migration that was just entered into the journal */
+int rb_workers_start_source(struct rb_workers *workers, const char *id, struct rb_err *err);
+
+/** rb_workers_start_serve - a worker that talks to a peer over an accepted socket (not taken over);
+ * -EBUSY when there are too many */
+int rb_workers_start_serve(struct rb_workers *workers, int fd, struct rb_err *err);
+
+/**
+ * rb_workers_start_plan - a worker for a dry run
+ * @done: called from rb_workers_reap() with the plan (reference taken over), or NULL and the reason
+ */
+int rb_workers_start_plan(struct rb_workers *workers, const json_t *request,
+			  void (*done)(void *arg, json_t *plan, const struct rb_err *why),
+			  void *arg, struct rb_err *err);
+
+/** rb_workers_reap - take note of workers that ended (on SIGCHLD) */
+void rb_workers_reap(struct rb_workers *workers);
+
+/** rb_workers_tend - start workers that recover, where one is missing; call about once a second */
+void rb_workers_tend(struct rb_workers *workers);
