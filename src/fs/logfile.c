@@ -7,10 +7,11 @@
  * and .1 is removed when that is complete (moby, daemon/logger/loggerutils/logfile.go). So a file
  * only ever moves to a higher number and to another inode, but its first line stays.
  *
- * The files are opened from the newest to the oldest. A rotation meanwhile moves files the same
- * way, so that one may be met twice, which its first line tells, but none is missed. N is tried
- * before N.gz, since a .gz next to its source is not complete. Opening stops at the file that the
- * position of the last send is in.
+ * The files are opened from the newest to the oldest. A rotation that begins meanwhile moves files
+ * the same way, so that one may be met twice, which its first line tells, but none is missed.
+ * When it also ends meanwhile, a newer file than the live one of before may turn up among the
+ * rotated ones: then all is opened anew. N is tried before N.gz, since a .gz next to its source
+ * is not complete. Opening stops at the file that the position of the last send is in.
  */
 #include "logfile.h"
 
@@ -35,6 +36,7 @@
 #define BLOCK	      ((size_t)256 << 10)
 #define MAX_FILES     512 /* the live and the newest rotated ones; each takes a descriptor */
 #define MAX_GAP	      3	  /* numbers missing in a row: rotation leaves one free for a moment */
+#define MAX_TRIES     20  /* to open all files without a rotation in between */
 #define MAX_LINE      ((size_t)4 << 20) /* Docker cuts at 16 KiB; what is longer is damage */
 #define SETTLE_LOOKS  3
 #define SETTLE_GAP_MS 2
@@ -54,6 +56,7 @@ struct sender {
 
 	struct source sources[MAX_FILES]; /* newest first, each with at least one whole line */
 	int n;
+	int live_fd; /* keeps the inode number of the live file from being used again */
 	char *block;
 	struct rb_buf rest; /* start of a line whose end was not read yet */
 };
@@ -64,12 +67,19 @@ struct reader {
 	struct archive *archive;
 };
 
+static void close_sources(struct sender *s)
+{
+	for (int i = 0; i < s->n; i++)
+		close(s->sources[i].fd);
+	s->n = 0;
+	rb_close_fd(&s->live_fd);
+}
+
 static void sender_free(struct sender **s)
 {
 	if (!*s)
 		return;
-	for (int i = 0; i < (*s)->n; i++)
-		close((*s)->sources[i].fd);
+	close_sources(*s);
 	free((*s)->block);
 	rb_buf_free(&(*s)->rest);
 	free(*s);
@@ -193,12 +203,24 @@ static bool is_last(const struct sender *s, uint64_t first_line)
 	return first_line && s->n > 0 && s->sources[s->n - 1].first_line == first_line;
 }
 
-/* Open what has to be sent. *@ret_found: the last one is the file that @from is in. */
-static int open_sources(struct sender *s, const struct rb_log_position *from, bool *ret_found)
+/* Return: 1 when @path was rotated away since it was opened, 0, or negative errno */
+static int was_rotated(const struct sender *s)
+{
+	struct stat then, now;
+
+	if (s->live_fd < 0)
+		return access(s->path, F_OK) == 0;
+	if (fstat(s->live_fd, &then) < 0)
+		return rb_err_set(s->err, -errno, "look at '%s'", s->path);
+	return stat(s->path, &now) < 0 || now.st_ino != then.st_ino || now.st_dev != then.st_dev;
+}
+
+static int try_open_sources(struct sender *s, const struct rb_log_position *from, bool *ret_found)
 {
 	int gap = 0;
 
 	*ret_found = false;
+	s->live_fd = open(s->path, O_PATH | O_CLOEXEC);
 	for (int number = 0; gap < MAX_GAP && s->n < MAX_FILES; number++) {
 		int r = add_number(s, number);
 
@@ -215,6 +237,22 @@ static int open_sources(struct sender *s, const struct rb_log_position *from, bo
 		}
 	}
 	return 0;
+}
+
+/* Open what has to be sent. *@ret_found: the last one is the file that @from is in. */
+static int open_sources(struct sender *s, const struct rb_log_position *from, bool *ret_found)
+{
+	for (int i = 0; i < MAX_TRIES; i++) {
+		int r = try_open_sources(s, from, ret_found);
+
+		if (r == 0)
+			r = was_rotated(s);
+		if (r <= 0)
+			return r;
+		if (i < MAX_TRIES - 1)
+			close_sources(s);
+	}
+	return 0; /* rather lines out of order than none */
 }
 
 static int send_lines(struct sender *s, struct source *source, const char *data, size_t len)
@@ -290,9 +328,11 @@ int rb_logfile_send(struct rb_conn *conn, const char *path, const struct rb_log_
 	bool found;
 	int r;
 
-	if (s)
-		s->block = malloc(BLOCK);
-	if (!s || !s->block)
+	if (!s)
+		return rb_err_set(err, -ENOMEM, "send the log '%s'", path);
+	s->live_fd = -EBADF;
+	s->block = malloc(BLOCK);
+	if (!s->block)
 		return rb_err_set(err, -ENOMEM, "send the log '%s'", path);
 	s->conn = conn;
 	s->wait = wait;

@@ -100,7 +100,8 @@ static int describe(struct rb_migration *m, json_t **ret, struct rb_err *err)
 			 m->entry.container_id, "spec", spec, "volumes", volumes, "image", image,
 			 "host", host, "file_bytes", (json_int_t)file_bytes, "memory_bytes",
 			 (json_int_t)rb_container_memory(inspect), "networks", networks, "macs",
-			 macs, "restart_policy", json_object_get(m->entry.facts, "restart_policy"));
+			 macs, "more_networks", more, "restart_policy",
+			 json_object_get(m->entry.facts, "restart_policy"));
 	if (!*ret)
 		return rb_err_set(err, -ENOMEM, "describe the container");
 	rb_migration_fact(m, "image", json_incref(image));

@@ -9,7 +9,7 @@
  *
  * Failures: RB_E_PEER and -ECONNRESET when the link or the peer is gone, RB_E_DENIED and -EACCES
  * for certificates and names, RB_E_PROTOCOL for nonsense; -ETIMEDOUT and -ECANCELED always are the
- * caller's own. Messages start with the peer's name or address, so callers need not add it.
+ * caller's own. Messages name the peer, so callers need not add it.
  *
  * A connection belongs to one thread at a time. SIGPIPE is never raised.
  *
@@ -69,11 +69,18 @@ void rb_conn_free(struct rb_conn *conn);
  * processes that does not go on with the connection after a fork(); NULL is allowed */
 void rb_conn_abandon(struct rb_conn *conn);
 
-const char *rb_conn_peer(const struct rb_conn *conn);	   /* the peer's node name */
-const char *rb_conn_peer_boot(const struct rb_conn *conn); /* its boot id, from HELLO */
-int rb_conn_fd(const struct rb_conn *conn); /* for poll(2): POLLIN/POLLHUP only; between
-					     * two frames nothing waits in here */
-uint64_t rb_conn_bytes_sent(const struct rb_conn *conn); /* on the TCP socket, TLS included */
+/** rb_conn_peer - the peer's node name */
+const char *rb_conn_peer(const struct rb_conn *conn);
+
+/** rb_conn_peer_boot - the boot id of the peer's host, from its HELLO */
+const char *rb_conn_peer_boot(const struct rb_conn *conn);
+
+/** rb_conn_fd - for poll(2), POLLIN and POLLHUP only. Between two frames nothing waits inside TLS:
+ * what poll(2) says is true. */
+int rb_conn_fd(const struct rb_conn *conn);
+
+/** rb_conn_bytes_sent - on the TCP socket, that is what TLS adds included */
+uint64_t rb_conn_bytes_sent(const struct rb_conn *conn);
 uint64_t rb_conn_bytes_received(const struct rb_conn *conn);
 
 /** rb_conn_send - one frame. Return: 0 or negative errno; after a failure only rb_conn_free(). When
