@@ -56,6 +56,18 @@ int rb_target_image(struct rb_migration *m, const json_t *args, json_t **ret, st
 				&m->wait, err);
 }
 
+/* is @name (escaped) a name of the image with this ID here? */
+static bool names_image(struct rb_migration *m, const char *name, const char *id,
+			const struct rb_wait *wait)
+{
+	_cleanup_json_ json_t *image = NULL;
+	char path[1024];
+
+	snprintf(path, sizeof(path), "/images/%s/json", name);
+	return rb_engine_call(m->node->engine, "GET", path, NULL, &image, wait, NULL) >= 0 &&
+	       strcmp(rb_json_str(image, "Id", ""), id) == 0;
+}
+
 /* an image that came for this container alone goes again; one that is in use by now stays */
 int rb_target_image_undo(struct rb_migration *m, struct rb_err *err)
 {
@@ -72,6 +84,9 @@ int rb_target_image_undo(struct rb_migration *m, struct rb_err *err)
 	json_array_foreach(tags, i, tag)
 	{
 		if (rb_engine_escape(json_string_value(tag), name, sizeof(name)) < 0)
+			continue;
+		/* a tag that another image here had before was left to it */
+		if (!names_image(m, name, id, &wait))
 			continue;
 		snprintf(path, sizeof(path), "/images/%s", name);
 		rb_engine_call(m->node->engine, "DELETE", path, NULL, NULL, &wait, NULL);
@@ -151,6 +166,19 @@ static int note_paths(struct rb_migration *m, const char *id, const struct rb_wa
 	return rb_migration_save(m, err);
 }
 
+/* The image's name may mean another image here: then its ID stands in. */
+static const json_t *spec_with_image(struct rb_migration *m, const struct rb_wait *wait)
+{
+	json_t *spec = json_object_get(offer_of(m), "spec");
+	const char *id = rb_json_str(json_object_get(offer_of(m), "image"), "id", "");
+	char name[900];
+
+	if (rb_engine_escape(rb_json_str(spec, "Image", ""), name, sizeof(name)) < 0 ||
+	    !names_image(m, name, id, wait))
+		json_object_set_new(spec, "Image", json_string(id));
+	return spec;
+}
+
 int rb_target_create(struct rb_migration *m, const json_t *args, json_t **ret, struct rb_err *err)
 {
 	struct rb_wait wait = rb_migration_wait(m, ENGINE_MS);
@@ -163,8 +191,8 @@ int rb_target_create(struct rb_migration *m, const json_t *args, json_t **ret, s
 	if (r >= 0)
 		r = create_volumes(m, &wait, err);
 	if (r >= 0)
-		r = rb_engine_create(m->node->engine, name, json_object_get(offer_of(m), "spec"),
-				     id, &wait, err);
+		r = rb_engine_create(m->node->engine, name, spec_with_image(m, &wait), id, &wait,
+				     err);
 	if (r < 0)
 		return r;
 	snprintf(m->entry.container_id, sizeof(m->entry.container_id), "%s", id);
@@ -257,15 +285,14 @@ int rb_target_tree(struct rb_migration *m, const json_t *args, json_t **ret, str
 	if (r >= 0 && !path)
 		r = rb_err_code(err, RB_E_PROTOCOL, -EPROTO, "there is no '%.40s' to write to",
 				what);
-	if (r >= 0)
-		r = rb_tree_receive(m->conn, path, &stats, &m->wait, err);
 	if (r < 0) {
 		/* so that the peer is not stuck in its sending, and reads why */
-		struct rb_wait wait = rb_migration_wait(m, ENGINE_MS);
-
-		rb_stream_drain(m->conn, &wait, NULL);
+		rb_stream_drain(m->conn, &m->wait, NULL);
 		return r;
 	}
+	r = rb_tree_receive(m->conn, path, &stats, &m->wait, err);
+	if (r < 0)
+		return r;
 	*ret = json_pack("{s:I, s:I}", "files", (json_int_t)stats.files, "bytes",
 			 (json_int_t)stats.bytes);
 	return 0;
