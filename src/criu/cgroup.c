@@ -235,11 +235,11 @@ int rb_cgroup_move(int pid, const char *cgroup, bool make, bool skip_freezer, st
 			continue;
 		if (!folder_at(&mounts[i], cgroup, folder, sizeof(folder)))
 			continue;
-		if (access(folder, F_OK) < 0) {
-			if (!make)
-				continue;
+		/* also when it is there: who made it may not have filled it yet */
+		if (make)
 			r = make_folder(&mounts[i], folder, err);
-		}
+		else if (access(folder, F_OK) < 0)
+			continue;
 		if (r == 0)
 			r = enter_folder(pid, folder, err);
 		if (r < 0)

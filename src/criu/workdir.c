@@ -43,12 +43,12 @@ const char *rb_criu_run_dir(void)
 	return dir && rb_criu_path_valid(dir) ? dir : "/run/reberth";
 }
 
-const char *rb_criu_env_path(char *ret, size_t size)
+const char *rb_criu_env_path(const char *work_dir, char *ret, size_t size)
 {
 	const char *path = getenv("PATH");
 
-	snprintf(ret, size, "PATH=%s:%s", PRIVATE_BIN,
-		 path && *path ? path : "/usr/sbin:/usr/bin:/sbin:/bin");
+	snprintf(ret, size, "PATH=%s%s%s:%s", work_dir ? work_dir : "", work_dir ? "/bin:" : "",
+		 PRIVATE_BIN, path && *path ? path : "/usr/sbin:/usr/bin:/sbin:/bin");
 	return ret;
 }
 
@@ -68,7 +68,7 @@ static bool is_this_program(const char *path)
 int rb_criu_find_program(const char *name, char *ret, size_t size, struct rb_err *err)
 {
 	char dirs[8192];
-	const char *at = rb_criu_env_path(dirs, sizeof(dirs)) + strlen("PATH=");
+	const char *at = rb_criu_env_path(NULL, dirs, sizeof(dirs)) + strlen("PATH=");
 
 	while (*at) {
 		size_t len = strcspn(at, ":");
@@ -122,6 +122,24 @@ int rb_criu_write_script(const char *work_dir, const char *actions, const char *
 	return rb_write_file(path, text.data, text.len, 0700, false, err);
 }
 
+/* Without our tar everything works, but slower: it may be missing. */
+static void link_tar(const char *work_dir)
+{
+	char runtime[PATH_MAX], tar[PATH_MAX], link[PATH_MAX], *slash;
+
+	if (rb_criu_runtime_path(runtime, sizeof(runtime), NULL) < 0)
+		return;
+	slash = strrchr(runtime, '/');
+	*slash = '\0';
+	if (rb_path(tar, sizeof(tar), "%s/reberth-tar", runtime) < 0 || access(tar, X_OK) < 0 ||
+	    rb_path(link, sizeof(link), "%s/bin", work_dir) < 0 ||
+	    rb_mkdir_p(link, 0700, NULL) < 0 ||
+	    rb_path(link, sizeof(link), "%s/bin/tar", work_dir) < 0)
+		return;
+	unlink(link);
+	(void)!symlink(tar, link);
+}
+
 int rb_criu_write_config(const char *work_dir, const char *extra, struct rb_err *err)
 {
 	_cleanup_buf_ struct rb_buf text = {};
@@ -145,6 +163,7 @@ int rb_criu_write_config(const char *work_dir, const char *extra, struct rb_err 
 		r = rb_path(path, sizeof(path), "%s/criu.conf", work_dir);
 	if (r < 0)
 		return rb_err_set(err, r, "write CRIU's configuration");
+	link_tar(work_dir);
 	return rb_write_file(path, text.data, text.len, 0600, false, err);
 }
 

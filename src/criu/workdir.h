@@ -8,6 +8,7 @@
  *   criu.conf        CRIU's configuration of this dump or restore
  *   action.sh        CRIU's action script: hands the actions that matter to `reberth-runtime
  *                    criu-action <socket>`
+ *   bin/tar          reberth-tar, which CRIU finds in place of tar
  *   dump.sock        the dump server's socket (source only), see dump.c
  *
  * A path goes into a shell script and into CRIU's configuration file, so only plain ones are taken.
@@ -29,8 +30,9 @@ bool rb_criu_path_valid(const char *path);
 /** rb_criu_run_dir - REBERTH_RUN_DIR of the environment, or /run/reberth */
 const char *rb_criu_run_dir(void);
 
-/** rb_criu_env_path - "PATH=/opt/reberth/bin:<our PATH>", so that runc finds the CRIU that works */
-const char *rb_criu_env_path(char *ret, size_t size);
+/** rb_criu_env_path - "PATH=<work_dir>/bin:/opt/reberth/bin:<our PATH>", so that runc finds the
+ * CRIU that works, and CRIU our tar; @work_dir may be NULL */
+const char *rb_criu_env_path(const char *work_dir, char *ret, size_t size);
 
 /** rb_criu_find_program - @name in /opt/reberth/bin, then in PATH; our own program under another
  * name is passed over */
@@ -45,7 +47,8 @@ int rb_criu_runtime_path(char *ret, size_t size, struct rb_err *err);
 int rb_criu_write_script(const char *work_dir, const char *actions, const char *socket,
 			 struct rb_err *err);
 
-/** rb_criu_write_config - <work_dir>/criu.conf: what every dump and restore has, then @extra */
+/** rb_criu_write_config - bin/, and <work_dir>/criu.conf: what every dump and restore has, then
+ * @extra */
 int rb_criu_write_config(const char *work_dir, const char *extra, struct rb_err *err);
 
 /** rb_criu_connect_at - connect to a socket in a folder whose path may be too long for an address.

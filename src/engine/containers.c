@@ -101,14 +101,21 @@ int rb_engine_kill(struct rb_engine *engine, const char *id, const char *signal,
 int rb_engine_remove(struct rb_engine *engine, const char *id, bool force, bool volumes,
 		     const struct rb_wait *wait, struct rb_err *err)
 {
+	struct rb_err why = {};
 	char rest[64];
 	int r;
 
 	snprintf(rest, sizeof(rest), "?force=%d&v=%d", force, volumes);
-	r = call_on(engine, "DELETE", "containers", id, rest, NULL, NULL, wait, err);
-	if (r != -ENOENT)
+	r = call_on(engine, "DELETE", "containers", id, rest, NULL, NULL, wait, &why);
+	/* one with --rm that has just ended: Docker is about it already */
+	if (r == -EBUSY && strstr(why.msg, "already in progress"))
+		r = call_on(engine, "POST", "containers", id, "/wait?condition=removed", NULL, NULL,
+			    wait, &why);
+	if (r < 0 && r != -ENOENT) {
+		if (err)
+			*err = why;
 		return r;
-	rb_err_clear(err);
+	}
 	return 0;
 }
 

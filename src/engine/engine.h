@@ -79,9 +79,9 @@ int rb_engine_rename(struct rb_engine *engine, const char *id, const char *new_n
 		     const struct rb_wait *wait, struct rb_err *err);
 /** rb_engine_restart_policy - @policy as HostConfig.RestartPolicy {"Name","MaximumRetryCount"}
  *
- * Nothing is sent when it is so already. Otherwise, on a *running* container, Docker also runs
- * `runc update`: not while a container is frozen by us, and an arriving container's runtime sees
- * it.
+ * Nothing is sent when it is so already. Otherwise, on a *running* container, Docker also has the
+ * runtime update its cgroup with empty limits: a frozen one stays frozen (seen with runc 1.1.5
+ * and 1.3), but an arriving container's runtime must take "update" in good part.
  */
 int rb_engine_restart_policy(struct rb_engine *engine, const char *id, const json_t *policy,
 			     const struct rb_wait *wait, struct rb_err *err);

@@ -53,7 +53,7 @@ int rb_image_describe(struct rb_engine *engine, const char *ref, json_t **ret,
 {
 	_cleanup_json_ json_t *image = NULL, *out = NULL;
 	json_t *layers, *tags;
-	const char *id, *store;
+	const char *id = NULL, *store = NULL;
 	int r;
 
 	r = rb_engine_image_inspect(engine, ref, &image, wait, err);

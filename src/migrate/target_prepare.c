@@ -73,13 +73,14 @@ int rb_target_image_undo(struct rb_migration *m, struct rb_err *err)
 {
 	struct rb_wait wait = rb_migration_cleanup_wait(ENGINE_MS);
 	const json_t *tags = json_object_get(json_object_get(offer_of(m), "image"), "tags");
-	const char *id = rb_json_str(json_object_get(offer_of(m), "image"), "id", "");
-	char path[1024], name[900];
+	char path[1024], name[900], id[RB_IMAGE_ID_SIZE];
 	const json_t *tag;
 	size_t i;
 
 	(void)err;
-	if (!rb_json_bool(m->entry.facts, "image_loaded", false))
+	if (!rb_json_bool(m->entry.facts, "image_loaded", false) ||
+	    rb_image_find(m->node->engine, json_object_get(offer_of(m), "image"), id, &wait, NULL) <
+		    0)
 		return 0;
 	json_array_foreach(tags, i, tag)
 	{
@@ -170,9 +171,11 @@ static int note_paths(struct rb_migration *m, const char *id, const struct rb_wa
 static const json_t *spec_with_image(struct rb_migration *m, const struct rb_wait *wait)
 {
 	json_t *spec = json_object_get(offer_of(m), "spec");
-	const char *id = rb_json_str(json_object_get(offer_of(m), "image"), "id", "");
-	char name[900];
+	char name[900], id[RB_IMAGE_ID_SIZE];
 
+	if (rb_image_find(m->node->engine, json_object_get(offer_of(m), "image"), id, wait, NULL) <
+	    0)
+		return spec; /* Docker will say so */
 	if (rb_engine_escape(rb_json_str(spec, "Image", ""), name, sizeof(name)) < 0 ||
 	    !names_image(m, name, id, wait))
 		json_object_set_new(spec, "Image", json_string(id));

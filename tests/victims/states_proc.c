@@ -194,7 +194,9 @@ static pid_t ids[7];
 
 static void read_ids(pid_t ret[7])
 {
-	const pid_t now[7] = { getpid(), getppid(),	   getsid(0),	    getpgrp(),
+	/* the main process's parent is outside of what migrates */
+	const pid_t parent = states_self ? getppid() : 0;
+	const pid_t now[7] = { getpid(), parent,	   getsid(0),	    getpgrp(),
 			       gettid(), (pid_t)geteuid(), (pid_t)getegid() };
 
 	memcpy(ret, now, sizeof(now));

@@ -93,8 +93,12 @@ host_power_off() {
 # Print the pids of processes that are in a host's network or mount namespace.
 # Most are in its process namespace too, but who came by nsenter need not be.
 visitors() {
-	{ find /proc/[0-9]*/ns/{net,mnt} \( -lname "$(readlink "/proc/$1/ns/net")" -o \
-		-lname "$(readlink "/proc/$1/ns/mnt")" \) 2>/dev/null || true; } | cut -d/ -f3 | sort -u
+	local net mnt
+	net=$(readlink "/proc/$1/ns/net")
+	mnt=$(readlink "/proc/$1/ns/mnt")
+	# The names have brackets, which are to be taken literally.
+	{ find /proc/[0-9]*/ns/{net,mnt} \( -lname "${net/[/\\[}" -o -lname "${mnt/[/\\[}" \) 2>/dev/null || true; } |
+		cut -d/ -f3 | sort -u
 }
 
 host_is_dead() {

@@ -227,7 +227,8 @@ static int start_runc(struct server *s, struct rb_err *err)
 {
 	char runc[PATH_MAX], root[PATH_MAX], images[PATH_MAX], work[PATH_MAX], log[PATH_MAX];
 	char env_path[8192];
-	const char *const env[] = { rb_criu_env_path(env_path, sizeof(env_path)), NULL };
+	const char *const env[] = { rb_criu_env_path(s->work_dir, env_path, sizeof(env_path)),
+				    NULL };
 	const char *const argv[] = { runc,
 				     "--root",
 				     root,

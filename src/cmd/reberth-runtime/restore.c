@@ -31,12 +31,47 @@
 
 enum { KILL_MS = 10000, ARGS_MAX = 64 };
 
+/*
+ * With cgroup version 1 a container sees its own folders of all hierarchies below /sys/fs/cgroup.
+ * runc takes the folders that runc itself is in for them, which here are the host's. Of two lines
+ * about one mount CRIU believes the later, and the configuration file comes after runc.
+ */
+static int cgroup_mounts(const struct placeholder *p, const json_t *config, struct rb_buf *lines,
+			 struct rb_err *err)
+{
+	struct rb_cgroup_mount mounts[RB_CGROUP_MAX];
+	int count = rb_cgroup_mounts(mounts, err);
+	json_t *mount;
+	size_t i;
+
+	if (count < 0)
+		return count;
+	json_array_foreach(json_object_get(config, "mounts"), i, mount)
+	{
+		const char *where = rb_json_str(mount, "destination", "");
+
+		if (strcmp(rb_json_str(mount, "type", ""), "cgroup") != 0 ||
+		    !rb_criu_path_valid(where) || !rb_criu_path_valid(p->note.cgroup))
+			continue;
+		for (int k = 0; k < count; k++) {
+			const char *point = mounts[k].point;
+
+			if (mounts[k].controllers[0] && rb_criu_path_valid(point) &&
+			    rb_buf_addf(lines, "external mnt[%s%s]:%s%s\n", where,
+					strrchr(point, '/'), point, p->note.cgroup) < 0)
+				return rb_err_set(err, -ENOMEM, "list the cgroup mounts");
+		}
+	}
+	return 0;
+}
+
 /* The bundle's configuration, changed; the original is kept once as config.json.reberth. */
 static int rewrite_config(const struct placeholder *p, struct rb_err *err)
 {
 	static const char *const done_hooks[] = { "prestart", "createRuntime", "createContainer",
 						  "startContainer", "poststart" };
 	_cleanup_json_ json_t *config = NULL;
+	_cleanup_buf_ struct rb_buf lines = {};
 	char path[PATH_MAX], original[PATH_MAX], text[PATH_MAX];
 	json_t *annotations, *ns;
 	size_t i;
@@ -63,6 +98,11 @@ static int rewrite_config(const struct placeholder *p, struct rb_err *err)
 		annotations = json_object();
 		json_object_set_new(config, "annotations", annotations);
 	}
+	r = cgroup_mounts(p, config, &lines, err);
+	if (r == 0)
+		r = rb_criu_write_config(p->work_dir, lines.data ? lines.data : "", err);
+	if (r < 0)
+		return r;
 	r = rb_path(text, sizeof(text), "%s/criu.conf", p->work_dir);
 	if (r < 0 || json_object_set_new(annotations, "org.criu.config", json_string(text)) < 0)
 		return rb_err_set(err, r < 0 ? r : -ENOMEM, "change the bundle's configuration");
@@ -73,7 +113,8 @@ static int start_runc(const struct placeholder *p, struct rb_child *ret, struct 
 {
 	char runc[PATH_MAX], images[PATH_MAX], work[PATH_MAX], log[PATH_MAX], pid_file[PATH_MAX];
 	char restore_log[PATH_MAX], released[PATH_MAX], env_path[8192];
-	const char *const env[] = { rb_criu_env_path(env_path, sizeof(env_path)), NULL };
+	const char *const env[] = { rb_criu_env_path(p->work_dir, env_path, sizeof(env_path)),
+				    NULL };
 	const char *const options[] = { "--log",
 					log,
 					"restore",

@@ -25,7 +25,7 @@ int runtime_exec_runc(const struct runtime_call *call, struct rb_err *err)
 
 	if (r < 0)
 		return r;
-	rb_criu_env_path(env, sizeof(env));
+	rb_criu_env_path(NULL, env, sizeof(env));
 	setenv("PATH", env + strlen("PATH="), 1);
 	call->argv[0] = path;
 	execv(path, call->argv);
