@@ -117,8 +117,7 @@ static bool has_own_netns(const json_t *state)
 	json_t *list = rb_json_path(state, "config.namespaces"), *ns;
 	size_t i;
 
-	json_array_foreach(list, i, ns)
-	{
+	json_array_foreach (list, i, ns) {
 		if (strcmp(rb_json_str(ns, "type", ""), "NEWNET") == 0)
 			return !*rb_json_str(ns, "path", "");
 	}

@@ -126,8 +126,7 @@ static int check_members(const json_t *body, const struct member *members, size_
 		if (members[i].required && !json_object_get(body, members[i].name))
 			return rb_err_code(err, RB_E_USAGE, -EINVAL, "the request lacks '%s'",
 					   members[i].name);
-	json_object_foreach((json_t *)body, name, value)
-	{
+	json_object_foreach ((json_t *)body, name, value) {
 		size_t i = 0;
 
 		while (i < count && strcmp(members[i].name, name) != 0)

@@ -225,8 +225,7 @@ int rb_engine_connect_missing(struct rb_engine *engine, const char *id, const js
 		return 0;
 	r = rb_engine_inspect(engine, id, &inspect, wait, err);
 	there = rb_json_path(inspect, "NetworkSettings.Networks");
-	json_array_foreach(more, i, entry)
-	{
+	json_array_foreach (more, i, entry) {
 		const char *network = rb_json_str(entry, "network", "");
 
 		if (r < 0)
@@ -284,8 +283,7 @@ int rb_engine_describe_volumes(struct rb_engine *engine, json_t *volumes,
 	json_t *entry;
 	size_t i;
 
-	json_array_foreach(volumes, i, entry)
-	{
+	json_array_foreach (volumes, i, entry) {
 		_cleanup_json_ json_t *volume = NULL;
 		json_t *options, *labels;
 		int r;

@@ -57,7 +57,8 @@ json_t *rb_spec_sorted_keys(const json_t *object)
 		json_decref(out);
 		return NULL;
 	}
-	json_object_foreach((json_t *)object, key, value) keys[n++] = key;
+	json_object_foreach ((json_t *)object, key, value)
+		keys[n++] = key;
 	qsort(keys, n, sizeof(*keys), compare_text);
 	for (size_t i = 0; i < n; i++) {
 		if (json_array_append_new(out, json_string(keys[i]))) {
@@ -114,8 +115,7 @@ static int fix_links(json_t *host)
 	json_t *links = json_object_get(host, "Links"), *link;
 	size_t i;
 
-	json_array_foreach(links, i, link)
-	{
+	json_array_foreach (links, i, link) {
 		const char *text = json_string_value(link), *colon, *alias;
 		json_t *plain;
 

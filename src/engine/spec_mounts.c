@@ -67,8 +67,9 @@ static json_t *mount_at(const json_t *mounts, const char *destination)
 	json_t *mount;
 	size_t i;
 
-	json_array_foreach(mounts, i, mount) if (same_path(rb_json_str(mount, "Destination", ""),
-							   destination)) return mount;
+	json_array_foreach (mounts, i, mount)
+		if (same_path(rb_json_str(mount, "Destination", ""), destination))
+			return mount;
 	return NULL;
 }
 
@@ -100,13 +101,14 @@ static bool is_written(const json_t *host, const char *destination)
 	json_t *entry;
 	size_t i;
 
-	json_array_foreach(json_object_get(host, "Binds"), i,
-			   entry) if (json_is_string(entry) &&
-				      bind_destination(json_string_value(entry), path) == 0 &&
-				      same_path(path, destination)) return true;
-	json_array_foreach(
-		json_object_get(host, "Mounts"), i,
-		entry) if (same_path(rb_json_str(entry, "Target", ""), destination)) return true;
+	json_array_foreach (json_object_get(host, "Binds"), i, entry)
+		if (json_is_string(entry) &&
+		    bind_destination(json_string_value(entry), path) == 0 &&
+		    same_path(path, destination))
+			return true;
+	json_array_foreach (json_object_get(host, "Mounts"), i, entry)
+		if (same_path(rb_json_str(entry, "Target", ""), destination))
+			return true;
 	return false;
 }
 
@@ -116,8 +118,7 @@ static int name_binds(const json_t *mounts, json_t *host)
 	json_t *binds = json_object_get(host, "Binds"), *bind;
 	size_t i;
 
-	json_array_foreach(binds, i, bind)
-	{
+	json_array_foreach (binds, i, bind) {
 		const char *text = json_string_value(bind);
 		const json_t *mount = text && !strchr(text, ':') ? mount_at(mounts, text) : NULL;
 
@@ -151,8 +152,7 @@ static int name_mounts(const json_t *mounts, json_t *host)
 	json_t *entry;
 	size_t i;
 
-	json_array_foreach(json_object_get(host, "Mounts"), i, entry)
-	{
+	json_array_foreach (json_object_get(host, "Mounts"), i, entry) {
 		const char *type = rb_json_str(entry, "Type", "");
 		const json_t *mount;
 
@@ -200,8 +200,7 @@ static json_t *mounts_by_destination(const json_t *mounts)
 	json_t *out = json_object(), *mount;
 	size_t i;
 
-	json_array_foreach(mounts, i, mount)
-	{
+	json_array_foreach (mounts, i, mount) {
 		if (!out || json_object_set(out, rb_json_str(mount, "Destination", ""), mount)) {
 			json_decref(out);
 			return NULL;
@@ -219,8 +218,7 @@ static int add_unwritten(const json_t *mounts, json_t *host)
 	keys = by_destination ? rb_spec_sorted_keys(by_destination) : NULL;
 	if (!keys)
 		return -ENOMEM;
-	json_array_foreach(keys, i, key)
-	{
+	json_array_foreach (keys, i, key) {
 		const char *destination = json_string_value(key);
 		const json_t *mount = json_object_get(by_destination, destination);
 		const char *type = rb_json_str(mount, "Type", "");
@@ -262,10 +260,9 @@ static const json_t *written_options(const json_t *inspect, const char *destinat
 	json_t *entry;
 	size_t i;
 
-	json_array_foreach(
-		rb_json_path(inspect, "HostConfig.Mounts"), i,
-		entry) if (same_path(rb_json_str(entry, "Target", ""),
-				     destination)) return json_object_get(entry, "VolumeOptions");
+	json_array_foreach (rb_json_path(inspect, "HostConfig.Mounts"), i, entry)
+		if (same_path(rb_json_str(entry, "Target", ""), destination))
+			return json_object_get(entry, "VolumeOptions");
 	return NULL;
 }
 
@@ -278,18 +275,16 @@ static bool is_anonymous(const json_t *inspect, const json_t *mount)
 	char path[PATH_MAX];
 	json_t *entry;
 
-	json_array_foreach(rb_json_path(inspect, "HostConfig.Binds"), i, entry)
-	{
+	json_array_foreach (rb_json_path(inspect, "HostConfig.Binds"), i, entry) {
 		const char *text = json_string_value(entry);
 
 		if (text && strncmp(text, name, len) == 0 && text[len] == ':' &&
 		    bind_destination(text, path) == 0 && same_path(path, destination))
 			return false;
 	}
-	json_array_foreach(rb_json_path(inspect, "HostConfig.Mounts"), i,
-			   entry) if (same_path(rb_json_str(entry, "Target", ""),
-						destination)) return !*rb_json_str(entry, "Source",
-										   "");
+	json_array_foreach (rb_json_path(inspect, "HostConfig.Mounts"), i, entry)
+		if (same_path(rb_json_str(entry, "Target", ""), destination))
+			return !*rb_json_str(entry, "Source", "");
 	/* VolumesFrom brings named ones too; only the look of the name tells them apart */
 	return len == 64 && strspn(name, "0123456789abcdef") == 64;
 }
@@ -331,8 +326,7 @@ static int list_mounts(const json_t *inspect, bool volumes,
 	keys = by_destination ? rb_spec_sorted_keys(by_destination) : NULL;
 	if (!keys || !out)
 		return rb_err_set(err, -ENOMEM, "list the mounts");
-	json_array_foreach(keys, i, key)
-	{
+	json_array_foreach (keys, i, key) {
 		const json_t *mount = json_object_get(by_destination, json_string_value(key));
 		bool wanted = volumes ? is_volume(mount)
 				      : strcmp(rb_json_str(mount, "Type", ""), "bind") == 0;

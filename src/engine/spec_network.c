@@ -56,9 +56,10 @@ static const char *main_network(const json_t *inspect)
 		return NULL;
 	if (!*mode || is_mode(mode, "default"))
 		mode = "bridge";
-	json_object_foreach(networks, name, endpoint) if (is_mode(mode, name)) return name;
-	json_object_foreach(networks, name, endpoint)
-	{
+	json_object_foreach (networks, name, endpoint)
+		if (is_mode(mode, name))
+			return name;
+	json_object_foreach (networks, name, endpoint) {
 		const char *id = rb_json_str(endpoint, "NetworkID", "");
 
 		if (*id && strncmp(id, mode, strlen(mode)) == 0)
@@ -103,8 +104,7 @@ static json_t *endpoint_aliases(const json_t *endpoint, const char *id)
 	json_t *out = json_array(), *alias;
 	size_t i;
 
-	json_array_foreach(json_object_get(endpoint, "Aliases"), i, alias)
-	{
+	json_array_foreach (json_object_get(endpoint, "Aliases"), i, alias) {
 		const char *text = json_string_value(alias);
 
 		if (!text || (strlen(text) >= 12 && strncmp(id, text, strlen(text)) == 0))
@@ -181,8 +181,7 @@ static bool is_chosen_by_docker(const json_t *bindings)
 
 	if (json_array_size(bindings) == 0)
 		return true;
-	json_array_foreach(bindings, i, binding)
-	{
+	json_array_foreach (bindings, i, binding) {
 		const char *port = rb_json_str(binding, "HostPort", "");
 
 		if (!*port || strcmp(port, "0") == 0 || strchr(port, '-'))
@@ -196,9 +195,10 @@ static bool has_binding(const json_t *list, const char *ip, const char *port)
 	json_t *binding;
 	size_t i;
 
-	json_array_foreach(list, i, binding) if (is_mode(rb_json_str(binding, "HostIp", ""), ip) &&
-						 is_mode(rb_json_str(binding, "HostPort", ""),
-							 port)) return true;
+	json_array_foreach (list, i, binding)
+		if (is_mode(rb_json_str(binding, "HostIp", ""), ip) &&
+		    is_mode(rb_json_str(binding, "HostPort", ""), port))
+			return true;
 	return false;
 }
 
@@ -208,8 +208,7 @@ static json_t *actual_bindings(const json_t *actual)
 	json_t *out = json_array(), *binding;
 	size_t i;
 
-	json_array_foreach(actual, i, binding)
-	{
+	json_array_foreach (actual, i, binding) {
 		const char *ip = rb_json_str(binding, "HostIp", "");
 		const char *port = rb_json_str(binding, "HostPort", "");
 		bool v4 = is_mode(ip, "0.0.0.0"), v6 = is_mode(ip, "::");
@@ -239,8 +238,7 @@ static int fix_ports(const json_t *inspect, json_t *host)
 		if (json_object_set_new(host, "PortBindings", bindings))
 			return -ENOMEM;
 	}
-	json_object_foreach(actual, port, list)
-	{
+	json_object_foreach (actual, port, list) {
 		if (json_array_size(list) == 0 ||
 		    !is_chosen_by_docker(json_object_get(bindings, port)))
 			continue;
@@ -265,8 +263,9 @@ static json_t *network_names(const json_t *inspect)
 	keys = rb_spec_sorted_keys(rb_json_path(inspect, "NetworkSettings.Networks"));
 	if (!keys || json_array_append_new(out, json_string(first)))
 		return NULL;
-	json_array_foreach(keys, i, key) if (!is_mode(json_string_value(key), first) &&
-					     json_array_append(out, key)) return NULL;
+	json_array_foreach (keys, i, key)
+		if (!is_mode(json_string_value(key), first) && json_array_append(out, key))
+			return NULL;
 	return TAKE_PTR(out);
 }
 
@@ -278,8 +277,7 @@ static int set_endpoints(const json_t *inspect, json_t *body)
 
 	if (!names || !endpoints)
 		return -ENOMEM;
-	json_array_foreach(names, i, name)
-	{
+	json_array_foreach (names, i, name) {
 		const char *text = json_string_value(name);
 		json_t *endpoint = make_endpoint(inspect, text);
 		json_t *mac = json_object_get(endpoint, "MacAddress");
@@ -325,8 +323,7 @@ int rb_spec_more_networks(const json_t *inspect, json_t **ret, struct rb_err *er
 
 	if (!names || !out)
 		return out_of_memory(err);
-	json_array_foreach(names, i, name)
-	{
+	json_array_foreach (names, i, name) {
 		const char *text = json_string_value(name);
 
 		if (i > 0 &&
@@ -346,8 +343,7 @@ int rb_spec_addresses(const json_t *inspect, json_t **ret, struct rb_err *err)
 
 	if (!names || !out)
 		return out_of_memory(err);
-	json_array_foreach(names, i, name)
-	{
+	json_array_foreach (names, i, name) {
 		const char *text = json_string_value(name);
 		const json_t *endpoint =
 			json_object_get(rb_json_path(inspect, "NetworkSettings.Networks"), text);
@@ -373,8 +369,7 @@ int rb_spec_macs(const json_t *inspect, json_t **ret, struct rb_err *err)
 	r = rb_spec_addresses(inspect, &addresses, err);
 	if (r < 0)
 		return r;
-	json_array_foreach(addresses, i, address)
-	{
+	json_array_foreach (addresses, i, address) {
 		const char *mac = rb_json_str(address, "mac", "");
 
 		if (*mac && json_array_append_new(out, json_string(mac)))

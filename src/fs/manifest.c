@@ -132,8 +132,7 @@ static int add_child(struct scan *scan, int dir_fd, const char *folder, const ch
 static int read_folder(struct scan *scan, size_t index)
 {
 	/* a copy, since the arena moves while children are added */
-	_cleanup_free_ char *folder =
-		strdup(manifest_path(scan->m, &scan->m->entries[index]));
+	_cleanup_free_ char *folder = strdup(manifest_path(scan->m, &scan->m->entries[index]));
 	_cleanup_closedir_ DIR *dir = NULL;
 	_cleanup_close_ int fd = -EBADF;
 	struct dirent *d;
@@ -175,9 +174,7 @@ int manifest_scan(int root_fd, const char *root, struct rb_manifest **ret,
 		  const struct rb_wait *wait, struct rb_err *err)
 {
 	_cleanup_(free_manifest) struct rb_manifest *m = calloc(1, sizeof(*m));
-	struct scan scan = {
-		.m = m, .root_fd = root_fd, .root = root, .wait = wait, .err = err
-	};
+	struct scan scan = { .m = m, .root_fd = root_fd, .root = root, .wait = wait, .err = err };
 	struct statx st;
 	int r;
 

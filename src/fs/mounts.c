@@ -118,13 +118,13 @@ int mounts_find(const char *mountinfo, const char *point, struct mount_line *ret
 	return find_last(mountinfo, is_mounted_at, point, ret);
 }
 
-/* The device alone would not do: its number is free for others as soon as the last mount is gone. */
+/* The device alone would not do: its number is free for others as soon as the last mount is gone.
+ */
 static bool is_same_file_system(const struct mount_line *line, const void *arg)
 {
 	const struct mount_line *wanted = arg;
 
-	return strcmp(line->device, wanted->device) == 0 &&
-	       strcmp(line->type, wanted->type) == 0 &&
+	return strcmp(line->device, wanted->device) == 0 && strcmp(line->type, wanted->type) == 0 &&
 	       strcmp(line->super_options, wanted->super_options) == 0;
 }
 

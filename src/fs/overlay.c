@@ -40,8 +40,9 @@ static const struct {
 	const char *name;
 	unsigned long flag;
 } mount_flags[] = {
-	{ "ro", MS_RDONLY },	   { "nosuid", MS_NOSUID },	{ "nodev", MS_NODEV },
-	{ "noexec", MS_NOEXEC },   { "noatime", MS_NOATIME },	{ "nodiratime", MS_NODIRATIME },
+	{ "ro", MS_RDONLY },	     { "nosuid", MS_NOSUID },
+	{ "nodev", MS_NODEV },	     { "noexec", MS_NOEXEC },
+	{ "noatime", MS_NOATIME },   { "nodiratime", MS_NODIRATIME },
 	{ "relatime", MS_RELATIME }, { "nosymfollow", MS_NOSYMFOLLOW },
 };
 
@@ -258,10 +259,11 @@ int rb_overlay_detach(const struct rb_overlay *overlay, struct rb_err *err)
 		return rb_err_wrap(err, -EBUSY, "mount it again, since others still use it");
 	if (r < 0)
 		return rb_err_set(err, r, "look who else uses '%s'", overlay->merged);
-	return rb_err_code(err, RB_E_CONFLICT, -EBUSY,
-			   "'%s' cannot be taken away: it is also mounted in the mount namespace of "
-			   "process %d",
-			   overlay->merged, (int)holder);
+	return rb_err_code(
+		err, RB_E_CONFLICT, -EBUSY,
+		"'%s' cannot be taken away: it is also mounted in the mount namespace of "
+		"process %d",
+		overlay->merged, (int)holder);
 }
 
 /* In the child: only async-signal-safe calls, since other threads may hold locks. */
@@ -280,9 +282,10 @@ int rb_overlay_attach(const struct rb_overlay *overlay, struct rb_err *err)
 	pid_t pid;
 
 	if (strlen(overlay->options) >= (size_t)sysconf(_SC_PAGESIZE))
-		return rb_err_code(err, RB_E_REFUSED, -E2BIG,
-				   "the options of the overlay at '%s' are longer than mount(2) takes",
-				   overlay->merged);
+		return rb_err_code(
+			err, RB_E_REFUSED, -E2BIG,
+			"the options of the overlay at '%s' are longer than mount(2) takes",
+			overlay->merged);
 	pid = fork();
 	if (pid == 0)
 		mount_and_exit(overlay);

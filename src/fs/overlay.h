@@ -24,8 +24,8 @@ struct rb_overlay {
  * mounting ("l/ABC", "12/fs"), and mountinfo shows them so. It is looked for around @merged and
  * around the upper folder.
  *
- * Return: 0, -ENOENT if nothing is mounted there, -EINVAL with RB_E_REFUSED when it is no overlay or
- * has no upper folder, or another negative errno. @ret is untouched on failure.
+ * Return: 0, -ENOENT if nothing is mounted there, -EINVAL with RB_E_REFUSED when it is no overlay
+ * or has no upper folder, or another negative errno. @ret is untouched on failure.
  */
 int rb_overlay_find(const char *merged, struct rb_overlay *ret, struct rb_err *err);
 

@@ -52,8 +52,8 @@ static void receiver_release(struct receiver *rx)
 
 static int damaged(struct receiver *rx, const char *what)
 {
-	return rb_err_code(rx->err, RB_E_PROTOCOL, -EPROTO, "the peer's stream of files is damaged: %s",
-			   what);
+	return rb_err_code(rx->err, RB_E_PROTOCOL, -EPROTO,
+			   "the peer's stream of files is damaged: %s", what);
 }
 
 /* Have at least one byte in rx->block. Return: 1, 0 at the end, or negative errno. */
@@ -257,10 +257,11 @@ static int receive(struct receiver *rx, const char *root)
 int rb_tree_receive(struct rb_conn *conn, const char *root, struct rb_tree_stats *stats,
 		    const struct rb_wait *wait, struct rb_err *err)
 {
-	_cleanup_(receiver_release) struct receiver rx = {
-		.conn = conn, .wait = wait, .err = err,
-		.writer = { .root_fd = -EBADF, .parent_fd = -EBADF }
-	};
+	_cleanup_(receiver_release) struct receiver rx = { .conn = conn,
+							   .wait = wait,
+							   .err = err,
+							   .writer = { .root_fd = -EBADF,
+								       .parent_fd = -EBADF } };
 	int r = receive(&rx, root);
 
 	if (rx.failed == 0 && !rx.ended) {

@@ -37,7 +37,7 @@
 #include "wait.h"
 #include "xattr.h"
 
-#define BLOCK ((size_t)256 << 10)
+#define BLOCK	   ((size_t)256 << 10)
 #define MAX_PIECES (1 << 20) /* of data between holes; both sides keep the list in memory */
 
 struct sent_inode {
@@ -68,7 +68,8 @@ struct sender {
 static void sender_release(struct sender *s)
 {
 	if (s->archive)
-		archive_write_fail(s->archive); /* no trailer after a failure; no effect if closed */
+		archive_write_fail(
+			s->archive); /* no trailer after a failure; no effect if closed */
 	archive_write_free(s->archive);
 	archive_entry_free(s->entry);
 	free(s->block);

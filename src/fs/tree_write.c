@@ -241,8 +241,7 @@ static void entry_times(struct archive_entry *entry, struct timespec times[2])
 					      archive_entry_atime_nsec(entry) };
 }
 
-int tree_writer_finish(struct tree_writer *w, int fd, const char *path,
-		       struct archive_entry *entry)
+int tree_writer_finish(struct tree_writer *w, int fd, const char *path, struct archive_entry *entry)
 {
 	struct timespec times[2];
 	int r;
@@ -390,8 +389,8 @@ int tree_writer_close(struct tree_writer *w)
 		if (fd == -ENOENT || fd == -ENOTDIR || fd == -ELOOP)
 			continue;
 		if (fd < 0 || futimens(fd, w->folders[i].times) < 0)
-			return rb_err_set(w->err, fd < 0 ? fd : -errno,
-					  "set the times of '%s/%s'", w->root, path);
+			return rb_err_set(w->err, fd < 0 ? fd : -errno, "set the times of '%s/%s'",
+					  w->root, path);
 	}
 	return 0;
 }

@@ -36,8 +36,7 @@ static int image_store(struct rb_engine *engine, const char **ret, const struct 
 	if (r < 0)
 		return r;
 	*ret = STORE_LAYERS;
-	json_array_foreach(json_object_get(info, "DriverStatus"), i, pair)
-	{
+	json_array_foreach (json_object_get(info, "DriverStatus"), i, pair) {
 		const char *key = json_string_value(json_array_get(pair, 0));
 		const char *value = json_string_value(json_array_get(pair, 1));
 
@@ -147,8 +146,7 @@ static int search_all(struct rb_engine *engine, struct search *search, const str
 	int r;
 
 	r = rb_engine_call(engine, "GET", "/images/json", NULL, &images, wait, err);
-	json_array_foreach(images, i, image)
-	{
+	json_array_foreach (images, i, image) {
 		if (r < 0 || search->id[0])
 			break;
 		r = look_at(engine, rb_json_str(image, "Id", ""), search, wait, err);
@@ -285,8 +283,7 @@ int rb_image_add_tags(struct rb_engine *engine, const char *id, const json_t *de
 	json_t *tag;
 	size_t i;
 
-	json_array_foreach(json_object_get(description, "tags"), i, tag)
-	{
+	json_array_foreach (json_object_get(description, "tags"), i, tag) {
 		const char *ref = json_string_value(tag);
 		int r;
 

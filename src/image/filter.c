@@ -196,10 +196,8 @@ static int note_folder(struct state *s, const char *folder, const char *text, si
 	json_t *chains, *chain;
 	size_t i;
 
-	json_object_foreach(s->unwanted, diff_id, chains)
-	{
-		json_array_foreach(chains, i, chain)
-		{
+	json_object_foreach (s->unwanted, diff_id, chains) {
+		json_array_foreach (chains, i, chain) {
 			if (!rb_legacy_is_layer(folder, text, len, json_string_value(chain)))
 				continue;
 			if (json_object_set_new(s->folders, folder, json_true()))

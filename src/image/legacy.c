@@ -48,8 +48,7 @@ json_t *rb_layer_chain(const json_t *diff_ids)
 	json_t *diff_id;
 	size_t i;
 
-	json_array_foreach(diff_ids, i, diff_id)
-	{
+	json_array_foreach (diff_ids, i, diff_id) {
 		const char *text = json_string_value(diff_id);
 
 		if (!text || strlen(text) >= sizeof(chain))
@@ -84,7 +83,8 @@ static char *dump_sorted(const json_t *object)
 
 	if (!keys || !sorted)
 		return NULL;
-	json_object_foreach((json_t *)object, key, value) keys[n++] = key;
+	json_object_foreach ((json_t *)object, key, value)
+		keys[n++] = key;
 	qsort(keys, n, sizeof(*keys), compare_text);
 	for (size_t i = 0; i < n; i++)
 		if (json_object_set(sorted, keys[i], json_object_get(object, keys[i])))

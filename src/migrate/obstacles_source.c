@@ -34,8 +34,7 @@ int rb_obstacles_refuse(const json_t *obstacles, struct rb_err *err)
 	size_t i, errors = 0;
 	char more[64] = "";
 
-	json_array_foreach(obstacles, i, obstacle)
-	{
+	json_array_foreach (obstacles, i, obstacle) {
 		if (strcmp(rb_json_str(obstacle, "severity", ""), "error") != 0)
 			continue;
 		if (!errors++)
@@ -124,8 +123,7 @@ static void check_binds(const struct subject *s)
 
 	if (rb_spec_binds(s->inspect, &binds, NULL) < 0)
 		return;
-	json_array_foreach(binds, i, bind)
-	{
+	json_array_foreach (binds, i, bind) {
 		const char *source = rb_json_str(bind, "source", "");
 
 		if (strstr(source, "docker.sock"))
@@ -149,10 +147,10 @@ static void check_volume_users(const struct subject *s)
 	const json_t *volume;
 	size_t i;
 
-	if (rb_spec_volumes(s->inspect, &volumes, NULL) < 0)
+	if (rb_spec_volumes(s->inspect, &volumes, NULL) < 0 ||
+	    rb_engine_describe_volumes(s->node->engine, volumes, s->wait, NULL) < 0)
 		return;
-	json_array_foreach(volumes, i, volume)
-	{
+	json_array_foreach (volumes, i, volume) {
 		const char *name = rb_json_str(volume, "name", "");
 		_cleanup_json_ json_t *users = NULL;
 		char filter[512], escaped[1200], path[1400];
@@ -181,8 +179,7 @@ static void check_exec_sessions(const struct subject *s)
 	const json_t *ids = json_object_get(s->inspect, "ExecIDs"), *id;
 	size_t i;
 
-	json_array_foreach(ids, i, id)
-	{
+	json_array_foreach (ids, i, id) {
 		_cleanup_json_ json_t *exec = NULL;
 		char path[200];
 
@@ -201,8 +198,7 @@ static void check_controllers(const struct subject *s)
 	const char *key;
 	json_t *value;
 
-	json_object_foreach((json_t *)labels, key, value)
-	{
+	json_object_foreach ((json_t *)labels, key, value) {
 		if (strcmp(key, "com.docker.swarm.service.id") == 0)
 			refuse(s, NULL,
 			       "the container belongs to a Swarm service, which would start a "

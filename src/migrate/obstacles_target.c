@@ -50,8 +50,7 @@ static void check_volumes(const struct subject *s)
 	const json_t *volume;
 	size_t i;
 
-	json_array_foreach(json_object_get(s->offer, "volumes"), i, volume)
-	{
+	json_array_foreach (json_object_get(s->offer, "volumes"), i, volume) {
 		const char *name = rb_json_str(volume, "name", "");
 
 		if (engine_has(s, "volumes", name))
@@ -67,8 +66,7 @@ static void check_address(const struct subject *s, const json_t *network, const 
 	const char *id;
 	json_t *member;
 
-	json_object_foreach(json_object_get(network, "Containers"), id, member)
-	{
+	json_object_foreach (json_object_get(network, "Containers"), id, member) {
 		const char *theirs = rb_json_str(member, "IPv4Address", "");
 		size_t len = strcspn(theirs, "/");
 
@@ -87,9 +85,11 @@ static bool same_subnet(const json_t *theirs, const json_t *ours)
 	const json_t *a, *b;
 	size_t i, j;
 
-	json_array_foreach(theirs, i, a) json_array_foreach(
-		ours, j, b) if (strcmp(rb_json_str(a, "Subnet", "-"),
-				       rb_json_str(b, "Subnet", "")) == 0) return true;
+	json_array_foreach (theirs, i, a)
+		json_array_foreach (ours, j, b)
+			if (strcmp(rb_json_str(a, "Subnet", "-"), rb_json_str(b, "Subnet", "")) ==
+			    0)
+				return true;
 	return false;
 }
 
@@ -98,8 +98,7 @@ static void check_networks(const struct subject *s)
 	const char *name;
 	json_t *endpoint;
 
-	json_object_foreach(json_object_get(s->offer, "networks"), name, endpoint)
-	{
+	json_object_foreach (json_object_get(s->offer, "networks"), name, endpoint) {
 		const char *address = rb_json_str(endpoint, "IPAddress", "");
 		const json_t *ipam = json_object_get(endpoint, "ipam");
 		_cleanup_json_ json_t *network = NULL;

@@ -135,8 +135,9 @@ static int keep_container(struct rb_migration *m, const struct rb_wait *wait, st
 	r = rb_engine_rename(m->node->engine, m->entry.container_id, name, wait, err);
 	if (r < 0 && r != -ENOENT)
 		return r;
-	json_object_foreach((json_t *)networks, network, value) rb_engine_network_disconnect(
-		m->node->engine, network, m->entry.container_id, true, wait, NULL);
+	json_object_foreach ((json_t *)networks, network, value)
+		rb_engine_network_disconnect(m->node->engine, network, m->entry.container_id, true,
+					     wait, NULL);
 	return 0;
 }
 
@@ -148,18 +149,13 @@ static void remove_volumes(struct rb_migration *m, const struct rb_wait *wait)
 	const json_t *volume;
 	size_t i;
 
-	json_array_foreach(volumes, i, volume)
-	{
-		char name[512], path[600];
+	json_array_foreach (volumes, i, volume) {
+		const char *name = rb_json_str(volume, "name", "");
 		struct rb_err why = {};
+		int r = rb_engine_volume_remove(m->node->engine, name, wait, &why);
 
-		if (rb_engine_escape(rb_json_str(volume, "name", ""), name, sizeof(name)) < 0)
-			continue;
-		snprintf(path, sizeof(path), "/volumes/%s", name);
-		if (rb_engine_call(m->node->engine, "DELETE", path, NULL, NULL, wait, &why) < 0 &&
-		    why.code != RB_E_NOT_FOUND)
-			rb_warn("finish: volume '%s' stays here: %s",
-				rb_json_str(volume, "name", ""), why.msg);
+		if (r < 0 && r != -ENOENT)
+			rb_warn("finish: volume '%s' stays here: %s", name, why.msg);
 	}
 }
 

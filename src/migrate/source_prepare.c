@@ -46,8 +46,7 @@ static int describe_networks(struct rb_migration *m, const json_t *inspect, json
 	const char *name;
 	json_t *endpoint;
 
-	json_object_foreach(rb_json_path(inspect, "NetworkSettings.Networks"), name, endpoint)
-	{
+	json_object_foreach (rb_json_path(inspect, "NetworkSettings.Networks"), name, endpoint) {
 		_cleanup_json_ json_t *network = NULL;
 		char escaped[512], path[600];
 		int r = rb_engine_escape(name, escaped, sizeof(escaped));

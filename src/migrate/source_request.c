@@ -83,6 +83,8 @@ static int describe_request(const struct rb_node *node, const json_t *request, s
 		r = rb_json_need_str(inspect, "Id", &id, err);
 	if (r >= 0)
 		r = rb_spec_volumes(inspect, &volumes, err);
+	if (r >= 0)
+		r = rb_engine_describe_volumes(node->engine, volumes, &wait, err);
 	if (r < 0)
 		return r;
 	*ret = (struct rb_entry){ .role = RB_SOURCE };

@@ -72,7 +72,7 @@ static int open_sync(struct rb_migration *m, struct rb_err *err)
 	if (!sync)
 		return rb_err_set(err, -ENOMEM, "plan the copy of files");
 	sync->trees[sync->n++] = (struct tree){ .what = "rootfs", .name = "", .path = upper };
-	json_array_foreach(volumes, i, volume)
+	json_array_foreach (volumes, i, volume)
 		sync->trees[sync->n++] = (struct tree){ .what = "volume",
 							.name = rb_json_str(volume, "name", ""),
 							.path = rb_json_str(volume, "source", "") };

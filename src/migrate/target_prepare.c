@@ -82,8 +82,7 @@ int rb_target_image_undo(struct rb_migration *m, struct rb_err *err)
 	    rb_image_find(m->node->engine, json_object_get(offer_of(m), "image"), id, &wait, NULL) <
 		    0)
 		return 0;
-	json_array_foreach(tags, i, tag)
-	{
+	json_array_foreach (tags, i, tag) {
 		if (rb_engine_escape(json_string_value(tag), name, sizeof(name)) < 0)
 			continue;
 		/* a tag that another image here had before was left to it */
@@ -111,9 +110,8 @@ static int create_volumes(struct rb_migration *m, const struct rb_wait *wait, st
 	size_t i;
 
 	rb_migration_fact(m, "volumes_made", made);
-	json_array_foreach(volumes, i, volume)
-	{
-		_cleanup_json_ json_t *body = NULL, *answer = NULL;
+	json_array_foreach (volumes, i, volume) {
+		_cleanup_json_ json_t *answer = NULL;
 		const char *name, *path;
 		int r = rb_json_need_str(volume, "name", &name, err);
 
@@ -121,19 +119,31 @@ static int create_volumes(struct rb_migration *m, const struct rb_wait *wait, st
 			return r;
 		json_array_append_new(made, json_string(name));
 		r = rb_migration_save(m, err);
-		if (r < 0)
-			return r;
-		body = json_pack("{s:s, s:s, s:O*, s:O*}", "Name", name, "Driver",
-				 rb_json_str(volume, "driver", "local"), "DriverOpts",
-				 json_object_get(volume, "options"), "Labels",
-				 json_object_get(volume, "labels"));
-		r = rb_engine_call(m->node->engine, "POST", "/volumes/create", body, &answer, wait,
-				   err);
+		if (r >= 0)
+			r = rb_engine_volume_create(m->node->engine, volume, &answer, wait, err);
 		if (r >= 0)
 			r = rb_json_need_str(answer, "Mountpoint", &path, err);
 		if (r < 0)
 			return r;
 		json_object_set_new((json_t *)volume, "here", json_string(path));
+	}
+	return 0;
+}
+
+/* Docker fills an empty volume from the image; what the source deleted there must not come back */
+static int empty_volumes(struct rb_migration *m, struct rb_err *err)
+{
+	const json_t *volume;
+	size_t i;
+
+	json_array_foreach (json_object_get(offer_of(m), "volumes"), i, volume) {
+		const char *path = rb_json_str(volume, "here", "");
+		int r = rb_rm_rf(path, err);
+
+		if (r >= 0)
+			r = rb_mkdir_p(path, 0755, err);
+		if (r < 0)
+			return r;
 	}
 	return 0;
 }
@@ -149,7 +159,7 @@ static int note_paths(struct rb_migration *m, const char *id, const struct rb_wa
 
 	r = rb_engine_inspect(m->node->engine, id, &inspect, wait, err);
 	if (r >= 0)
-		r = rb_engine_call(m->node->engine, "GET", "/info", NULL, &info, wait, err);
+		r = rb_engine_info(m->node->engine, &info, wait, err);
 	if (r < 0)
 		return r;
 	driver = rb_json_path(inspect, "GraphDriver.Data");
@@ -168,23 +178,20 @@ static int note_paths(struct rb_migration *m, const char *id, const struct rb_wa
 }
 
 /* The image's name may mean another image here: then its ID stands in. */
-static const json_t *spec_with_image(struct rb_migration *m, const struct rb_wait *wait)
+static int use_image(struct rb_migration *m, json_t *spec, const struct rb_wait *wait,
+		     struct rb_err *err)
 {
-	json_t *spec = json_object_get(offer_of(m), "spec");
-	char name[900], id[RB_IMAGE_ID_SIZE];
+	char id[RB_IMAGE_ID_SIZE];
+	int r = rb_image_find(m->node->engine, json_object_get(offer_of(m), "image"), id, wait,
+			      err);
 
-	if (rb_image_find(m->node->engine, json_object_get(offer_of(m), "image"), id, wait, NULL) <
-	    0)
-		return spec; /* Docker will say so */
-	if (rb_engine_escape(rb_json_str(spec, "Image", ""), name, sizeof(name)) < 0 ||
-	    !names_image(m, name, id, wait))
-		json_object_set_new(spec, "Image", json_string(id));
-	return spec;
+	return r < 0 ? r : rb_engine_use_image(m->node->engine, spec, id, wait, err);
 }
 
 int rb_target_create(struct rb_migration *m, const json_t *args, json_t **ret, struct rb_err *err)
 {
 	struct rb_wait wait = rb_migration_wait(m, ENGINE_MS);
+	json_t *spec = json_object_get(offer_of(m), "spec");
 	char name[64], id[65];
 	int r;
 
@@ -194,12 +201,15 @@ int rb_target_create(struct rb_migration *m, const json_t *args, json_t **ret, s
 	if (r >= 0)
 		r = create_volumes(m, &wait, err);
 	if (r >= 0)
-		r = rb_engine_create(m->node->engine, name, spec_with_image(m, &wait), id, &wait,
-				     err);
+		r = use_image(m, spec, &wait, err);
+	if (r >= 0)
+		r = rb_engine_create(m->node->engine, name, spec, id, &wait, err);
 	if (r < 0)
 		return r;
 	snprintf(m->entry.container_id, sizeof(m->entry.container_id), "%s", id);
 	r = rb_journal_container_id(m->node->journal, m->entry.id, id, err);
+	if (r >= 0)
+		r = empty_volumes(m, err);
 	if (r >= 0)
 		r = note_paths(m, id, &wait, err);
 	if (r < 0)
@@ -220,14 +230,8 @@ int rb_target_create_undo(struct rb_migration *m, struct rb_err *err)
 	r = rb_engine_remove(m->node->engine, name, true, false, &wait, err);
 	if (r < 0)
 		return r;
-	json_array_foreach(json_object_get(m->entry.facts, "volumes_made"), i, volume)
-	{
-		char escaped[512], path[600];
-
-		if (rb_engine_escape(json_string_value(volume), escaped, sizeof(escaped)) < 0)
-			continue;
-		snprintf(path, sizeof(path), "/volumes/%s", escaped);
-		r = rb_engine_call(m->node->engine, "DELETE", path, NULL, NULL, &wait, err);
+	json_array_foreach (json_object_get(m->entry.facts, "volumes_made"), i, volume) {
+		r = rb_engine_volume_remove(m->node->engine, json_string_value(volume), &wait, err);
 		if (r < 0 && r != -ENOENT)
 			return r;
 	}
@@ -260,9 +264,9 @@ static const char *volume_path(const struct rb_migration *m, const char *name)
 	const json_t *volume;
 	size_t i;
 
-	json_array_foreach(json_object_get(offer_of(m), "volumes"), i,
-			   volume) if (strcmp(rb_json_str(volume, "name", ""), name) ==
-				       0) return rb_json_str(volume, "here", NULL);
+	json_array_foreach (json_object_get(offer_of(m), "volumes"), i, volume)
+		if (strcmp(rb_json_str(volume, "name", ""), name) == 0)
+			return rb_json_str(volume, "here", NULL);
 	return NULL;
 }
 

@@ -14,39 +14,39 @@
 static int tap_number, tap_failures;
 static bool tap_ok;
 
-#define TAP_RUN(fn)                                                              \
-	do {                                                                     \
-		tap_ok = true;                                                   \
-		fn();                                                            \
+#define TAP_RUN(fn)                                                                \
+	do {                                                                       \
+		tap_ok = true;                                                     \
+		fn();                                                              \
 		printf("%sok %d - %s\n", tap_ok ? "" : "not ", ++tap_number, #fn); \
-		fflush(stdout);                                                  \
-		tap_failures += !tap_ok;                                         \
+		fflush(stdout);                                                    \
+		tap_failures += !tap_ok;                                           \
 	} while (0)
 
-#define TAP_SKIP(fn, why)                                                \
-	do {                                                             \
+#define TAP_SKIP(fn, why)                                                 \
+	do {                                                              \
 		printf("ok %d - %s # SKIP %s\n", ++tap_number, #fn, why); \
-		fflush(stdout);                                          \
+		fflush(stdout);                                           \
 	} while (0)
 
-#define CHECK(cond)                                                                  \
-	do {                                                                         \
-		if (!(cond)) {                                                       \
+#define CHECK(cond)                                                                   \
+	do {                                                                          \
+		if (!(cond)) {                                                        \
 			printf("# %s:%d: not true: %s\n", __FILE__, __LINE__, #cond); \
-			tap_ok = false;                                              \
-			return;                                                      \
-		}                                                                    \
+			tap_ok = false;                                               \
+			return;                                                       \
+		}                                                                     \
 	} while (0)
 
-#define CHECK_INT(got, want)                                                                 \
-	do {                                                                                 \
-		long long _g = (long long)(got), _w = (long long)(want);                     \
-		if (_g != _w) {                                                              \
+#define CHECK_INT(got, want)                                                                    \
+	do {                                                                                    \
+		long long _g = (long long)(got), _w = (long long)(want);                        \
+		if (_g != _w) {                                                                 \
 			printf("# %s:%d: %s is %lld, not %lld\n", __FILE__, __LINE__, #got, _g, \
-			       _w);                                                          \
-			tap_ok = false;                                                      \
-			return;                                                              \
-		}                                                                            \
+			       _w);                                                             \
+			tap_ok = false;                                                         \
+			return;                                                                 \
+		}                                                                               \
 	} while (0)
 
 #define CHECK_STR(got, want)                                                                    \

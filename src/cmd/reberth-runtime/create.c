@@ -98,8 +98,7 @@ static int check_config(struct placeholder *p, const json_t *config, struct rb_e
 	if (rb_json_bool(rb_json_path(config, "process"), "terminal", false))
 		return rb_err_code(err, RB_E_REFUSED, -EOPNOTSUPP,
 				   "containers with a terminal (docker run -t) cannot arrive");
-	json_array_foreach(list, i, ns)
-	{
+	json_array_foreach (list, i, ns) {
 		if (strcmp(rb_json_str(ns, "type", ""), "network") != 0)
 			continue;
 		netns = true;
@@ -187,8 +186,7 @@ static int run_hooks(const struct placeholder *p, const json_t *config, struct r
 		json_t *list = json_object_get(json_object_get(config, "hooks"), kinds[k]), *hook;
 		size_t i;
 
-		json_array_foreach(list, i, hook)
-		{
+		json_array_foreach (list, i, hook) {
 			int r = run_hook(hook, text, err);
 
 			if (r < 0)

@@ -76,8 +76,7 @@ static int set_net_sysctls(const char *bundle, struct rb_err *err)
 	r = r < 0 ? rb_err_set(err, r, "read '%s'", bundle) : rb_json_load(path, &config, err);
 	if (r < 0)
 		return r;
-	json_object_foreach(rb_json_path(config, "linux.sysctl"), name, value)
-	{
+	json_object_foreach (rb_json_path(config, "linux.sysctl"), name, value) {
 		if (strncmp(name, "net.", 4) != 0 || !json_is_string(value))
 			continue;
 		if (strstr(name, "..") || strchr(name, '/') ||

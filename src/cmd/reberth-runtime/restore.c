@@ -46,8 +46,7 @@ static int cgroup_mounts(const struct placeholder *p, const json_t *config, stru
 
 	if (count < 0)
 		return count;
-	json_array_foreach(json_object_get(config, "mounts"), i, mount)
-	{
+	json_array_foreach (json_object_get(config, "mounts"), i, mount) {
 		const char *where = rb_json_str(mount, "destination", "");
 
 		if (strcmp(rb_json_str(mount, "type", ""), "cgroup") != 0 ||
@@ -86,8 +85,7 @@ static int rewrite_config(const struct placeholder *p, struct rb_err *err)
 	if (r < 0)
 		return r;
 	snprintf(text, sizeof(text), "/proc/%d/ns/net", (int)p->note.pid);
-	json_array_foreach(rb_json_path(config, "linux.namespaces"), i, ns)
-	{
+	json_array_foreach (rb_json_path(config, "linux.namespaces"), i, ns) {
 		if (strcmp(rb_json_str(ns, "type", ""), "network") == 0)
 			json_object_set_new(ns, "path", json_string(text));
 	}

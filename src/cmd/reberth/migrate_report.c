@@ -22,8 +22,7 @@ static void print_obstacles(const json_t *obstacles)
 	json_t *obstacle;
 	size_t i;
 
-	json_array_foreach(obstacles, i, obstacle)
-	{
+	json_array_foreach (obstacles, i, obstacle) {
 		const char *remedy = rb_json_str(obstacle, "remedy", "");
 
 		printf("  %s: %s%s%s\n", rb_json_str(obstacle, "severity", "error"),

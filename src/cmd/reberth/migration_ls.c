@@ -83,8 +83,9 @@ static int print_table(const json_t *migrations)
 	json_t *migration;
 	size_t i;
 
-	json_array_foreach(migrations, i,
-			   migration) if (add_row(&table, migration) < 0) return -ENOMEM;
+	json_array_foreach (migrations, i, migration)
+		if (add_row(&table, migration) < 0)
+			return -ENOMEM;
 	if (out_table_render(&table, &text) < 0)
 		return -ENOMEM;
 	fputs(text.data, stdout);
@@ -100,7 +101,7 @@ static int print(const struct cli *cli, const json_t *migrations, bool quiet)
 		return cli_print_json(migrations);
 	if (!quiet)
 		return print_table(migrations) < 0 ? 1 : 0;
-	json_array_foreach(migrations, i, migration)
+	json_array_foreach (migrations, i, migration)
 		printf("%s\n", rb_json_str(migration, "id", "-"));
 	return 0;
 }

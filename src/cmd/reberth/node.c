@@ -54,8 +54,7 @@ static int print_peers(const json_t *node)
 	const char *name;
 	json_t *address;
 
-	json_object_foreach(json_object_get(node, "nodes"), name, address)
-	{
+	json_object_foreach (json_object_get(node, "nodes"), name, address) {
 		const char *const cells[] = { name, json_string_value(address) };
 
 		if (!is_self(node, name) && out_table_row(&table, cells) < 0)
@@ -72,8 +71,9 @@ static void print_names(const json_t *node)
 	const char *name;
 	json_t *address;
 
-	json_object_foreach(json_object_get(node, "nodes"), name, address) if (!is_self(node, name))
-		printf("%s\n", name);
+	json_object_foreach (json_object_get(node, "nodes"), name, address)
+		if (!is_self(node, name))
+			printf("%s\n", name);
 }
 
 static int print(const struct cli *cli, const json_t *node, bool quiet)

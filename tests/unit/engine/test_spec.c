@@ -36,13 +36,13 @@ static void differences(const char *where, const json_t *got, const json_t *want
 	if (json_equal(got, want))
 		return;
 	if (json_is_object(got) && json_is_object(want)) {
-		json_object_foreach((json_t *)got, key, value)
-		{
+		json_object_foreach ((json_t *)got, key, value) {
 			snprintf(path, sizeof(path), "%s.%s", where, key);
 			differences(path, value, json_object_get(want, key));
 		}
-		json_object_foreach((json_t *)want, key, value) if (!json_object_get(got, key))
-			printf("# %s.%s is missing\n", where, key);
+		json_object_foreach ((json_t *)want, key, value)
+			if (!json_object_get(got, key))
+				printf("# %s.%s is missing\n", where, key);
 		return;
 	}
 	printf("# %s is %s, not ", where, at(got, ""));
@@ -348,8 +348,7 @@ static void mutate(const json_t *root, json_t *part)
 	{
 		_cleanup_json_ json_t *old = json_incref(member);
 
-		json_array_foreach(values, i, value)
-		{
+		json_array_foreach (values, i, value) {
 			json_object_set(part, key, value);
 			try_all(root);
 		}
@@ -359,8 +358,7 @@ static void mutate(const json_t *root, json_t *part)
 	for (j = 0; j < json_array_size(part); j++) {
 		_cleanup_json_ json_t *old = json_incref(json_array_get(part, j));
 
-		json_array_foreach(values, i, value)
-		{
+		json_array_foreach (values, i, value) {
 			json_array_set(part, j, value);
 			try_all(root);
 		}

@@ -19,8 +19,7 @@ static void anonymous_volumes_are_bound_by_name(void)
 	/* "-v /anon2" reaches us by Config.Volumes; API users may write it to Binds */
 	json_array_append_new(rb_json_path(inspect, "HostConfig.Binds"), json_string("/anon2/"));
 	body = body_of(inspect);
-	json_array_foreach(mounts, i, mount)
-	{
+	json_array_foreach (mounts, i, mount) {
 		const char *name = rb_json_str(mount, "Name", "");
 		const char *destination = rb_json_str(mount, "Destination", "");
 

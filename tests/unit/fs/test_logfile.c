@@ -25,8 +25,8 @@
 
 struct log {
 	char root[PATH_MAX];
-	char path[PATH_MAX];	 /* live file on the source */
-	char target[PATH_MAX];	 /* where it arrives */
+	char path[PATH_MAX];   /* live file on the source */
+	char target[PATH_MAX]; /* where it arrives */
 	struct rb_log_position position;
 	int written; /* lines so far */
 	struct rb_err err;
@@ -146,13 +146,13 @@ static int lines_arrived(struct log *log)
 	return n;
 }
 
-#define CHECK_MOVE(log)                                         \
-	do {                                                    \
-		int _r = move(log);                             \
-		if (_r < 0)                                     \
-			printf("# %s\n", (log)->err.msg);       \
-		CHECK_INT(_r, 0);                               \
-		CHECK_INT(lines_arrived(log), (log)->written);  \
+#define CHECK_MOVE(log)                                        \
+	do {                                                   \
+		int _r = move(log);                            \
+		if (_r < 0)                                    \
+			printf("# %s\n", (log)->err.msg);      \
+		CHECK_INT(_r, 0);                              \
+		CHECK_INT(lines_arrived(log), (log)->written); \
 	} while (0)
 
 static void no_log(void)

@@ -77,7 +77,7 @@ static int mount_overlay(const struct stack *s, const char *prefix, int layers, 
 	if (!getcwd(cwd, sizeof(cwd)) || chdir(s->root) < 0)
 		return errno;
 	r = mount("overlay", s->merged, "overlay", MS_NOSUID | MS_NOATIME, options.data) < 0 ? errno
-											      : 0;
+											     : 0;
 	return chdir(cwd) < 0 ? errno : r;
 }
 
@@ -198,8 +198,10 @@ static void base_around_upper(void)
 
 	make_folders(&s, 1);
 	tree_folder(s.merged, "elsewhere");
-	snprintf(options, sizeof(options), "lowerdir=l/LAYER-WITH-26-CHARACTERS000,"
-		 "upperdir=%s/my id/diff,workdir=%s/my id/work", s.root, s.root);
+	snprintf(options, sizeof(options),
+		 "lowerdir=l/LAYER-WITH-26-CHARACTERS000,"
+		 "upperdir=%s/my id/diff,workdir=%s/my id/work",
+		 s.root, s.root);
 	CHECK(getcwd(cwd, sizeof(cwd)));
 	CHECK_INT(chdir(s.root), 0);
 	CHECK_INT(mount("overlay", s.merged, "overlay", 0, options), 0);

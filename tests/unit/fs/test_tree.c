@@ -37,18 +37,19 @@ static void free_manifest(struct rb_manifest **m)
 		CHECK_INT(_r, 0);                                          \
 	} while (0)
 
-#define CHECK_SAME(a, b)                                      \
-	do {                                                  \
-		const char *_d = tree_difference(a, b);       \
-		if (_d)                                       \
-			printf("# %s\n", _d);                 \
-		CHECK(!_d);                                   \
+#define CHECK_SAME(a, b)                                \
+	do {                                            \
+		const char *_d = tree_difference(a, b); \
+		if (_d)                                 \
+			printf("# %s\n", _d);           \
+		CHECK(!_d);                             \
 	} while (0)
 
 /* user::rwx, user:1234:r-x, group::r-x, mask::r-x, other::--- as the kernel keeps it */
-static const unsigned char acl[] = { 2, 0,    0, 0,    1, 0, 7, 0, 255, 255, 255, 255, 2,   0,	 5,
-				     0, 0xd2, 4, 0,    0, 4, 0, 5, 0,	255, 255, 255, 255, 16,	 0,
-				     5, 0,    255, 255, 255, 255, 32, 0, 0, 0, 255, 255, 255, 255 };
+static const unsigned char acl[] = { 2,	  0,   0,   0,	 1,   0,    7,	0,   255, 255, 255,
+				     255, 2,   0,   5,	 0,   0xd2, 4,	0,   0,	  4,   0,
+				     5,	  0,   255, 255, 255, 255,  16, 0,   5,	  0,   255,
+				     255, 255, 255, 32,	 0,   0,    0,	255, 255, 255, 255 };
 
 static void set_times(const char *path, time_t atime, time_t mtime, long ns)
 {

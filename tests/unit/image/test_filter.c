@@ -150,8 +150,7 @@ static int missing(const json_t *before, const json_t *after)
 	json_t *value;
 	int count = 0;
 
-	json_object_foreach((json_t *)before, path, value)
-	{
+	json_object_foreach ((json_t *)before, path, value) {
 		if (!json_object_get(after, path))
 			count++;
 		else if (!json_equal(value, json_object_get(after, path)))

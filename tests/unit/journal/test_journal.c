@@ -64,7 +64,8 @@ static void commit_and_abort_exclude_each_other(void)
 	CHECK_INT(rb_journal_add(journal, &entry, NULL), 0);
 	CHECK_INT(rb_journal_move(journal, entry.id, RB_IN(RB_PREPARING), RB_FROZEN, NULL), 0);
 	CHECK_INT(rb_journal_move(journal, entry.id, RB_IN(RB_FROZEN), RB_COMMIT, NULL), 0);
-	CHECK_INT(rb_journal_move(journal, entry.id, RB_IN(RB_FROZEN) | RB_IN(RB_PREPARING), RB_ABORT, &err),
+	CHECK_INT(rb_journal_move(journal, entry.id, RB_IN(RB_FROZEN) | RB_IN(RB_PREPARING),
+				  RB_ABORT, &err),
 		  -ESTALE);
 	CHECK_INT(err.code, RB_E_CONFLICT);
 	CHECK_INT(rb_journal_move(journal, entry.id, RB_IN(RB_FROZEN), RB_COMMIT, NULL), 0);
@@ -75,7 +76,8 @@ static void commit_and_abort_exclude_each_other(void)
 static void one_migration_of_a_container_at_a_time(void)
 {
 	struct rb_journal *journal = open_journal();
-	_cleanup_entry_ struct rb_entry a = new_entry("x", RB_SOURCE), b = new_entry("x", RB_SOURCE);
+	_cleanup_entry_ struct rb_entry a = new_entry("x", RB_SOURCE),
+					b = new_entry("x", RB_SOURCE);
 	struct rb_err err = {};
 
 	CHECK_INT(rb_journal_add(journal, &a, NULL), 0);
