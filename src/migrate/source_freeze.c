@@ -80,7 +80,8 @@ int rb_source_freeze(struct rb_migration *m, struct rb_err *err)
 		r = rb_fault_point("source.freeze.silent", &m->wait, err);
 	if (r >= 0)
 		r = rb_freezer_freeze(rb_json_str(m->entry.facts, "freezer", ""), &wait, err);
-	return r;
+	/* connections of the container to itself: both their ends must stand still */
+	return r < 0 ? r : rb_silence_loopback(netns, err);
 }
 
 /* sockets that a killed CRIU left in TCP repair mode would neither send nor acknowledge */

@@ -42,14 +42,16 @@ static const json_t *offer_of(const struct rb_migration *m)
 	return json_object_get(m->entry.facts, "offer");
 }
 
-/* what Docker attached is silent on layer 2, too; and nothing with its MAC gets past the bridge */
-static int silence(int placeholder, struct rb_err *err)
+/* What Docker attached is silent on layer 2, too, from here on; so the guard may go. */
+static int silence(const struct rb_migration *m, int placeholder, struct rb_err *err)
 {
 	_cleanup_close_ int netns = rb_netns_open(placeholder, err);
+	int r;
 
 	if (netns < 0)
 		return netns;
-	return rb_silence_on(netns, err);
+	r = rb_silence_on(netns, err);
+	return r < 0 ? r : rb_guard_off(m->entry.id, err);
 }
 
 static int start_placeholder(struct rb_migration *m, struct rb_err *err)
@@ -71,7 +73,7 @@ static int start_placeholder(struct rb_migration *m, struct rb_err *err)
 					      json_object_get(offer_of(m), "more_networks"), &wait,
 					      err);
 	if (r >= 0)
-		r = silence(pid, err);
+		r = silence(m, pid, err);
 	return r;
 }
 
@@ -159,12 +161,24 @@ static int sync_end(pid_t pid, struct rb_err *err)
 	return 0;
 }
 
+/* the container's network namespace, which the placeholder holds */
+static int open_netns(const struct rb_migration *m, struct rb_err *err)
+{
+	return rb_netns_open(rb_criu_placeholder_pid(m->node->run_dir, m->entry.container_id), err);
+}
+
 static int restore_held(struct rb_migration *m, struct rb_err *err)
 {
 	struct rb_wait wait = rb_migration_wait(m, RESTORE_MS);
+	_cleanup_close_ int netns = open_netns(m, err);
 	int init, r;
 
-	r = rb_arrival_restore(m->arrival, &wait, err);
+	if (netns < 0)
+		return netns;
+	/* connections of the container to itself: not a packet before both ends are whole */
+	r = rb_silence_loopback(netns, err);
+	if (r >= 0)
+		r = rb_arrival_restore(m->arrival, &wait, err);
 	return r < 0 ? r : rb_arrival_wait_held(m->arrival, &init, &wait, err);
 }
 
@@ -237,27 +251,25 @@ static bool was_released(const struct rb_migration *m)
 static int let_go(struct rb_migration *m, struct rb_err *err)
 {
 	struct rb_wait wait = rb_migration_cleanup_wait(RESTORE_MS);
-	_cleanup_close_ int netns = -EBADF;
+	_cleanup_close_ int netns = open_netns(m, err);
 	char path[512];
-	int pid = rb_criu_placeholder_pid(m->node->run_dir, m->entry.container_id), init, r;
+	int init, r;
 
-	netns = rb_netns_open(pid, err);
 	if (netns < 0)
 		return netns;
-	r = rb_guard_off(m->entry.id, err);
+	released_path(m, path, sizeof(path));
+	r = rb_write_file(path, "", 0, 0600, false, err);
 	if (r >= 0)
-		r = rb_silence_off(netns, err);
-	if (r >= 0) {
-		released_path(m, path, sizeof(path));
-		r = rb_write_file(path, "", 0, 0600, false, err);
-	}
+		r = rb_silence_lift(netns, err);
 	if (r >= 0)
 		r = rb_arrival_release(m->arrival, true, &wait, err);
-	if (r >= 0)
-		rb_announce(netns, 1, NULL);
-	if (r >= 0)
-		r = rb_arrival_wait_running(m->arrival, &init, &wait, err);
-	return r;
+	if (r < 0)
+		return r;
+	/* peers and bridges learn the new place while CRIU lets the tasks go */
+	if (rb_announce(netns, 1, NULL) < 0)
+		rb_warn("go: the new place of the addresses could not be announced");
+	r = rb_arrival_wait_running(m->arrival, &init, &wait, err);
+	return r < 0 ? r : rb_silence_off(netns, err);
 }
 
 /* Have held tasks: those that are there, or restored once more from the images. */

@@ -38,12 +38,21 @@ int rb_netns_run(int netns_fd, int (*fn)(void *arg, struct rb_err *err), void *a
  * rb_silence_on - nothing leaves or enters the namespace any more, on layers 2 and 3
  *
  * Tables `netdev reberth` (ingress and egress of every device but lo), `inet reberth` and `arp
- * reberth` (also devices that appear later). Loopback traffic inside stays allowed... no frame of
- * a dying socket, no ARP, no neighbour discovery gets out. Idempotent; a second call takes in new
- * devices. Refused for the host's own namespace,
- * that of PID 1 and of our parent.
+ * reberth` (also devices that appear later). No frame of a dying socket, no ARP, no neighbour
+ * discovery gets out; loopback traffic inside passes. Idempotent; a second call takes in new
+ * devices. Refused for the host's own namespace, that of PID 1 and of our parent.
  */
 int rb_silence_on(int netns_fd, struct rb_err *err);
+
+/**
+ * rb_silence_loopback - stop traffic over lo, too, but for CRIU's own packets
+ *
+ * Only while no task runs: after the freeze and before the dump on the source; on the target before
+ * the restore, until the tasks are let go. Needed for containers with TCP connections to themselves
+ * where CRIU is told `network-lock skip`; see silence.c. Ends with rb_silence_lift() or _off().
+ * Return: -ENOENT without silence.
+ */
+int rb_silence_loopback(int netns_fd, struct rb_err *err);
 
 /**
  * rb_silence_lift - let everything pass, leave the tables where they are; absent is fine

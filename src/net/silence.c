@@ -50,6 +50,7 @@
 
 #define TABLE	     "reberth"
 #define PRIORITY     "-500"
+#define CRIU_MARK    "0xC114" /* SOCCR_MARK of its soccr/soccr.h */
 #define TRIES_MAX    4
 #define BUILD_LEVELS 3
 
@@ -62,6 +63,7 @@ static const char *const families[] = { "netdev", "inet", "arp" };
 struct state {
 	bool present;
 	bool shut;
+	bool loopback_shut;
 	struct rb_buf covered; /* members of the set as nft prints them, quoted names mostly */
 };
 
@@ -84,14 +86,14 @@ static bool is_coverable(const struct if_nameindex *dev)
 	       rb_nft_word_ok(dev->if_name, strlen(dev->if_name));
 }
 
-/* nft prints "chain gate {" and then the rules, one a line */
-static bool gate_is_shut(const char *listing)
+/* nft prints "chain gate {" and then the rules, one a line; @chain: "chain gate {" or the like */
+static bool gate_is_shut(const char *listing, const char *chain)
 {
-	const char *at = strstr(listing, "chain gate {");
+	const char *at = strstr(listing, chain);
 
 	if (!at)
 		return false;
-	at += strlen("chain gate {");
+	at += strlen(chain);
 	at += strspn(at, " \t\n");
 	return strncmp(at, "drop", 4) == 0;
 }
@@ -118,7 +120,8 @@ static int read_state(struct state *ret, struct rb_err *err)
 	if (r < 0)
 		return r;
 	ret->present = true;
-	ret->shut = listing.data && gate_is_shut(listing.data);
+	ret->shut = listing.data && gate_is_shut(listing.data, "chain gate {");
+	ret->loopback_shut = listing.data && gate_is_shut(listing.data, "chain lo_gate {");
 	if (listing.data && read_covered(listing.data, ret) < 0)
 		return rb_err_set(err, -ENOMEM, "examine the silence");
 	return 0;
@@ -188,7 +191,8 @@ static int add_netdev_table(struct rb_buf *cmd, const struct if_nameindex *devs,
 	return r | rb_buf_addf(cmd, "}\n");
 }
 
-static int add_upper_tables(struct rb_buf *cmd, const struct if_nameindex *devs, enum level level)
+static int add_upper_tables(struct rb_buf *cmd, const struct if_nameindex *devs, enum level level,
+			    bool loopback_shut)
 {
 	int r = rb_buf_addf(cmd, "table inet " TABLE " {\n"
 				 " set covered { type iface_index; elements = { \"lo\"");
@@ -196,22 +200,26 @@ static int add_upper_tables(struct rb_buf *cmd, const struct if_nameindex *devs,
 	for (; level == LEVEL_LAYER2 && devs->if_index; devs++)
 		if (is_coverable(devs))
 			r |= rb_buf_addf(cmd, ", \"%s\"", devs->if_name);
-	return r |
-	       rb_buf_addf(cmd, " }; }\n chain gate { drop; }\n"
-				" chain pre { type filter hook prerouting priority " PRIORITY ";\n"
-				"  iif @covered accept\n  jump gate\n }\n"
-				" chain out { type filter hook output priority " PRIORITY ";\n"
-				"  oif @covered accept\n  jump gate\n }\n"
-				"}\n"
-				"table arp " TABLE " {\n chain gate { drop; }\n"
-				" chain in { type filter hook input priority " PRIORITY
-				"; jump gate; }\n"
-				" chain out { type filter hook output priority " PRIORITY
-				"; jump gate; }\n}\n");
+	return r | rb_buf_addf(cmd,
+			       " }; }\n chain gate { drop; }\n chain lo_gate { %s; }\n"
+			       " chain pre { type filter hook prerouting priority " PRIORITY ";\n"
+			       "  iif @covered accept\n  jump gate\n }\n"
+			       " chain out { type filter hook output priority " PRIORITY ";\n"
+			       "  oif \"lo\" meta mark != " CRIU_MARK " jump lo_gate\n"
+			       "  oif @covered accept\n  jump gate\n }\n"
+			       " chain in { type filter hook input priority " PRIORITY ";\n"
+			       "  iif \"lo\" meta mark != " CRIU_MARK " jump lo_gate\n }\n"
+			       "}\n"
+			       "table arp " TABLE " {\n chain gate { drop; }\n"
+			       " chain in { type filter hook input priority " PRIORITY
+			       "; jump gate; }\n"
+			       " chain out { type filter hook output priority " PRIORITY
+			       "; jump gate; }\n}\n",
+			       loopback_shut ? "drop" : "accept");
 }
 
 /* one transaction that replaces what is there */
-static int build(const struct if_nameindex *devs, struct rb_err *err)
+static int build(const struct if_nameindex *devs, bool loopback_shut, struct rb_err *err)
 {
 	_cleanup_buf_ struct rb_buf deletion = {};
 	int r = deletion_commands(&deletion, err);
@@ -227,7 +235,7 @@ static int build(const struct if_nameindex *devs, struct rb_err *err)
 		r = rb_buf_addf(&cmd, "%s", deletion.len ? deletion.data : "");
 		if (level != LEVEL_LAYER3)
 			r |= add_netdev_table(&cmd, devs, (enum level)level);
-		r |= add_upper_tables(&cmd, devs, (enum level)level);
+		r |= add_upper_tables(&cmd, devs, (enum level)level, loopback_shut);
 		if (r < 0)
 			return rb_err_set(err, -ENOMEM, "write nftables commands");
 		r = rb_nft_run(cmd.data, NULL, err);
@@ -235,15 +243,18 @@ static int build(const struct if_nameindex *devs, struct rb_err *err)
 	return r;
 }
 
-static int turn_gates(const char *verdict, struct rb_err *err)
+/* @loopback: that of the loopback device, too */
+static int turn_gates(const char *verdict, bool loopback, struct rb_err *err)
 {
-	char cmd[256];
+	char cmd[320];
 
 	snprintf(cmd, sizeof(cmd),
 		 "insert rule netdev " TABLE " gate %s\n"
 		 "insert rule inet " TABLE " gate %s\n"
-		 "insert rule arp " TABLE " gate %s\n",
-		 verdict, verdict, verdict);
+		 "insert rule arp " TABLE " gate %s\n"
+		 "%s%s\n",
+		 verdict, verdict, verdict, loopback ? "insert rule inet " TABLE " lo_gate " : "",
+		 loopback ? verdict : "");
 	return rb_nft_run(cmd, NULL, err);
 }
 
@@ -260,12 +271,12 @@ static int install_once(struct rb_err *err)
 	if (r < 0)
 		return r;
 	if (is_complete(&state, devs)) {
-		r = state.shut ? 0 : turn_gates("drop", err);
+		r = state.shut ? 0 : turn_gates("drop", false, err);
 		if (r != -ENOENT)
 			return r;
 		/* not all the tables are there after all */
 	}
-	return build(devs, err);
+	return build(devs, state.loopback_shut, err);
 }
 
 static int install(void *arg, struct rb_err *err)
@@ -292,7 +303,16 @@ static int remove_tables(void *arg, struct rb_err *err)
 /* when the gates cannot be turned, tables are missing: they have to go as a whole */
 static int lift(void *arg, struct rb_err *err)
 {
-	return turn_gates("accept", NULL) < 0 ? remove_tables(arg, err) : 0;
+	return turn_gates("accept", true, NULL) < 0 ? remove_tables(arg, err) : 0;
+}
+
+static int shut_loopback(void *arg, struct rb_err *err)
+{
+	char cmd[] = "insert rule inet " TABLE " lo_gate drop\n";
+	int r = rb_nft_run(cmd, NULL, err);
+
+	(void)arg;
+	return r < 0 ? rb_err_wrap(err, r, "stop the container's loopback traffic") : 0;
 }
 
 static int is_on(void *arg, struct rb_err *err)
@@ -336,6 +356,11 @@ int rb_silence_on(int netns_fd, struct rb_err *err)
 	int r = refuse_host(netns_fd, err);
 
 	return r < 0 ? r : rb_netns_run(netns_fd, install, NULL, err);
+}
+
+int rb_silence_loopback(int netns_fd, struct rb_err *err)
+{
+	return rb_netns_run(netns_fd, shut_loopback, NULL, err);
 }
 
 int rb_silence_lift(int netns_fd, struct rb_err *err)

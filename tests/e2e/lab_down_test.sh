@@ -147,8 +147,9 @@ prove_that_it_can_fail() {
 	nft delete table inet planted
 }
 
-# Mounts and named namespaces of others come and go in /run.
-awk '$5 ~ "^/run/" { print $5 }' /proc/self/mountinfo | tac | xargs -r umount -l
+# What others mount comes and goes: containers, named namespaces, temporary things.
+awk -v tree="$tree/" '$5 ~ "^/(run|tmp|var/tmp)/|/merged$" && index(tree, $5 "/") != 1 { print $5 }' \
+	/proc/self/mountinfo | tac | xargs -r umount -l
 mount -t tmpfs run /run
 
 mkdir "$work/planted"

@@ -101,8 +101,10 @@ static void check_children(void)
 
 static void end_all(uint64_t round)
 {
-	for (int i = 1; i < STATES_PROCESSES; i++)
+	for (int i = 1; i < STATES_PROCESSES; i++) {
 		kill(children[i], SIGKILL);
+		waitpid(children[i], NULL, 0);
+	}
 	dprintf(STDOUT_FILENO, "end %llu\n", (unsigned long long)round);
 	exit(0);
 }

@@ -47,10 +47,21 @@ need_root() {
 	((EUID == 0)) || die "must be root"
 }
 
+# Close what our caller left open: hosts outlive it, and must not keep its pipes.
+close_inherited() {
+	local fd
+	for fd in /proc/self/fd/*; do
+		fd=${fd##*/}
+		# 255 is the script that bash reads.
+		((fd <= 2 || fd == 255)) || exec {fd}>&-
+	done
+}
+
 # Hold the lab's lock until this process ends. Whatever is to live longer must
 # be started with {LAB_LOCK}>&-.
 take_lock() {
 	need_root
+	close_inherited
 	mkdir -p "$LAB_RUN"
 	exec {LAB_LOCK}>"$LAB_RUN/lock"
 	flock -w 300 "$LAB_LOCK" || die "another lab command does not end"

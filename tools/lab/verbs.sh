@@ -153,6 +153,7 @@ lab_daemon() {
 	[[ $verb =~ ^(start|stop|kill|restart)$ ]] || usage_error "unknown verb '$verb'"
 	[[ $name =~ ^(dockerd|reberthd)$ ]] || usage_error "unknown daemon '$name'"
 	need_root
+	close_inherited
 	check_running "$host"
 	in_host "$host" LAB_NAME="${LAB_NAME:-}" "REBERTH_BIN=$REBERTH_BIN" \
 		bash "$LAB_PARTS/daemons.sh" "$host" "$verb" "$name" "${@:4}"

@@ -191,6 +191,32 @@ static void test_loopback_works(void)
 	CHECK_OK(rb_silence_off(net.inside, &err));
 }
 
+static void test_loopback_stops_on_demand(void)
+{
+	CHECK_INT(rb_silence_loopback(net.inside, &err), -ENOENT);
+	CHECK_OK(rb_silence_on(net.inside, &err));
+	CHECK_OK(rb_silence_loopback(net.inside, &err));
+	go_to(net.inside);
+	CHECK_INT(send_udp("127.0.0.1", 9), -EPERM);
+	go_to(net.host);
+	/* a new device does not open it */
+	CHECK_INT(add_cable(&net, "c3", "p3"), 0);
+	CHECK_OK(rb_silence_on(net.inside, &err));
+	go_to(net.inside);
+	CHECK_INT(send_udp(INSIDE, 9), -EPERM);
+	go_to(net.host);
+	CHECK_OK(rb_silence_lift(net.inside, &err));
+	go_to(net.inside);
+	CHECK_INT(send_udp("127.0.0.1", 9), 5);
+	go_to(net.host);
+	CHECK_OK(rb_silence_on(net.inside, &err));
+	go_to(net.inside);
+	CHECK_INT(send_udp("127.0.0.1", 9), 5);
+	go_to(net.host);
+	CHECK_OK(rb_silence_off(net.inside, &err));
+	CHECK_INT(sh(net.inside, "ip link del c3"), 0);
+}
+
 static void test_later_device(void)
 {
 	_cleanup_close_ int tap = -EBADF;
@@ -311,6 +337,7 @@ int main(void)
 	NET_RUN(net, test_senders_see_no_error);
 	NET_RUN(net, test_dying_sockets_are_silent);
 	NET_RUN(net, test_loopback_works);
+	NET_RUN(net, test_loopback_stops_on_demand);
 	NET_RUN(net, test_later_device);
 	NET_RUN(net, test_hostile_device_name);
 	NET_RUN(net, test_calls_repeat);

@@ -8,7 +8,7 @@ config='{"Cmd": ["sh"], "WorkingDir": "/victims"}'
 
 victims() {
 	[[ ! -d $REBERTH_BIN/tests/victims ]] ||
-		find "$REBERTH_BIN/tests/victims" -maxdepth 1 -type f -perm -u+x | sort
+		find "$REBERTH_BIN/tests/victims" -maxdepth 1 -type f -perm -u+x ! -name "test_*" | sort
 }
 
 inputs() { victims | xargs -r sha256sum; }
