@@ -16,6 +16,7 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -286,33 +287,60 @@ static struct manifest_entry *folder_of(const struct rb_manifest *m, const char 
 	return e && S_ISDIR(e->mode) ? e : NULL;
 }
 
+/* Have @path removed by the receiver, unless that happens with its folder. */
+static int add_gone(struct rb_manifest *now, const char *path, struct rb_buf *gone, uint64_t *n)
+{
+	struct manifest_entry *folder = folder_of(now, path);
+
+	if (!folder)
+		return 0;
+	folder->send = true;
+	(*n)++;
+	return rb_buf_add(gone, path, strlen(path) + 1);
+}
+
 /* Walk both sorted lists at once. */
 static int compare_with(struct rb_manifest *now, const struct rb_manifest *base,
 			struct rb_buf *gone, uint64_t *ret_n_gone)
 {
 	size_t i = 0;
+	int r = 0;
 
-	for (size_t b = 0; b < base->n; b++) {
-		const char *path = manifest_path(base, &base->entries[b]);
-		struct manifest_entry *folder;
+	for (size_t b = 0; r == 0 && b < base->n; b++) {
+		const struct manifest_entry *old = &base->entries[b];
+		const char *path = manifest_path(base, old);
 		int c = 1;
 
 		while (i < now->n && (c = strcmp(manifest_path(now, &now->entries[i]), path)) < 0)
 			i++;
 		if (i < now->n && c == 0) {
-			now->entries[i].send = !is_same(&base->entries[b], &now->entries[i]);
+			now->entries[i].send = !is_same(old, &now->entries[i]);
+			if (old->unknown && S_ISDIR(now->entries[i].mode))
+				r = add_gone(now, path, gone, ret_n_gone);
 			i++;
-			continue;
+		} else {
+			r = add_gone(now, path, gone, ret_n_gone);
 		}
-		folder = folder_of(now, path);
-		if (!folder)
-			continue; /* goes with its folder */
-		folder->send = true;
-		if (rb_buf_add(gone, path, strlen(path) + 1) < 0)
-			return -ENOMEM;
-		(*ret_n_gone)++;
 	}
-	return 0;
+	return r;
+}
+
+/* Mark what is below a path that was unknown: the receiver has removed it. */
+static void mark_below_unknown(struct rb_manifest *now, const struct rb_manifest *base)
+{
+	char path[PATH_MAX];
+
+	for (size_t i = 0; base->n_unknown && i < now->n; i++) {
+		const struct manifest_entry *old;
+		char *slash;
+
+		strcpy(path, manifest_path(now, &now->entries[i]));
+		while (!now->entries[i].send && (slash = strrchr(path, '/'))) {
+			*slash = '\0';
+			old = manifest_find(base, path);
+			now->entries[i].send = old && old->unknown;
+		}
+	}
 }
 
 int manifest_diff(struct rb_manifest *now, const struct rb_manifest *base, struct rb_buf *ret_gone,
@@ -323,8 +351,10 @@ int manifest_diff(struct rb_manifest *now, const struct rb_manifest *base, struc
 	for (size_t i = 0; i < now->n; i++)
 		now->entries[i].send = true;
 	*ret_n_gone = 0;
-	if (base)
+	if (base) {
 		r = compare_with(now, base, ret_gone, ret_n_gone);
+		mark_below_unknown(now, base);
+	}
 	if (r == 0)
 		r = group_links(now);
 	if (r < 0)

@@ -21,6 +21,7 @@ struct manifest_entry {
 	uint32_t mode, nlink;
 	uint32_t group; /* of names of one inode, see manifest_diff(); 0: the only name */
 	bool again;	/* differs from anything: doubtful, mapped, or not sent after all */
+	bool unknown;	/* not sent after all: the receiver has at this path what it had before */
 	bool send;	/* result of manifest_diff() */
 };
 
@@ -28,7 +29,8 @@ struct rb_manifest {
 	struct rb_buf paths;
 	struct manifest_entry *entries;
 	size_t n, size;
-	uint32_t groups; /* highest group number */
+	uint32_t groups;  /* highest group number */
+	size_t n_unknown; /* entries with that mark */
 };
 
 /** manifest_path - valid until the manifest grows or is freed */
@@ -52,6 +54,8 @@ struct manifest_entry *manifest_find(const struct rb_manifest *m, const char *pa
  *
  * With one name of an inode all of its names are marked, since the receiver makes a new inode.
  * With an entry its folder is marked, since writing the entry moves the folder's times.
+ * Where the receiver's state is unknown and there is a folder now, which keeps what is in it, the
+ * path is listed as gone, and all below it is marked.
  */
 int manifest_diff(struct rb_manifest *now, const struct rb_manifest *base, struct rb_buf *ret_gone,
 		  uint64_t *ret_n_gone);

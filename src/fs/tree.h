@@ -27,6 +27,7 @@
  */
 #pragma once
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <sys/types.h>
@@ -65,6 +66,7 @@ int rb_tree_send(struct rb_conn *conn, const char *root, const struct rb_manifes
 
 /**
  * rb_tree_receive - write the stream below @root, which must exist; never outside of it
+ * @durable: what came is on disk when this returns
  *
  * Hostile input is refused: absolute paths, "..", paths through symbolic links or into mounts,
  * hard links to anything that is not in the tree. Needs root (owners, device nodes, trusted
@@ -73,11 +75,15 @@ int rb_tree_send(struct rb_conn *conn, const char *root, const struct rb_manifes
  *
  * Return: 0 or negative errno.
  */
-int rb_tree_receive(struct rb_conn *conn, const char *root, struct rb_tree_stats *stats,
-		    const struct rb_wait *wait, struct rb_err *err);
+int rb_tree_receive(struct rb_conn *conn, const char *root, bool durable,
+		    struct rb_tree_stats *stats, const struct rb_wait *wait, struct rb_err *err);
 
 /** rb_tree_sync - syncfs(2) of the file system that holds @root */
 int rb_tree_sync(const char *root, struct rb_err *err);
+
+/** rb_tree_sync_files - fsync(2) of every regular file and folder below @root, and of nothing else:
+ * other writers of the file system are not waited for */
+int rb_tree_sync_files(const char *root, struct rb_err *err);
 
 /** rb_tree_size - bytes on disk below @root (st_blocks, hard links once), for the space check */
 int rb_tree_size(const char *root, uint64_t *ret_bytes, struct rb_err *err);

@@ -254,14 +254,15 @@ static int receive(struct receiver *rx, const char *root)
 	return r < 0 ? r : tree_writer_close(&rx->writer);
 }
 
-int rb_tree_receive(struct rb_conn *conn, const char *root, struct rb_tree_stats *stats,
-		    const struct rb_wait *wait, struct rb_err *err)
+int rb_tree_receive(struct rb_conn *conn, const char *root, bool durable,
+		    struct rb_tree_stats *stats, const struct rb_wait *wait, struct rb_err *err)
 {
-	_cleanup_(receiver_release) struct receiver rx = { .conn = conn,
-							   .wait = wait,
-							   .err = err,
-							   .writer = { .root_fd = -EBADF,
-								       .parent_fd = -EBADF } };
+	_cleanup_(receiver_release) struct receiver rx = {
+		.conn = conn,
+		.wait = wait,
+		.err = err,
+		.writer = { .durable = durable, .root_fd = -EBADF, .parent_fd = -EBADF }
+	};
 	int r = receive(&rx, root);
 
 	if (rx.failed == 0 && !rx.ended) {

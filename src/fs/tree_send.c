@@ -305,7 +305,8 @@ static bool is_below(const char *path, const char *folder)
 /* Not there any more as the scan saw it: the next send brings what is there then. */
 static int pass_over(struct sender *s, struct manifest_entry *e)
 {
-	e->again = true;
+	e->again = e->unknown = true;
+	s->now->n_unknown++;
 	if (S_ISDIR(e->mode))
 		s->skip = manifest_path(s->now, e);
 	return 0;

@@ -53,6 +53,8 @@ int tree_writer_open(struct tree_writer *w, const char *root, struct rb_err *err
 
 void tree_writer_release(struct tree_writer *w)
 {
+	for (size_t i = 0; i < w->n_unsynced; i++)
+		close(w->unsynced[i]);
 	rb_close_fd(&w->root_fd);
 	rb_close_fd(&w->parent_fd);
 	rb_buf_free(&w->folder_paths);
@@ -91,32 +93,40 @@ int tree_writer_path(struct tree_writer *w, const char *path, char ret[PATH_MAX]
 	}
 }
 
-static void forget_parent(struct tree_writer *w)
-{
-	rb_close_fd(&w->parent_fd);
-}
-
-/* The folder that holds @path, and the last component of @path. Return: borrowed descriptor. */
-static int open_parent(struct tree_writer *w, const char *path, const char **ret_name)
+/*
+ * The folder that holds @path, and the last component of @path. Return: borrowed descriptor, or
+ * negative errno without an error filled.
+ */
+static int find_parent(struct tree_writer *w, const char *path, const char **ret_name)
 {
 	const char *slash = strrchr(path, '/');
 	size_t len = slash ? (size_t)(slash - path) : 0;
 
-	if (!*path)
-		return refuse(w, ".", "the root of a tree can only be a folder");
 	*ret_name = slash ? slash + 1 : path;
 	if (w->parent_fd >= 0 && strlen(w->parent) == len && memcmp(w->parent, path, len) == 0)
 		return w->parent_fd;
-	forget_parent(w);
+	rb_close_fd(&w->parent_fd);
 	memcpy(w->parent, path, len);
 	w->parent[len] = '\0';
 	w->parent_fd = open_beneath(w->root_fd, w->parent, O_PATH | O_DIRECTORY);
-	if (w->parent_fd == -ELOOP || w->parent_fd == -EXDEV)
-		return refuse(w, path, "it leads through a symbolic link or into another mount");
-	if (w->parent_fd < 0)
-		return rb_err_set(w->err, w->parent_fd, "open the folder of '%s/%s'", w->root,
-				  path);
 	return w->parent_fd;
+}
+
+static int refuse_root(struct tree_writer *w)
+{
+	return refuse(w, ".", "the root of a tree can only be a folder");
+}
+
+static int open_parent(struct tree_writer *w, const char *path, const char **ret_name)
+{
+	int fd;
+
+	if (!*path)
+		return refuse_root(w);
+	fd = find_parent(w, path, ret_name);
+	if (fd == -ELOOP || fd == -EXDEV)
+		return refuse(w, path, "it leads through a symbolic link or into another mount");
+	return fd < 0 ? rb_err_set(w->err, fd, "open the folder of '%s/%s'", w->root, path) : fd;
 }
 
 static int remove_at(int parent_fd, const char *name, int depth);
@@ -180,17 +190,17 @@ static int clear_way(struct tree_writer *w, int parent_fd, const char *name, con
 int tree_writer_remove(struct tree_writer *w, const char *path)
 {
 	const char *name;
-	int parent_fd, r;
+	int parent_fd;
 
-	parent_fd = open_parent(w, path, &name);
-	if (parent_fd == -ENOENT || parent_fd == -ENOTDIR) {
-		rb_err_clear(w->err);
-		return 0; /* its folder is not there either */
-	}
+	if (!*path)
+		return refuse_root(w);
+	parent_fd = find_parent(w, path, &name);
+	/* its folder is not there (any more), or is no folder */
+	if (parent_fd == -ENOENT || parent_fd == -ENOTDIR || parent_fd == -ELOOP)
+		return 0;
 	if (parent_fd < 0)
-		return parent_fd;
-	r = clear_way(w, parent_fd, name, path);
-	return r;
+		return rb_err_set(w->err, parent_fd, "remove '%s/%s'", w->root, path);
+	return clear_way(w, parent_fd, name, path);
 }
 
 int tree_writer_link(struct tree_writer *w, const char *path, const char *to)
@@ -241,6 +251,37 @@ static void entry_times(struct archive_entry *entry, struct timespec times[2])
 					      archive_entry_atime_nsec(entry) };
 }
 
+/*
+ * One fsync after the other would wait for a commit of the file system's journal each. So writing
+ * is started at once, and the waiting comes at the end, where the first fsync commits for all.
+ */
+static int sync_all(struct tree_writer *w)
+{
+	int r = 0;
+
+	for (size_t i = 0; i < w->n_unsynced; i++) {
+		if (fsync(w->unsynced[i]) < 0 && r == 0)
+			r = rb_err_set(w->err, -errno, "write '%s' to disk", w->root);
+		close(w->unsynced[i]);
+	}
+	w->n_unsynced = 0;
+	return r;
+}
+
+static int sync_later(struct tree_writer *w, int fd)
+{
+	int copy, r = 0;
+
+	if (w->n_unsynced == TREE_UNSYNCED_MAX)
+		r = sync_all(w);
+	copy = fcntl(fd, F_DUPFD_CLOEXEC, 3);
+	if (r < 0 || copy < 0)
+		return r < 0 ? r : rb_err_set(w->err, -errno, "write '%s' to disk", w->root);
+	sync_file_range(fd, 0, 0, SYNC_FILE_RANGE_WRITE);
+	w->unsynced[w->n_unsynced++] = copy;
+	return 0;
+}
+
 int tree_writer_finish(struct tree_writer *w, int fd, const char *path, struct archive_entry *entry)
 {
 	struct timespec times[2];
@@ -254,7 +295,7 @@ int tree_writer_finish(struct tree_writer *w, int fd, const char *path, struct a
 	entry_times(entry, times);
 	if (fchmod(fd, archive_entry_perm(entry)) < 0 || futimens(fd, times) < 0)
 		return rb_err_set(w->err, -errno, "set mode and times of '%s/%s'", w->root, path);
-	return 0;
+	return w->durable ? sync_later(w, fd) : 0;
 }
 
 static int make_node(struct tree_writer *w, int parent_fd, const char *name, const char *path,
@@ -381,7 +422,9 @@ int tree_writer_other(struct tree_writer *w, const char *path, struct archive_en
 
 int tree_writer_close(struct tree_writer *w)
 {
-	for (size_t i = 0; i < w->n_folders; i++) {
+	int r = sync_all(w);
+
+	for (size_t i = 0; r == 0 && i < w->n_folders; i++) {
 		const char *path = w->folder_paths.data + w->folders[i].path;
 		_cleanup_close_ int fd = open_beneath(w->root_fd, path, O_RDONLY | O_DIRECTORY);
 
@@ -391,6 +434,9 @@ int tree_writer_close(struct tree_writer *w)
 		if (fd < 0 || futimens(fd, w->folders[i].times) < 0)
 			return rb_err_set(w->err, fd < 0 ? fd : -errno, "set the times of '%s/%s'",
 					  w->root, path);
+		/* what came and went in it */
+		if (w->durable && fsync(fd) < 0)
+			return rb_err_set(w->err, -errno, "write '%s/%s' to disk", w->root, path);
 	}
-	return 0;
+	return r;
 }

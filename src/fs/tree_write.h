@@ -5,6 +5,7 @@
 #pragma once
 
 #include <limits.h>
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "io.h"
@@ -12,6 +13,8 @@
 struct archive_entry;
 struct folder_times;
 struct rb_err;
+
+enum { TREE_UNSYNCED_MAX = 256 };
 
 struct tree_writer {
 	int root_fd;
@@ -24,6 +27,10 @@ struct tree_writer {
 	struct rb_buf folder_paths; /* folders whose times are set at the end */
 	struct folder_times *folders;
 	size_t n_folders, size_folders;
+
+	bool durable; /* files and folders are on disk when tree_writer_close() returns */
+	int unsynced[TREE_UNSYNCED_MAX];
+	size_t n_unsynced;
 };
 
 /** tree_writer_open - zero-initialised @w becomes usable. @root is borrowed. */
@@ -51,5 +58,5 @@ int tree_writer_finish(struct tree_writer *w, int fd, const char *path,
 /** tree_writer_other - a folder, symbolic link, FIFO, socket or device node */
 int tree_writer_other(struct tree_writer *w, const char *path, struct archive_entry *entry);
 
-/** tree_writer_close - set the times of the folders, now that nothing is written any more */
+/** tree_writer_close - set the times of the folders, now that nothing is written any more; sync */
 int tree_writer_close(struct tree_writer *w);

@@ -45,6 +45,7 @@ struct rb_migration {
 
 	/* target */
 	struct rb_arrival *arrival;
+	pid_t sync_pid;		     /* child that has the images reach the disk, or 0 */
 	struct rb_overlay *detached; /* the container's overlay while it is not mounted */
 
 	/* progress */

@@ -96,8 +96,8 @@ static int forget_mapped(struct rb_migration *m, struct tree *tree, struct rb_er
 
 static int send_tree(struct rb_migration *m, struct tree *tree, struct rb_err *err)
 {
-	_cleanup_json_ json_t *args =
-		json_pack("{s:s, s:s}", "what", tree->what, "name", tree->name);
+	_cleanup_json_ json_t *args = json_pack("{s:s, s:s, s:b}", "what", tree->what, "name",
+						tree->name, "durable", m->frozen_us != 0);
 	struct rb_manifest *now = NULL;
 	struct rb_tree_stats stats = {};
 	int r;

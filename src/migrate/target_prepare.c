@@ -270,7 +270,7 @@ static const char *volume_path(const struct rb_migration *m, const char *name)
 	return NULL;
 }
 
-/* "tree" {"what": "rootfs" | "volume" | "images", "name"}: a stream of tree.h follows */
+/* "tree" {"what": "rootfs" | "volume" | "images", "name", "durable"}: a stream of tree.h follows */
 int rb_target_tree(struct rb_migration *m, const json_t *args, json_t **ret, struct rb_err *err)
 {
 	const char *what = rb_json_str(args, "what", "");
@@ -297,7 +297,8 @@ int rb_target_tree(struct rb_migration *m, const json_t *args, json_t **ret, str
 		rb_stream_drain(m->conn, &m->wait, NULL);
 		return r;
 	}
-	r = rb_tree_receive(m->conn, path, &stats, &m->wait, err);
+	r = rb_tree_receive(m->conn, path, rb_json_bool(args, "durable", false), &stats, &m->wait,
+			    err);
 	if (r < 0)
 		return r;
 	*ret = json_pack("{s:I, s:I}", "files", (json_int_t)stats.files, "bytes",

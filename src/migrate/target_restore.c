@@ -4,7 +4,7 @@
  *
  * start    Docker starts the placeholder; its network is silent
  * restore  CRIU restores into what the placeholder holds; the tasks stand still (held by CRIU's
- *	    post-restore script); what they need is on disk; READY
+ *	    post-restore script); READY
  * go	    GO is written, the network speaks, the tasks run
  * finish   name, restart policy; nothing of the migration is left
  */
@@ -89,11 +89,49 @@ int rb_target_start(struct rb_migration *m, const json_t *args, json_t **ret, st
 	return r < 0 ? r : start_placeholder(m, err);
 }
 
+/*
+ * Beside the restore and beyond it: the images reach the disk, and then a mark that they have. They
+ * are only needed when what is restored from them now gets lost; after a power loss that is without
+ * the mark the target gives up, and the source takes the container back.
+ */
+static void sync_images(struct rb_migration *m)
+{
+	char images[600], mark[600];
+
+	rb_path(images, sizeof(images), "%s/images", m->work_dir);
+	rb_path(mark, sizeof(mark), "%s/images.synced", m->work_dir);
+	m->sync_pid = fork();
+	if (m->sync_pid != 0)
+		return;
+	if (rb_tree_sync_files(images, NULL) < 0 ||
+	    rb_write_file(mark, "", 0, 0600, true, NULL) < 0)
+		_exit(1);
+	_exit(0);
+}
+
+static void end_sync(struct rb_migration *m)
+{
+	if (m->sync_pid > 0)
+		while (waitpid(m->sync_pid, NULL, 0) < 0 && errno == EINTR)
+			;
+	m->sync_pid = 0;
+}
+
+static bool images_usable(const struct rb_migration *m)
+{
+	char mark[600];
+
+	rb_path(mark, sizeof(mark), "%s/images.synced", m->work_dir);
+	return !rb_migration_rebooted(m) || access(mark, F_OK) == 0;
+}
+
 int rb_target_start_undo(struct rb_migration *m, struct rb_err *err)
 {
 	struct rb_wait wait = rb_migration_cleanup_wait(ENGINE_MS);
 	struct rb_wait brief = rb_migration_cleanup_wait(2000);
 	int r;
+
+	end_sync(m);
 
 	/* CRIU kills what it holds; what does not listen goes with the container's cgroup */
 	if (!m->arrival)
@@ -129,38 +167,6 @@ static int attach_overlay(struct rb_migration *m, struct rb_err *err)
 	return 0;
 }
 
-/* Syncs the disks that hold images and files, beside the restore: READY must survive power loss. */
-static int sync_begin(struct rb_migration *m, pid_t *ret_pid, struct rb_err *err)
-{
-	const char *upper = rb_json_str(m->entry.facts, "upper", "/");
-	pid_t pid = fork();
-
-	if (pid < 0)
-		return rb_err_set(err, -errno, "start the sync");
-	if (pid == 0) {
-		int r = rb_tree_sync(m->work_dir, NULL);
-
-		if (r >= 0)
-			r = rb_tree_sync(upper, NULL);
-		_exit(r < 0 ? 1 : 0);
-	}
-	*ret_pid = pid;
-	return 0;
-}
-
-static int sync_end(pid_t pid, struct rb_err *err)
-{
-	int status = 0;
-
-	while (waitpid(pid, &status, 0) < 0)
-		if (errno != EINTR)
-			return rb_err_set(err, -errno, "wait for the sync");
-	if (status != 0)
-		return rb_err_code(err, RB_E_NO_SPACE, -EIO,
-				   "what was received could not be written to this host's disk");
-	return 0;
-}
-
 /* the container's network namespace, which the placeholder holds */
 static int open_netns(const struct rb_migration *m, struct rb_err *err)
 {
@@ -184,22 +190,15 @@ static int restore_held(struct rb_migration *m, struct rb_err *err)
 
 int rb_target_restore(struct rb_migration *m, const json_t *args, json_t **ret, struct rb_err *err)
 {
-	struct rb_err sync_err = {};
 	char boot_id[37];
-	pid_t sync_pid = -1;
-	int r, r2;
+	int r;
 
 	(void)args;
 	r = attach_overlay(m, err);
-	if (r >= 0)
-		r = sync_begin(m, &sync_pid, err);
 	if (r < 0)
 		return r;
+	sync_images(m);
 	r = restore_held(m, err);
-	r2 = sync_end(sync_pid, &sync_err);
-	if (r >= 0 && r2 < 0 && err)
-		*err = sync_err;
-	r = r < 0 ? r : r2;
 	if (r >= 0)
 		r = rb_boot_id(boot_id, err);
 	if (r >= 0)
@@ -217,6 +216,10 @@ static int revive(struct rb_migration *m, struct rb_err *err)
 	struct rb_wait wait = rb_migration_cleanup_wait(ENGINE_MS);
 	int r;
 
+	if (!images_usable(m))
+		return rb_err_code(
+			err, RB_E_INTERNAL, -ENODATA,
+			"this host was restarted before the images had reached its disk");
 	rb_warn("restore: the held tasks are lost; restoring once more from the images");
 	r = rb_engine_wait_ready(m->node->engine, &wait, err);
 	if (r >= 0)
@@ -374,6 +377,7 @@ int rb_target_finish(struct rb_migration *m, const json_t *args, json_t **ret, s
 
 	(void)args;
 	(void)ret;
+	end_sync(m);
 	r = rb_migration_save(m, err);
 	if (r < 0)
 		return r;

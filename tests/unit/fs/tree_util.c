@@ -226,7 +226,7 @@ int tree_move(const char *from, const char *to, const struct rb_manifest *base,
 	if (pid == 0) {
 		close(fds[0]);
 		conn = fake_conn_new(fds[1]);
-		theirs->r = rb_tree_receive(conn, to, NULL, NULL, &theirs->err);
+		theirs->r = rb_tree_receive(conn, to, true, NULL, NULL, &theirs->err);
 		fake_conn_free(conn);
 		_exit(0);
 	}
