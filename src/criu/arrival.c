@@ -86,7 +86,9 @@ static int write_config(const char *dir, const char *work_dir, struct rb_err *er
 	r = rb_mkdir_p(work, 0700, err);
 	if (r == 0)
 		r = rb_criu_write_config(work_dir, "", err);
-	return r < 0 ? r : rb_criu_write_script(work_dir, "pre-restore post-restore", socket, err);
+	return r < 0 ? r
+		     : rb_criu_write_script(work_dir, "post-restore", "pre-restore pre-resume",
+					    socket, err);
 }
 
 int rb_arrival_open(const char *run_dir, const char *migration, const char *container_id,

@@ -175,7 +175,9 @@ static int write_config(const struct rb_dump *dump, const json_t *state, struct 
 	r = rb_criu_write_config(dump->work_dir, extra, err);
 	if (r == 0)
 		r = rb_path(socket, sizeof(socket), "%s/dump.sock", dump->work_dir);
-	return r < 0 ? r : rb_criu_write_script(dump->work_dir, "pre-dump post-dump", socket, err);
+	return r < 0 ? r
+		     : rb_criu_write_script(dump->work_dir, "pre-dump post-dump", "network-lock",
+					    socket, err);
 }
 
 static int make_folders(const char *work_dir, struct rb_err *err)
@@ -197,6 +199,17 @@ static int make_folders(const char *work_dir, struct rb_err *err)
 	return 0;
 }
 
+/* Of "'reberth-runtime' failed with status 1: CRIU: ..." only the end is of use to anybody. */
+static void strip_prefix(struct rb_err *err)
+{
+	static const char mark[] = "failed with status 1: ";
+	char *at = strstr(err->msg, mark);
+
+	if (at)
+		memmove(err->msg, at + strlen(mark), strlen(at + strlen(mark)) + 1);
+	err->code = RB_E_CRIU;
+}
+
 /* The dump server says on standard error what went wrong, and ends in the background. */
 static int start_server(const struct rb_dump *dump, const struct rb_wait *wait, struct rb_err *err)
 {
@@ -210,8 +223,8 @@ static int start_server(const struct rb_dump *dump, const struct rb_wait *wait, 
 	snprintf(worker, sizeof(worker), "%d", (int)getpid());
 	if (r == 0)
 		r = rb_run(&(struct rb_spawn){ .argv = argv }, wait, NULL, err);
-	if (r < 0 && err && err->code != RB_E_CANCELED && err->code != RB_E_TIMEOUT)
-		err->code = RB_E_CRIU;
+	if (r == -EIO && err)
+		strip_prefix(err);
 	return r;
 }
 

@@ -60,22 +60,27 @@ static long pt(long request, pid_t tid, void *addr, void *data)
 	return ptrace((enum __ptrace_request)request, tid, addr, data);
 }
 
+static bool is_dead(pid_t tid)
+{
+	char path[64], state = 'Z';
+	_cleanup_fclose_ FILE *file = NULL;
+
+	snprintf(path, sizeof(path), "/proc/%d/stat", (int)tid);
+	file = fopen(path, "re");
+	return !file || fscanf(file, "%*d (%*[^)]) %c", &state) < 1 || state == 'Z' || state == 'X';
+}
+
 int rb_tracee_seize(struct rb_thread *thread, struct rb_err *err)
 {
 	/* calls that we make in it must not meet its seccomp filter; not every kernel can do that
 	 */
 	if (pt(PTRACE_SEIZE, thread->tid, NULL, (void *)(long)PTRACE_O_SUSPEND_SECCOMP) < 0 &&
 	    pt(PTRACE_SEIZE, thread->tid, NULL, NULL) < 0) {
-		char path[64], state = 'Z';
-		_cleanup_fclose_ FILE *file = NULL;
 		int saved = -errno;
 
-		snprintf(path, sizeof(path), "/proc/%d/stat", (int)thread->tid);
-		file = fopen(path, "re");
-		if (!file || fscanf(file, "%*d (%*[^)]) %c", &state) < 1 || state == 'Z' ||
-		    state == 'X')
-			return -ESRCH;
-		return rb_err_set(err, saved, "trace thread %d", (int)thread->tid);
+		return is_dead(thread->tid)
+			       ? -ESRCH
+			       : rb_err_set(err, saved, "trace thread %d", (int)thread->tid);
 	}
 	thread->stopped = false;
 	thread->signal = 0;

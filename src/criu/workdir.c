@@ -14,7 +14,6 @@
 #include <unistd.h>
 
 #include "cleanup.h"
-#include "dump.h"
 #include "err.h"
 #include "io.h"
 
@@ -99,8 +98,8 @@ int rb_criu_runtime_path(char *ret, size_t size, struct rb_err *err)
 	return rb_criu_find_program("reberth-runtime", ret, size, err);
 }
 
-int rb_criu_write_script(const char *work_dir, const char *actions, const char *socket,
-			 struct rb_err *err)
+int rb_criu_write_script(const char *work_dir, const char *actions, const char *fault_actions,
+			 const char *socket, struct rb_err *err)
 {
 	_cleanup_buf_ struct rb_buf text = {};
 	char runtime[PATH_MAX], path[PATH_MAX];
@@ -111,10 +110,13 @@ int rb_criu_write_script(const char *work_dir, const char *actions, const char *
 	/* the actions that do not matter must cost no more than a shell's start */
 	r = rb_buf_addf(&text,
 			"#!/bin/sh\n"
-			"case \" %s \" in\n"
+			"actions=' %s '\n"
+			"[ ! -e \"${REBERTH_RUN_DIR:-/run/reberth}/faults\" ] || "
+			"actions=\"${actions}%s \"\n"
+			"case $actions in\n"
 			"*\" $CRTOOLS_SCRIPT_ACTION \"*) exec '%s' criu-action '%s' ;;\n"
 			"esac\n",
-			actions, runtime, socket);
+			actions, fault_actions, runtime, socket);
 	if (r == 0)
 		r = rb_path(path, sizeof(path), "%s/action.sh", work_dir);
 	if (r < 0)
@@ -192,36 +194,4 @@ int rb_criu_listen_at(const char *dir, const char *name, struct rb_err *err)
 	int r = short_name(dir, name, &dir_fd, path, sizeof(path));
 
 	return r < 0 ? rb_err_set(err, r, "open '%s'", dir) : rb_unix_listen(path, 0600, err);
-}
-
-/* CRIU calls some things errors that stop nothing: it may not raise its own limits, say. */
-static bool is_harmless(const char *line)
-{
-	static const char *const harmless[] = {
-		"rlimit: Can't setup RLIMIT_NOFILE for self",
-		"One of more action scripts failed",
-	};
-
-	for (size_t i = 0; i < ARRAY_SIZE(harmless); i++)
-		if (strstr(line, harmless[i]))
-			return true;
-	return false;
-}
-
-void rb_criu_log_error(const char *log_path, char *ret, int size)
-{
-	_cleanup_fclose_ FILE *file = fopen(log_path, "re");
-	_cleanup_free_ char *line = NULL;
-	size_t line_size = 0;
-
-	ret[0] = '\0';
-	while (file && getline(&line, &line_size, file) > 0) {
-		char *at = strstr(line, "Error (");
-
-		if (!at || is_harmless(at))
-			continue;
-		at[strcspn(at, "\n")] = '\0';
-		snprintf(ret, (size_t)size, "CRIU: %s", at);
-		return;
-	}
 }

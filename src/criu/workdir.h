@@ -42,10 +42,13 @@ int rb_criu_find_program(const char *name, char *ret, size_t size, struct rb_err
  * own program, else in PATH */
 int rb_criu_runtime_path(char *ret, size_t size, struct rb_err *err);
 
-/** rb_criu_write_script - <work_dir>/action.sh for the space-separated @actions; the other end of
- * @socket decides */
-int rb_criu_write_script(const char *work_dir, const char *actions, const char *socket,
-			 struct rb_err *err);
+/**
+ * rb_criu_write_script - <work_dir>/action.sh; the other end of @socket decides
+ * @actions: space-separated, handed on always
+ * @fault_actions: handed on only when fault points are armed, as each costs some ms
+ */
+int rb_criu_write_script(const char *work_dir, const char *actions, const char *fault_actions,
+			 const char *socket, struct rb_err *err);
 
 /** rb_criu_write_config - bin/, and <work_dir>/criu.conf: what every dump and restore has, then
  * @extra */
@@ -57,3 +60,12 @@ int rb_criu_connect_at(const char *dir, const char *name, struct rb_err *err);
 
 /** rb_criu_listen_at - likewise, listening, mode 0600 */
 int rb_criu_listen_at(const char *dir, const char *name, struct rb_err *err);
+
+/**
+ * rb_criu_explain - fill @err with why runc failed: CRIU's own error line, else runc's last one
+ * @criu_log: "dump.log" or "restore.log", in <work_dir>/work beside runc.log
+ * @status: wait status of runc
+ *
+ * Return: -EIO; -EAGAIN when the same may succeed a moment later.
+ */
+int rb_criu_explain(const char *work_dir, const char *criu_log, int status, struct rb_err *err);

@@ -4,6 +4,9 @@
  *
  * `criu-action <socket>` with CRTOOLS_SCRIPT_ACTION in the environment.
  *
+ * Fault points: source.criu.pre-dump, .network-lock (tasks seized), .post-dump (all written);
+ * target.criu.pre-restore, .held, .pre-resume (released, not running yet).
+ *
  * Source, socket dump.sock: "<action> <criu pid>"; "go" lets CRIU go on. When the dump server is
  * gone the dump must not succeed, so the end of the connection is a no.
  *
@@ -52,6 +55,9 @@ static int source_action(const char *dir, const char *action)
 	snprintf(point, sizeof(point), "source.criu.%s", action);
 	if (rb_fault_point(point, NULL, NULL) < 0)
 		return 1;
+	/* CRIU holds all tasks by now, and has not changed any */
+	if (strcmp(action, "network-lock") == 0)
+		return 0;
 	snprintf(line, sizeof(line), "%s %d\n", action, (int)getppid());
 	return ask(dir, "dump.sock", line) == ANSWER_GO ? 0 : 1;
 }
@@ -90,7 +96,7 @@ static int hold(const char *dir)
 int runtime_criu_action(int argc, char **argv)
 {
 	const char *action = getenv("CRTOOLS_SCRIPT_ACTION");
-	char dir[PATH_MAX];
+	char dir[PATH_MAX], point[64];
 	const char *name;
 
 	if (argc != 3 || !action || !rb_criu_path_valid(argv[2])) {
@@ -103,7 +109,8 @@ int runtime_criu_action(int argc, char **argv)
 	dirname(dir);
 	if (strcmp(name, "dump.sock") == 0)
 		return source_action(dir, action);
-	if (strcmp(action, "pre-restore") == 0)
-		return rb_fault_point("target.criu.pre-restore", NULL, NULL) < 0;
-	return strcmp(action, "post-restore") == 0 ? hold(dir) : 0;
+	if (strcmp(action, "post-restore") == 0)
+		return hold(dir);
+	snprintf(point, sizeof(point), "target.criu.%s", action);
+	return rb_fault_point(point, NULL, NULL) < 0;
 }

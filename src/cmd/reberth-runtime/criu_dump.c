@@ -59,7 +59,6 @@ struct server {
 	int runc_status;
 	pid_t criu;    /* traced while not 0 */
 	bool stopping; /* the worker does not want the dump any more */
-	bool cured;
 	struct rb_cure *cure;
 	struct rb_err err; /* the first thing that went wrong */
 };
@@ -170,22 +169,24 @@ static void accept_line(struct server *s)
 		reply(&fd, "abort\n");
 }
 
-/* CRIU is about to leave. Do tasks hang on it still? Then they must not run when it is gone. */
+/* CRIU is about to leave. Tasks that hang on it still must not run when it is gone. */
 static void before_exit(struct server *s)
 {
 	struct rb_wait wait = rb_wait_within(NULL, FREEZE_MS);
 
-	if (s->phase == DUMPING)
+	if (s->phase >= DUMPING)
 		rb_freezer_freeze(s->freezer, &wait, NULL);
 }
 
-static void after_exit(struct server *s)
+/* A CRIU that ends well has put everything back. */
+static void after_exit(struct server *s, int status)
 {
 	struct rb_wait wait = rb_wait_within(NULL, FREEZE_MS);
 	struct rb_err err = {};
 
 	s->criu = 0;
-	if (s->phase == DUMPING && rb_cure_apply(s->cure, s->freezer, &wait, &err) < 0)
+	if (s->phase >= DUMPING && !(WIFEXITED(status) && WEXITSTATUS(status) == 0) &&
+	    rb_cure_apply(s->cure, s->freezer, &wait, &err) < 0)
 		fail(s, &err);
 }
 
@@ -211,7 +212,7 @@ static void reap(struct server *s)
 		if (WIFSTOPPED(status))
 			criu_stopped(s, status);
 		else
-			after_exit(s);
+			after_exit(s, status);
 	}
 	if (!s->runc_ended && waitpid(s->runc.pid, &status, WNOHANG) == s->runc.pid) {
 		s->runc_ended = true;
@@ -263,31 +264,6 @@ static int start_runc(struct server *s, struct rb_err *err)
 			&s->runc, err);
 }
 
-/* What to tell about a dump that failed: CRIU's own words, runc's when CRIU has none. */
-static void explain(struct server *s)
-{
-	_cleanup_buf_ struct rb_buf text = {};
-	char path[PATH_MAX], criu[400];
-
-	if (s->err.code != RB_OK)
-		return;
-	snprintf(path, sizeof(path), "%s/work/dump.log", s->work_dir);
-	rb_criu_log_error(path, criu, sizeof(criu));
-	if (*criu) {
-		rb_err_code(&s->err, RB_E_CRIU,
-			    strstr(criu, "In-flight connection") ? -EAGAIN : -EIO, "%s", criu);
-		return;
-	}
-	snprintf(path, sizeof(path), "%s/work/runc.log", s->work_dir);
-	if (rb_read_file(path, 0, &text, NULL) == 0 && text.len > 1) {
-		text.data[text.len - 1] = '\0';
-		rb_err_code(&s->err, RB_E_CRIU, -EIO, "runc: %s",
-			    strrchr(text.data, '\n') ? strrchr(text.data, '\n') + 1 : text.data);
-		return;
-	}
-	rb_err_code(&s->err, RB_E_CRIU, -EIO, "CRIU was killed while it dumped the container");
-}
-
 static void conclude(struct server *s)
 {
 	char text[sizeof(s->err.msg) + 32];
@@ -298,7 +274,8 @@ static void conclude(struct server *s)
 		reply(&s->client_fd, "ok\n");
 		return;
 	}
-	explain(s);
+	if (s->err.code == RB_OK)
+		rb_criu_explain(s->work_dir, "dump.log", s->runc_status, &s->err);
 	report_ready(s, s->err.msg);
 	snprintf(text, sizeof(text), "failed %d %s\n", s->err.errnum > 0 ? s->err.errnum : EIO,
 		 s->err.msg);

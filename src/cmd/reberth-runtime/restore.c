@@ -201,34 +201,6 @@ void placeholder_clean_runc(const char *root, const char *id)
 		rb_rm_rf(path, NULL);
 }
 
-/* CRIU's own words, else runc's last line, else how runc ended. */
-static int explain(const struct placeholder *p, int status, struct rb_err *err)
-{
-	_cleanup_buf_ struct rb_buf text = {};
-	_cleanup_json_ json_t *line = NULL;
-	char path[PATH_MAX], criu[400] = "";
-	const char *last;
-
-	if (rb_path(path, sizeof(path), "%s/work/restore.log", p->work_dir) == 0)
-		rb_criu_log_error(path, criu, sizeof(criu));
-	if (*criu)
-		return rb_err_code(err, RB_E_CRIU, -EIO, "%s", criu);
-	if (rb_path(path, sizeof(path), "%s/work/runc.log", p->work_dir) == 0 &&
-	    rb_read_file(path, 0, &text, NULL) == 0 && text.len > 1) {
-		text.data[text.len - 1] = '\0';
-		last = strrchr(text.data, '\n') ? strrchr(text.data, '\n') + 1 : text.data;
-		if (rb_json_parse(last, strlen(last), &line, NULL) == 0)
-			last = rb_json_str(line, "msg", last);
-		return rb_err_code(err, RB_E_CRIU, -EIO, "runc: %s", last);
-	}
-	if (WIFSIGNALED(status))
-		return rb_err_code(err, RB_E_CRIU, -EIO,
-				   "runc was killed by signal %d while it restored the container",
-				   WTERMSIG(status));
-	return rb_err_code(err, RB_E_CRIU, -EIO, "runc could not restore the container (status %d)",
-			   WEXITSTATUS(status));
-}
-
 static int read_init_pid(const struct placeholder *p, struct rb_err *err)
 {
 	_cleanup_buf_ struct rb_buf text = {};
@@ -252,7 +224,7 @@ int placeholder_restore_done(struct placeholder *p, int status, struct rb_err *e
 		if (pid > 0)
 			return pid;
 	} else {
-		explain(p, status, err);
+		rb_criu_explain(p->work_dir, "restore.log", status, err);
 	}
 	/*
 	 * A CRIU that was killed leaves tasks standing in the middle of their restore; a runc that
