@@ -77,90 +77,77 @@ struct rb_api_request {
 struct route {
 	const char *method;
 	const char *path; /* "{id}" stands for one segment */
-	int (*handle)(struct rb_api *api, const char *id, const json_t *body, unsigned int *status,
+	unsigned int status;
+	int (*handle)(struct rb_api *api, struct rb_api_request *req, const json_t *body,
 		      json_t **ret, struct rb_err *err);
 };
 
-static int post_migration(struct rb_api *api, const char *id, const json_t *body,
-			  unsigned int *status, json_t **ret, struct rb_err *err)
+#define HANDLER(name)                                                                       \
+	static int name(struct rb_api *api, struct rb_api_request *req, const json_t *body, \
+			json_t **ret, struct rb_err *err)
+
+HANDLER(post_migration)
 {
 	int r = rb_api_check_migrate(body, err);
 
-	(void)id;
 	if (r < 0)
 		return r;
-	*status = rb_json_bool(body, "dry_run", false) ? MHD_HTTP_OK : MHD_HTTP_ACCEPTED;
+	if (rb_json_bool(body, "dry_run", false))
+		req->status = MHD_HTTP_OK;
 	return api->ops->migrate(api->ctx, body, ret, err);
 }
 
-static int get_migrations(struct rb_api *api, const char *id, const json_t *body,
-			  unsigned int *status, json_t **ret, struct rb_err *err)
+HANDLER(get_migrations)
 {
-	(void)id;
-	(void)body;
-	(void)status;
+	(void)req, (void)body;
 	return api->ops->list(api->ctx, ret, err);
 }
 
-static int get_migration(struct rb_api *api, const char *id, const json_t *body,
-			 unsigned int *status, json_t **ret, struct rb_err *err)
+HANDLER(get_migration)
 {
 	(void)body;
-	(void)status;
-	return api->ops->inspect(api->ctx, id, ret, err);
+	return api->ops->inspect(api->ctx, req->id, ret, err);
 }
 
-static int post_cancel(struct rb_api *api, const char *id, const json_t *body, unsigned int *status,
-		       json_t **ret, struct rb_err *err)
+HANDLER(post_cancel)
 {
 	(void)body;
-	*status = MHD_HTTP_ACCEPTED;
 	*ret = json_object();
-	return api->ops->cancel(api->ctx, id, err);
+	return api->ops->cancel(api->ctx, req->id, err);
 }
 
-static int post_resolve(struct rb_api *api, const char *id, const json_t *body,
-			unsigned int *status, json_t **ret, struct rb_err *err)
+HANDLER(post_resolve)
 {
 	const char *decision;
 	int r = rb_api_check_resolve(body, &decision, err);
 
 	if (r < 0)
 		return r;
-	*status = MHD_HTTP_ACCEPTED;
 	*ret = json_object();
-	return api->ops->resolve(api->ctx, id, decision, err);
+	return api->ops->resolve(api->ctx, req->id, decision, err);
 }
 
-static int get_node(struct rb_api *api, const char *id, const json_t *body, unsigned int *status,
-		    json_t **ret, struct rb_err *err)
+HANDLER(get_node)
 {
-	(void)id;
-	(void)body;
-	(void)status;
+	(void)req, (void)body;
 	return api->ops->node(api->ctx, ret, err);
 }
 
-static int get_version(struct rb_api *api, const char *id, const json_t *body, unsigned int *status,
-		       json_t **ret, struct rb_err *err)
+HANDLER(get_version)
 {
-	(void)api;
-	(void)id;
-	(void)body;
-	(void)status;
-	(void)err;
+	(void)api, (void)req, (void)body, (void)err;
 	*ret = json_pack("{s:s, s:i}", "version", RB_VERSION, "api", 1);
 	return 0;
 }
 
 static const struct route routes[] = {
-	{ "POST", "/v1/migrations", post_migration },
-	{ "GET", "/v1/migrations", get_migrations },
-	{ "GET", "/v1/migrations/{id}", get_migration },
-	{ "POST", "/v1/migrations/{id}/cancel", post_cancel },
-	{ "POST", "/v1/migrations/{id}/resolve", post_resolve },
-	{ "GET", "/v1/node", get_node },
-	{ "GET", "/v1/version", get_version },
+	{ "POST", "/v1/migrations", MHD_HTTP_ACCEPTED, post_migration },
+	{ "GET", "/v1/migrations", MHD_HTTP_OK, get_migrations },
+	{ "GET", "/v1/migrations/{id}", MHD_HTTP_OK, get_migration },
+	{ "POST", "/v1/migrations/{id}/cancel", MHD_HTTP_ACCEPTED, post_cancel },
+	{ "POST", "/v1/migrations/{id}/resolve", MHD_HTTP_ACCEPTED, post_resolve },
+	{ "GET", "/v1/node", MHD_HTTP_OK, get_node },
+	{ "GET", "/v1/version", MHD_HTTP_OK, get_version },
 };
 
 /**
@@ -275,7 +262,7 @@ static enum MHD_Result request_begin(struct rb_api *api, struct MHD_Connection *
 	req->route = route;
 	req->api = api;
 	req->conn = conn;
-	req->status = MHD_HTTP_OK;
+	req->status = route->status;
 	memcpy(req->id, id, sizeof(id));
 	*ret_req = req;
 	return MHD_YES;
@@ -304,7 +291,7 @@ static bool request_handle(struct rb_api *api, struct rb_api_request *req)
 		r = rb_api_parse_body(req->body.data, req->body.len, &body, &req->err);
 	if (r == 0) {
 		api->current = req;
-		r = req->route->handle(api, req->id, body, &req->status, &value, &req->err);
+		r = req->route->handle(api, req, body, &value, &req->err);
 		api->current = NULL;
 	}
 	if (req->answered || (r >= 0 && req->later))
@@ -482,7 +469,24 @@ int rb_api_timeout_ms(const struct rb_api *api)
 	return ms > INT_MAX ? INT_MAX : (int)ms;
 }
 
+static unsigned int connections(const struct rb_api *api)
+{
+	const union MHD_DaemonInfo *info =
+		MHD_get_daemon_info(api->mhd, MHD_DAEMON_INFO_CURRENT_CONNECTIONS);
+
+	return info ? info->num_connections : 0;
+}
+
+/*
+ * At the limit of connections (or of descriptors) libmicrohttpd stops to listen, and it only looks
+ * at the beginning of a run whether it may go on. The run that closed some is followed by another,
+ * or those who wait would wait until something else happens.
+ */
 void rb_api_run(struct rb_api *api)
 {
+	unsigned int before = connections(api);
+
 	MHD_run(api->mhd);
+	if (connections(api) < before)
+		MHD_run(api->mhd);
 }

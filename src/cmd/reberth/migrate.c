@@ -15,7 +15,7 @@
 #include "migrate_report.h"
 #include "output.h"
 
-#define TIMEOUT_DEFAULT_MS (10 * 60 * 1000)
+#define TIMEOUT_DEFAULT_MS ((int64_t)10 * 60 * 1000)
 #define DRY_RUN_EXTRA_MS   5000
 
 enum { OPT_STRATEGY = CLI_LONG, OPT_DRY_RUN, OPT_JSON, OPT_TIMEOUT, OPT_KEEP_SOURCE };

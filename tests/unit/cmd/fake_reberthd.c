@@ -11,7 +11,7 @@
  *   late     refuses to be cancelled, and completes after that
  *   stuck    refuses to be cancelled, and never ends
  *   mute     ends without a report, as when its worker was killed
- *   lost     is known to a new daemon too, and completes there
+ *   lost     waits, but is known to a new daemon too, and completes there
  *
  * usage: fake_reberthd SOCKET    (prints "ready", serves until standard input ends)
  */
@@ -39,7 +39,7 @@ static const char *const stages[] = {
 struct migration {
 	char id[64], container[64];
 	size_t step;
-	bool canceled, refused;
+	bool canceled, refused, adopted;
 	const char *result;
 };
 
@@ -64,8 +64,10 @@ static struct migration *find(struct fake *fake, const char *id, struct rb_err *
 	for (size_t i = 0; i < fake->count; i++)
 		if (strncmp(fake->migrations[i].id, id, strlen(id)) == 0)
 			found = &fake->migrations[i];
-	if (!found && strncmp(id, "lost-", 5) == 0)
+	if (!found && strncmp(id, "lost-", 5) == 0) {
 		found = add(fake, "lost");
+		found->adopted = true;
+	}
 	if (!found)
 		rb_err_code(err, RB_E_NOT_FOUND, -ENOENT, "no such migration: %s", id);
 	return found;
@@ -79,7 +81,7 @@ static bool is(const struct migration *m, const char *container)
 static void advance(struct migration *m)
 {
 	bool waits = (is(m, "slow") && !m->canceled) || (is(m, "late") && !m->refused) ||
-		     is(m, "stuck");
+		     is(m, "stuck") || (is(m, "lost") && !m->adopted);
 
 	if (m->result)
 		return;

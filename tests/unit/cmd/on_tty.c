@@ -6,7 +6,7 @@
  *
  * Waits until the command has written EXPECT (since the last one), then sends SEND; a SEND of
  * "HANGUP" closes the terminal. Copies all output to standard output and ends with the command's
- * exit status; 99 when EXPECT did not come within ten seconds, 128 + n for a signal.
+ * exit status; 99 when EXPECT did not come within half a minute, 128 + n for a signal.
  */
 #include <poll.h>
 #include <pty.h>
@@ -17,7 +17,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#define PATIENCE_MS 10000
+#define PATIENCE_MS 30000
 #define OUTPUT_MAX  65536
 
 static char output[OUTPUT_MAX];

@@ -76,6 +76,28 @@ static void odd_operations_still_give_an_answer(void)
 	CHECK_STR(error_text(&c, "message"), "criu said ??");
 }
 
+/* The server does not listen while it has as many connections as it takes. */
+static void it_listens_again_after_a_crowd(void)
+{
+	CURL *curl = curl_easy_init();
+	int fds[70];
+
+	for (int round = 0; round < 5; round++) {
+		_cleanup_answer_ struct answer a = {}, b = {}, c = {};
+
+		ask_with(curl, "GET", "/v1/node", NULL, &a);
+		for (size_t i = 0; i < ARRAY_SIZE(fds); i++)
+			fds[i] = rb_unix_connect(sock, NULL);
+		ask_with(curl, "GET", "/v1/node", NULL, &b); /* it has seen them now */
+		for (size_t i = 0; i < ARRAY_SIZE(fds); i++)
+			close(fds[i]);
+		ask("GET", "/v1/node", NULL, &c);
+		CHECK_INT(b.status, 200);
+		CHECK_INT(c.status, 200);
+	}
+	curl_easy_cleanup(curl);
+}
+
 /* Send a request that the server answers only when another asks for the node. */
 static CURLM *ask_and_wait(CURL *curl, const char *path, struct rb_buf *buf)
 {
@@ -311,6 +333,7 @@ int main(void)
 	TAP_RUN(bodies_are_limited);
 	TAP_RUN(connections_serve_many_requests);
 	TAP_RUN(idle_and_broken_connections_do_no_harm);
+	TAP_RUN(it_listens_again_after_a_crowd);
 	TAP_RUN(waiting_requests_do_no_harm); /* the last: stops the server */
 	rb_rm_rf(dir, NULL);
 	return tap_done();
