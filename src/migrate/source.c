@@ -32,7 +32,7 @@ const struct rb_stage rb_source_stages[] = {
 	{ "create",   rb_source_create,  rb_source_forget_work },
 	{ "sync",     rb_source_sync },
 	{ "start",    rb_source_start },
-	{ "arm",      rb_source_arm },
+	{ "arm",      rb_source_arm,     rb_source_arm_undo },
 	{ "freeze",   rb_source_freeze,  rb_source_freeze_undo, .undo_first = true },
 	{ "dump",     rb_source_dump },
 	{ "transfer", rb_source_transfer },

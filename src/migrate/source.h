@@ -58,6 +58,7 @@ int rb_source_forget_work(struct rb_migration *m, struct rb_err *err);
 
 /* source_freeze.c */
 int rb_source_arm(struct rb_migration *m, struct rb_err *err);
+int rb_source_arm_undo(struct rb_migration *m, struct rb_err *err);
 int rb_source_freeze(struct rb_migration *m, struct rb_err *err);
 int rb_source_freeze_undo(struct rb_migration *m, struct rb_err *err);
 /** rb_source_init_alive - is the container's init still the very process that was frozen? */

@@ -28,9 +28,10 @@
 #include "sync.h"
 #include "tree.h"
 
-#define UNDO_MS	  60000
-#define FREEZE_MS 10000
-#define MAX_TASKS 4096
+#define UNDO_MS	   60000
+#define FREEZE_MS  10000
+#define MAX_TASKS  4096
+#define DUMP_TRIES 10
 
 static void fill_dump(struct rb_migration *m, struct rb_dump *ret)
 {
@@ -57,20 +58,13 @@ bool rb_source_init_alive(const struct rb_migration *m)
 			    (unsigned long long)rb_json_int(m->entry.facts, "init_start", 0));
 }
 
-int rb_source_freeze(struct rb_migration *m, struct rb_err *err)
+/* Nothing is heard of the tasks any more, then they stand still. */
+static int stop_tasks(struct rb_migration *m, struct rb_err *err)
 {
 	struct rb_wait wait = rb_migration_wait(m, FREEZE_MS);
-	_cleanup_json_ json_t *never = json_pack("{s:s}", "Name", "no");
 	_cleanup_close_ int netns = -EBADF;
 	int r;
 
-	r = rb_engine_restart_policy(m->node->engine, m->entry.container_id, never, &wait, err);
-	if (r >= 0)
-		r = rb_journal_move(m->node->journal, m->entry.id, RB_IN(RB_PREPARING), RB_FROZEN,
-				    err);
-	if (r < 0)
-		return r;
-	m->entry.state = RB_FROZEN;
 	netns = rb_netns_open((int)rb_json_int(m->entry.facts, "init_pid", 0), err);
 	if (netns < 0)
 		return netns;
@@ -84,6 +78,22 @@ int rb_source_freeze(struct rb_migration *m, struct rb_err *err)
 	return r < 0 ? r : rb_silence_loopback(netns, err);
 }
 
+int rb_source_freeze(struct rb_migration *m, struct rb_err *err)
+{
+	struct rb_wait wait = rb_migration_wait(m, FREEZE_MS);
+	_cleanup_json_ json_t *never = json_pack("{s:s}", "Name", "no");
+	int r;
+
+	r = rb_engine_restart_policy(m->node->engine, m->entry.container_id, never, &wait, err);
+	if (r >= 0)
+		r = rb_journal_move(m->node->journal, m->entry.id, RB_IN(RB_PREPARING), RB_FROZEN,
+				    err);
+	if (r < 0)
+		return r;
+	m->entry.state = RB_FROZEN;
+	return stop_tasks(m, err);
+}
+
 /* sockets that a killed CRIU left in TCP repair mode would neither send nor acknowledge */
 static void leave_repair_mode(const char *freezer)
 {
@@ -95,32 +105,44 @@ static void leave_repair_mode(const char *freezer)
 }
 
 /*
- * Gives the container back, whatever state it was left in. The network speaks again before the
- * tasks run, so that not even their first packet is lost.
+ * Gives the tasks back, whatever state they were left in. The network speaks again before they
+ * run, so that not even their first packet is lost.
  */
-int rb_source_freeze_undo(struct rb_migration *m, struct rb_err *err)
+static int give_back(struct rb_migration *m, struct rb_err *err)
 {
 	struct rb_wait wait = rb_migration_cleanup_wait(UNDO_MS);
 	const char *freezer = rb_json_str(m->entry.facts, "freezer", "");
-	const json_t *policy = json_object_get(m->entry.facts, "restart_policy");
 	_cleanup_close_ int netns = -EBADF;
+	struct rb_err later = {};
 	struct rb_dump dump;
-	int pid, r = 0, r2;
+	int r, r2;
 
-	if (rb_source_init_alive(m)) {
-		pid = (int)rb_json_int(m->entry.facts, "init_pid", 0);
-		fill_dump(m, &dump);
-		r = rb_criu_mend(&dump, &wait, err);
-		leave_repair_mode(freezer);
-		netns = rb_netns_open(pid, r < 0 ? NULL : err);
-		if (netns >= 0) {
-			rb_net_mend(netns, NULL);
-			r2 = rb_silence_off(netns, r < 0 ? NULL : err);
-			r = r < 0 ? r : r2;
-		}
-		r2 = rb_freezer_thaw(freezer, r < 0 ? NULL : err);
-		r = r < 0 ? r : r2;
+	fill_dump(m, &dump);
+	r = rb_criu_mend(&dump, &wait, err);
+	leave_repair_mode(freezer);
+	netns = rb_netns_open(dump.init_pid, &later);
+	if (netns >= 0) {
+		rb_net_mend(netns, NULL);
+		r2 = rb_silence_off(netns, &later);
+	} else {
+		r2 = netns;
 	}
+	/* thawed in any case: a container that runs without a network can be helped more easily */
+	if (rb_freezer_thaw(freezer, r2 < 0 ? NULL : &later) < 0 && r2 >= 0)
+		r2 = -EIO;
+	if (r >= 0 && r2 < 0 && err)
+		*err = later;
+	return r < 0 ? r : r2;
+}
+
+int rb_source_freeze_undo(struct rb_migration *m, struct rb_err *err)
+{
+	struct rb_wait wait = rb_migration_cleanup_wait(UNDO_MS);
+	const json_t *policy = json_object_get(m->entry.facts, "restart_policy");
+	int r = 0, r2;
+
+	if (rb_source_init_alive(m))
+		r = give_back(m, err);
 	r2 = rb_engine_restart_policy(m->node->engine, m->entry.container_id, policy, &wait,
 				      r < 0 ? NULL : err);
 	/* the user may have removed the container meanwhile: nothing to give back then */
@@ -129,12 +151,49 @@ int rb_source_freeze_undo(struct rb_migration *m, struct rb_err *err)
 	return r < 0 ? r : r2;
 }
 
+/* A CRIU that was started early waits for a freeze that does not come. */
+int rb_source_arm_undo(struct rb_migration *m, struct rb_err *err)
+{
+	struct rb_wait wait = rb_migration_cleanup_wait(UNDO_MS);
+	struct rb_dump dump;
+
+	if (!rb_source_init_alive(m))
+		return 0;
+	fill_dump(m, &dump);
+	return rb_criu_mend(&dump, &wait, err);
+}
+
+/*
+ * A connection that is just being made cannot be dumped (CRIU: "In-flight connection"). It is made
+ * a moment later: let the tasks run for that long, and try again.
+ */
+static int dump_later(struct rb_migration *m, int tried, struct rb_err *err)
+{
+	int r;
+
+	rb_info("dump: a connection is just being made; trying again");
+	r = give_back(m, err);
+	m->frozen_us = 0;
+	if (r >= 0)
+		r = rb_wait_ms(20 * tried, &m->wait, err);
+	if (r >= 0)
+		r = rb_source_arm(m, err);
+	return r < 0 ? r : stop_tasks(m, err);
+}
+
 int rb_source_dump(struct rb_migration *m, struct rb_err *err)
 {
 	struct rb_dump dump;
+	int r;
 
 	fill_dump(m, &dump);
-	return rb_criu_dump(&dump, &m->wait, err);
+	r = rb_criu_dump(&dump, &m->wait, err);
+	for (int tried = 1; r == -EAGAIN && tried < DUMP_TRIES; tried++) {
+		r = dump_later(m, tried, err);
+		if (r >= 0)
+			r = rb_criu_dump(&dump, &m->wait, err);
+	}
+	return r;
 }
 
 int rb_source_transfer(struct rb_migration *m, struct rb_err *err)

@@ -393,6 +393,7 @@ static void settle_cancelled(void)
 int main(void)
 {
 	umask(022);
+	setenv("TMPDIR", "/dev/shm", 0); /* thousands of small files */
 	TAP_RUN(no_log);
 	TAP_RUN(one_file);
 	TAP_RUN(half_a_line);

@@ -23,7 +23,8 @@
 #include "tree_util.h"
 #include "wait.h"
 
-#define ROUNDS	   15
+#define ROUNDS	   20
+#define SEEDS	   5
 #define NAMES	   24
 #define GROWS	   (48 << 20)
 #define SECRET	   "this file is not in the tree"
@@ -138,10 +139,11 @@ static void churn(const char *root)
 	}
 }
 
-static void everything_changes(void)
+static void everything_changes_from(unsigned int seed)
 {
 	char a[PATH_MAX], b[PATH_MAX];
 
+	srand(seed);
 	tree_folder(a, "churn-a");
 	tree_folder(b, "churn-b");
 	mkdir(at(a, "d"), 0755);
@@ -151,6 +153,12 @@ static void everything_changes(void)
 	for (int i = 0; i < 5000; i++)
 		churn(a);
 	CHECK_ROUNDS(churn, a, b);
+}
+
+static void everything_changes(void)
+{
+	for (unsigned int seed = 0; seed < SEEDS && tap_ok; seed++)
+		everything_changes_from(seed);
 }
 
 static char secret[PATH_MAX];
@@ -251,6 +259,7 @@ int main(void)
 		printf("1..0 # SKIP needs root\n");
 		return 0;
 	}
+	setenv("TMPDIR", "/dev/shm", 0); /* what counts is how often, not the disk */
 	TAP_RUN(everything_changes);
 	TAP_RUN(links_to_the_host);
 	TAP_RUN(size_changes);

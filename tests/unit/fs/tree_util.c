@@ -27,7 +27,7 @@
 #define MAX_FOLDERS 64
 #define MAX_PATHS   300000
 
-static char folders[MAX_FOLDERS][64];
+static char folders[MAX_FOLDERS][256];
 static int n_folders;
 
 static void remove_folders(void)
@@ -42,7 +42,8 @@ void tree_folder(char *ret, const char *what)
 		atexit(remove_folders);
 	if (n_folders == MAX_FOLDERS)
 		abort();
-	snprintf(folders[n_folders], sizeof(folders[0]), "/var/tmp/rbtest-%s-XXXXXX", what);
+	snprintf(folders[n_folders], sizeof(folders[0]), "%s/rbtest-%s-XXXXXX",
+		 getenv("TMPDIR") ?: "/var/tmp", what);
 	if (!mkdtemp(folders[n_folders]))
 		abort();
 	strcpy(ret, folders[n_folders++]);
