@@ -260,11 +260,9 @@ static int server_failure(const char *line, struct rb_err *err)
 			   line + at);
 }
 
-int rb_criu_dump(const struct rb_dump *dump, const struct rb_wait *wait, struct rb_err *err)
+int rb_criu_dump_begin(const struct rb_dump *dump, struct rb_err *err)
 {
 	_cleanup_close_ int fd = rb_criu_connect_at(dump->work_dir, "dump.sock", err);
-	char line[1024] = "";
-	ssize_t n;
 	int r;
 
 	if (fd < 0)
@@ -272,7 +270,15 @@ int rb_criu_dump(const struct rb_dump *dump, const struct rb_wait *wait, struct 
 	r = rb_write_all(fd, "dump\n", 5);
 	if (r < 0)
 		return rb_err_set(err, r, "speak to the dump server");
-	n = rb_read_line(fd, line, sizeof(line), wait, err);
+	return TAKE_FD(fd);
+}
+
+int rb_criu_dump_end(int dump_fd, const struct rb_wait *wait, struct rb_err *err)
+{
+	_cleanup_close_ int fd = dump_fd;
+	char line[1024] = "";
+	ssize_t n = rb_read_line(fd, line, sizeof(line), wait, err);
+
 	if (n < 0)
 		return (int)n;
 	return strcmp(line, "ok") == 0 ? 0 : server_failure(line, err);

@@ -40,13 +40,16 @@ int rb_criu_dump_prepare(const struct rb_dump *dump, const struct rb_wait *wait,
 			 struct rb_err *err);
 
 /**
- * rb_criu_dump - dump the frozen container; it is frozen by its cgroup when this returns
+ * rb_criu_dump_begin / rb_criu_dump_end - dump the frozen container; it is frozen by its cgroup
+ * when the second returns. Between them its files may be read: the tasks stand still.
+ * @dump_fd: what rb_criu_dump_begin() returned; released
  *
  * The cgroup must be frozen already. On failure, too, the caller decides whether to thaw; @err has
  * CRIU's own error line ("CRIU: Error (criu/...): ..."). A killed CRIU's leftovers are not mended
  * here (rb_criu_mend(), rb_net_mend(), rb_tcp_repair_off()).
  */
-int rb_criu_dump(const struct rb_dump *dump, const struct rb_wait *wait, struct rb_err *err);
+int rb_criu_dump_begin(const struct rb_dump *dump, struct rb_err *err);
+int rb_criu_dump_end(int dump_fd, const struct rb_wait *wait, struct rb_err *err);
 
 /** rb_criu_mend - after a CRIU that was killed while it held the tasks: kill a CRIU of this dump
  * that is still there, wait until no task of the cgroup is traced any more, cure parasites */

@@ -181,17 +181,32 @@ static int dump_later(struct rb_migration *m, int tried, struct rb_err *err)
 	return r < 0 ? r : stop_tasks(m, err);
 }
 
-int rb_source_dump(struct rb_migration *m, struct rb_err *err)
+/* While CRIU dumps, the files travel: the tasks stand still for both. */
+static int dump_and_sync(struct rb_migration *m, struct rb_err *err)
 {
+	struct rb_err sync_err = {};
 	struct rb_dump dump;
-	int r;
+	int fd, r, r2;
 
 	fill_dump(m, &dump);
-	r = rb_criu_dump(&dump, &m->wait, err);
+	fd = rb_criu_dump_begin(&dump, err);
+	if (fd < 0)
+		return fd;
+	r2 = rb_sync_round(m, &sync_err);
+	r = rb_criu_dump_end(fd, &m->wait, err);
+	if (r >= 0 && r2 < 0 && err)
+		*err = sync_err;
+	return r < 0 ? r : r2;
+}
+
+int rb_source_dump(struct rb_migration *m, struct rb_err *err)
+{
+	int r = dump_and_sync(m, err);
+
 	for (int tried = 1; r == -EAGAIN && tried < DUMP_TRIES; tried++) {
 		r = dump_later(m, tried, err);
 		if (r >= 0)
-			r = rb_criu_dump(&dump, &m->wait, err);
+			r = dump_and_sync(m, err);
 	}
 	return r;
 }
@@ -209,8 +224,6 @@ int rb_source_transfer(struct rb_migration *m, struct rb_err *err)
 		r = rb_tree_send(m->conn, images, NULL, NULL, &stats, &m->wait, err);
 	if (r >= 0)
 		r = rb_conn_reply(m->conn, NULL, &m->wait, err);
-	if (r >= 0)
-		r = rb_sync_round(m, err);
 	rb_progress_bytes(m);
 	return r;
 }
