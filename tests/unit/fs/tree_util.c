@@ -89,25 +89,36 @@ static int compare(const void *a, const void *b)
 	return strcmp(*(char *const *)a, *(char *const *)b);
 }
 
-static void describe_content(const char *path, off_t size, struct rb_buf *out)
+static uint64_t hash_range(int fd, off_t from, off_t to, uint64_t hash)
 {
 	static char block[1 << 16];
-	uint64_t hash = 14695981039346656037ULL;
-	int fd = open(path, O_RDONLY | O_NOATIME | O_CLOEXEC);
-	off_t data = 0, hole = 0;
-	ssize_t n;
 
-	while ((n = read(fd, block, sizeof(block))) > 0)
+	while (from < to) {
+		size_t want = to - from < (off_t)sizeof(block) ? (size_t)(to - from) : sizeof(block);
+		ssize_t n = pread(fd, block, want, from);
+
+		if (n <= 0)
+			abort();
 		for (ssize_t i = 0; i < n; i++)
 			hash = (hash ^ (uint8_t)block[i]) * 1099511628211ULL;
-	rb_buf_addf(out, " content=%016llx", (unsigned long long)hash);
-	for (int i = 0; hole < size && i < 50; i++) {
-		data = lseek(fd, hole, SEEK_DATA);
-		if (data < 0)
-			break;
-		hole = lseek(fd, data, SEEK_HOLE);
-		rb_buf_addf(out, " data=%lld-%lld", (long long)data, (long long)hole);
+		from += n;
 	}
+	return hash;
+}
+
+static void describe_content(const char *path, off_t size, struct rb_buf *out)
+{
+	uint64_t hash = 14695981039346656037ULL;
+	int fd = open(path, O_RDONLY | O_NOATIME | O_CLOEXEC), pieces = 0;
+	off_t data, hole = 0;
+
+	while (hole < size && (data = lseek(fd, hole, SEEK_DATA)) >= 0) {
+		hole = lseek(fd, data, SEEK_HOLE);
+		hash = hash_range(fd, data, hole, hash);
+		if (pieces++ < 50)
+			rb_buf_addf(out, " data=%lld-%lld", (long long)data, (long long)hole);
+	}
+	rb_buf_addf(out, " pieces=%d content=%016llx", pieces, (unsigned long long)hash);
 	close(fd);
 }
 

@@ -1,0 +1,53 @@
+#!/bin/bash
+# SPDX-License-Identifier: Apache-2.0
+#
+# 05_states.sh - a victim of several processes and threads that holds every kind of kernel state
+# that is to move (pipes, sockets, files, locks, timers, signals, ...) and checks all of it all the
+# time: tests/victims/states*.c
+
+# shellcheck source=tests/e2e/lib.sh
+. "$(dirname "$0")/lib.sh"
+e2e_begin victim
+warm_up
+note_inventory h1 h2
+
+run_container h1 states --workdir /tmp --volume stuff:/stuff --security-opt seccomp=unconfined victim /victims/states -d /stuff ||
+	bail "no container"
+round() { docker_on "$1" logs --tail 1 states 2>/dev/null | sed -n 's/^ok \([0-9]*\)$/\1/p'; }
+has_round() { (($(round "$1") + 0 >= $2)); }
+wait_for 10 has_round h1 8 || bail "states does not work before a move: $(docker_on h1 logs states 2>&1 | tail -n 3)"
+processes=$(docker_on h1 top states -eLo comm | wc -l)
+
+here=h1
+for there in h2 h1 h2; do
+	at=$(round "$here")
+	moves "from $here" "$here" states "$there" || break
+	check "it finds everything as it was on $there" wait_for 20 has_round "$there" $((at + 20))
+	here=$there
+done
+is "threads" "$(docker_on "$here" top states -eLo comm | wc -l)" "$processes"
+docker_on "$here" stop states >/dev/null
+is "it ends in order" "$(docker_on "$here" inspect -f '{{.State.ExitCode}}' states)" 0
+log=$(docker_on "$here" logs states 2>&1)
+is "complaints" "$(grep -v '^ok [0-9]*$\|^end ' <<<"$log")" ""
+is "rounds are without gap" "$(sed -n 's/^ok //p' <<<"$log" | awk 'NR > 1 && $1 - last > step { step = $1 - last } { last = $1 } END { print step }')" \
+	"$(sed -n 's/^ok //p' <<<"$log" | awk 'NR == 2 { print $1 - last } { last = $1 }')"
+docker_on "$here" rm -fv states >/dev/null
+docker_on "$here" volume rm stuff >/dev/null
+nothing_left "states" h1 h2
+
+# --- memory that changes all the time and is known all the time
+
+run_container h1 dirty victim /victims/dirtier -h 20 64 20000 || bail "no container"
+rewritten() { docker_on "$1" logs --tail 1 dirty 2>/dev/null | awk '$1 == "ok" { print $2 }'; }
+has_rewritten() { (($(rewritten "$1") + 0 >= $2)); }
+wait_for 20 has_rewritten h1 1000 || bail "dirtier does not work"
+for there in h2 h1; do
+	[[ $there == h1 ]] && here=h2 || here=h1
+	at=$(rewritten $here)
+	moves "while 80 MiB/s are written" "$here" dirty "$there" || break
+	check "memory is as it was on $there" wait_for 20 has_rewritten "$there" $((at + 20000))
+done
+docker_on "$there" stop dirty >/dev/null
+like "every page, verified at the end" "$(docker_on "$there" logs --tail 1 dirty 2>&1)" '^end [0-9]+ [0-9]+$'
+e2e_done

@@ -1,0 +1,116 @@
+// SPDX-License-Identifier: Apache-2.0
+/*
+ * fuzz_tree.c - what a peer sends as a tree of files
+ *
+ * The input is a stream as described in src/fs/tree.h, after one byte that says how large the
+ * blocks are that it comes in. Checksums of tar headers are set right first, since nothing that is
+ * changed would get past them otherwise. Besides not crashing, this must hold:
+ *   - nothing outside of the folder is made, changed or removed
+ *   - a failure returns a negative errno and comes with a code and a message
+ *   - the stream has been read to its end
+ *
+ * Needs root, as the receiver does, and a folder in memory: /dev/shm.
+ */
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "../unit/fs/fake_conn.h"
+#include "cleanup.h"
+#include "conn.h"
+#include "err.h"
+#include "fuzz.h"
+#include "io.h"
+#include "tree.h"
+
+#define TAR_BLOCK    512
+#define TAR_CHECKSUM 148
+#define TAR_MAGIC    257
+#define HEAD	     16
+#define MAX_STREAM    (1 << 20)
+
+static char outside[64], inside[80], victim[80];
+
+static void clean_up(void)
+{
+	rb_rm_rf(outside, NULL);
+}
+
+static void set_up(void)
+{
+	snprintf(outside, sizeof(outside), "/dev/shm/rbfuzz-XXXXXX");
+	FUZZ_NEED(mkdtemp(outside));
+	atexit(clean_up);
+	snprintf(inside, sizeof(inside), "%s/in", outside);
+	snprintf(victim, sizeof(victim), "%s/victim", outside);
+	FUZZ_NEED(rb_write_file(victim, "untouched", 9, 0600, false, NULL) == 0);
+}
+
+static void set_checksum(uint8_t *block)
+{
+	unsigned int sum = 0;
+	char text[8];
+
+	memset(block + TAR_CHECKSUM, ' ', sizeof(text));
+	for (int i = 0; i < TAR_BLOCK; i++)
+		sum += block[i];
+	snprintf(text, sizeof(text), "%06o", sum & 0777777);
+	memcpy(block + TAR_CHECKSUM, text, sizeof(text));
+}
+
+/* The archive starts behind the list of vanished paths. */
+static void mend_checksums(uint8_t *data, size_t len)
+{
+	uint64_t gone = 0;
+
+	if (len < HEAD)
+		return;
+	for (int i = 8; i < HEAD; i++)
+		gone = gone << 8 | data[i];
+	for (uint64_t at = HEAD + gone; gone < len && at + TAR_BLOCK <= len; at += TAR_BLOCK)
+		if (memcmp(data + at + TAR_MAGIC, "ustar", 5) == 0)
+			set_checksum(data + at);
+}
+
+static void need_outside_untouched(void)
+{
+	_cleanup_buf_ struct rb_buf text = {};
+	struct stat folder, file;
+
+	FUZZ_NEED(rb_read_file(victim, 0, &text, NULL) == 0);
+	FUZZ_NEED(text.len == 9 && memcmp(text.data, "untouched", 9) == 0);
+	FUZZ_NEED(lstat(victim, &file) == 0 && file.st_mode == (S_IFREG | 0600));
+	FUZZ_NEED(file.st_nlink == 1 && file.st_uid == 0);
+	FUZZ_NEED(stat(outside, &folder) == 0 && folder.st_nlink == 3);
+	FUZZ_NEED(access(inside, F_OK) == 0);
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len)
+{
+	_cleanup_free_ uint8_t *copy = NULL;
+	struct rb_tree_stats stats;
+	struct rb_err err = {};
+	struct rb_conn *conn;
+	const void *rest;
+	int r;
+
+	if (len < 1 || len > MAX_STREAM)
+		return 0;
+	if (!outside[0])
+		set_up();
+	copy = malloc(len);
+	FUZZ_NEED(copy);
+	memcpy(copy, data + 1, len - 1);
+	mend_checksums(copy, len - 1);
+	FUZZ_NEED(mkdir(inside, 0700) == 0);
+	conn = fake_conn_memory(copy, len - 1, (size_t)data[0] * data[0] + 1);
+	r = rb_tree_receive(conn, inside, data[0] & 1, &stats, NULL, &err);
+	FUZZ_NEED(rb_stream_read(conn, &rest, NULL, NULL) == 0);
+	fake_conn_free(conn);
+	FUZZ_NEED(r <= 0 && r >= -4095);
+	if (r < 0)
+		FUZZ_NEED(err.code > RB_OK && err.code < RB_CODE_MAX && err.msg[0]);
+	need_outside_untouched();
+	FUZZ_NEED(rb_rm_rf(inside, NULL) == 0);
+	return 0;
+}
