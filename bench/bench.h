@@ -7,8 +7,9 @@
  *
  *   TCP   the client sends a message with number N, the server answers it with the same number
  *         and how many messages of this connection it has answered, which must be N as well
- *   UDP   the client sends one message; from then on the server sends it one every
- *         BENCH_BEAT_MS, numbered. Nothing is sent again, so a gap is a silence of the server
+ *   UDP   the client sends BENCH_LISTEN; from then on the server sends it a numbered message every
+ *         BENCH_BEAT_MS, until BENCH_LEAVE. Nothing is sent again, so a gap is a silence of the
+ *         server
  */
 #ifndef BENCH_H
 #define BENCH_H
@@ -18,6 +19,9 @@
 #include <stdlib.h>
 
 enum { BENCH_PORT = 7000, BENCH_BEAT_MS = 1 };
+
+/* what the client's numbers mean over UDP */
+enum { BENCH_LISTEN = 1, BENCH_LEAVE = 2 };
 
 struct bench_message {
 	uint64_t number;

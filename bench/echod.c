@@ -140,7 +140,7 @@ static void take_listener(int udp)
 
 	if (recvfrom(udp, &message, sizeof(message), 0, (struct sockaddr *)&listener, &len) ==
 	    sizeof(message))
-		has_listener = true;
+		has_listener = message.number == BENCH_LISTEN;
 }
 
 /* Whether it arrives is the listener's to see: where there is no route for a moment, it is lost. */

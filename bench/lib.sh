@@ -29,7 +29,7 @@ die() {
 }
 
 # usage: print the comment at the head of the script, from its second paragraph on
-usage() { awk 'NR > 2 && /^#/ { sub(/^# ?/, ""); print; next } NR > 2 { exit }' "$0"; }
+usage() { awk 'NR > 3 && /^#/ { sub(/^# ?/, ""); print; next } NR > 3 { exit }' "$0"; }
 
 # need_number OPTION VALUE
 need_number() { [[ ${2-} =~ ^[1-9][0-9]{0,3}$ ]] || die "$1 needs a number from 1 to 9999"; }
@@ -120,14 +120,21 @@ client_start() {
 	wait_for 10 client_is_served "$name" || die "client $name gets no answer"
 }
 
-# client_ask NAME: sets $answer to what it saw since client_reset
+# client_ask NAME: sets $answer to what it saw since client_begin
 client_ask() {
 	echo '?' >&"${client_in[$1]}"
 	read -r -t 10 answer <&"${client_out[$1]}" || die "client $1 is gone"
 	[[ $answer != *'"error"'* ]] || die "client $1 saw an error: $answer"
 }
 
-client_reset() { echo r >&"${client_in[$1]}"; }
+# client_begin NAME: measure anew, after a rest, too; returns when it is served
+client_begin() {
+	echo r >&"${client_in[$1]}"
+	wait_for 10 client_is_served "$1" || die "client $1 gets no answer"
+}
+
+# client_rest NAME: no requests and no heartbeat until client_begin, so that nobody else is slowed down
+client_rest() { echo p >&"${client_in[$1]}"; }
 
 client_is_served() {
 	client_ask "$1"

@@ -8,7 +8,8 @@
  * Never connects again and never repeats a request: the first error ends it. A line on standard
  * input that begins with
  *
- *   r   begins to measure anew
+ *   r   begins to measure anew, also after a rest
+ *   p   rests: no requests, no heartbeat
  *   ?   prints what was seen since then, as one line of JSON
  *
  * and the end of standard input ends it. `longest_ms` is the longest wait, also one that has not
@@ -30,7 +31,7 @@
 
 struct stall {
 	int fd;
-	bool beat;
+	bool beat, rests;
 	uint64_t number; /* of the last request, or of the last heartbeat */
 	struct bench_message reply;
 	size_t have_bytes;
@@ -78,13 +79,6 @@ _Noreturn static void give_up(struct stall *stall, const char *error)
 	exit(1);
 }
 
-static void begin(struct stall *stall)
-{
-	stall->began_ms = now_ms();
-	stall->longest_ms = stall->longest_at_ms = 0;
-	stall->answers = 0;
-}
-
 static void request(struct stall *stall)
 {
 	struct bench_message message = { .number = ++stall->number };
@@ -92,6 +86,36 @@ static void request(struct stall *stall)
 	stall->since_ms = now_ms();
 	if (send(stall->fd, &message, sizeof(message), MSG_NOSIGNAL) != sizeof(message))
 		give_up(stall, strerror(errno));
+}
+
+static void order_beat(struct stall *stall, uint64_t order)
+{
+	struct bench_message message = { .number = order };
+
+	if (send(stall->fd, &message, sizeof(message), 0) < 0)
+		give_up(stall, strerror(errno));
+	stall->since_ms = order == BENCH_LISTEN ? now_ms() : 0;
+}
+
+static void begin(struct stall *stall)
+{
+	stall->began_ms = now_ms();
+	stall->longest_ms = stall->longest_at_ms = 0;
+	stall->answers = 0;
+	if (!stall->rests)
+		return;
+	stall->rests = false;
+	if (stall->beat)
+		order_beat(stall, BENCH_LISTEN);
+	else if (stall->since_ms == 0)
+		request(stall);
+}
+
+static void rest(struct stall *stall)
+{
+	stall->rests = true;
+	if (stall->beat)
+		order_beat(stall, BENCH_LEAVE);
 }
 
 /* Return: is the answer complete? */
@@ -127,7 +151,7 @@ static void take_beat(struct stall *stall)
 			"the heartbeat does not count on: the server began anew, or there are two");
 	stall->number = message.number;
 	note_wait(stall, now_ms());
-	stall->since_ms = now_ms();
+	stall->since_ms = stall->rests ? 0 : now_ms();
 	stall->answers++;
 }
 
@@ -141,6 +165,8 @@ static void take_order(struct stall *stall)
 	for (ssize_t i = 0; i < len; i++) {
 		if (line[i] == 'r')
 			begin(stall);
+		else if (line[i] == 'p')
+			rest(stall);
 		else if (line[i] == '?')
 			print_seen(stall, NULL);
 	}
@@ -149,7 +175,6 @@ static void take_order(struct stall *stall)
 static void connect_server(struct stall *stall, const char *address)
 {
 	struct sockaddr_in addr = { .sin_family = AF_INET, .sin_port = htons(BENCH_PORT) };
-	struct bench_message hello = {};
 	int one = 1;
 
 	if (inet_pton(AF_INET, address, &addr.sin_addr) != 1) {
@@ -161,8 +186,6 @@ static void connect_server(struct stall *stall, const char *address)
 		bench_die("stall: connect");
 	if (!stall->beat)
 		setsockopt(stall->fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));
-	else if (send(stall->fd, &hello, sizeof(hello), 0) < 0)
-		bench_die("stall: send");
 }
 
 int main(int argc, char **argv)
@@ -170,7 +193,7 @@ int main(int argc, char **argv)
 	static const struct option options[] = { { "beat", no_argument, NULL, 'b' },
 						 { "pause-us", required_argument, NULL, 'p' },
 						 { 0 } };
-	struct stall stall = {};
+	struct stall stall = { .rests = true };
 	long pause_ns = 1000000;
 	int opt;
 
@@ -188,8 +211,6 @@ int main(int argc, char **argv)
 	}
 	connect_server(&stall, argv[optind]);
 	begin(&stall);
-	if (!stall.beat)
-		request(&stall);
 	for (;;) {
 		struct pollfd fds[] = { { .fd = STDIN_FILENO, .events = POLLIN },
 					{ .fd = stall.fd, .events = POLLIN } };
@@ -200,7 +221,8 @@ int main(int argc, char **argv)
 			take_beat(&stall);
 		} else if (fds[1].revents && take_answer(&stall)) {
 			nanosleep(&(struct timespec){ .tv_nsec = pause_ns }, NULL);
-			request(&stall);
+			if (!stall.rests)
+				request(&stall);
 		}
 		if (fds[0].revents)
 			take_order(&stall);

@@ -228,7 +228,7 @@ static bool differs(const struct rb_thread *thread, const struct rb_thread *save
 {
 	unsigned char regs[sizeof(saved->regs)];
 	uint64_t mask;
-	size_t len;
+	size_t len = 0;
 
 	return get_regset(thread->tid, NT_PRSTATUS, regs, sizeof(regs), &len) < 0 ||
 	       get_mask(thread->tid, &mask) < 0 || mask != saved->sigmask ||
@@ -302,7 +302,7 @@ int rb_tracee_syscall(struct rb_thread *thread, uint64_t code, long nr, const ui
 		      long *ret, const struct rb_wait *wait, struct rb_err *err)
 {
 	unsigned char regs[sizeof(thread->regs)];
-	size_t len;
+	size_t len = 0;
 	int r = get_regset(thread->tid, NT_PRSTATUS, regs, sizeof(regs), &len);
 
 	if (r == 0)

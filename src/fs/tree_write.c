@@ -270,13 +270,13 @@ static int sync_all(struct tree_writer *w)
 
 static int sync_later(struct tree_writer *w, int fd)
 {
-	int copy, r = 0;
+	int copy, r = w->n_unsynced == TREE_UNSYNCED_MAX ? sync_all(w) : 0;
 
-	if (w->n_unsynced == TREE_UNSYNCED_MAX)
-		r = sync_all(w);
+	if (r < 0)
+		return r;
 	copy = fcntl(fd, F_DUPFD_CLOEXEC, 3);
-	if (r < 0 || copy < 0)
-		return r < 0 ? r : rb_err_set(w->err, -errno, "write '%s' to disk", w->root);
+	if (copy < 0)
+		return rb_err_set(w->err, -errno, "write '%s' to disk", w->root);
 	sync_file_range(fd, 0, 0, SYNC_FILE_RANGE_WRITE);
 	w->unsynced[w->n_unsynced++] = copy;
 	return 0;

@@ -105,7 +105,8 @@ list_processes() {
 # --- the rest
 
 list_mounts() {
-	awk '{ for (i = 7; $i != "-"; i++); print "mount", $5, $(i + 1), $4 }' /proc/self/mountinfo | foreign_lines
+	awk '{ for (i = 7; $i != "-"; i++); print "mount", $5, $(i + 1), $4 }' /proc/self/mountinfo |
+		grep -v '^mount /run/docker/netns/default ' | foreign_lines # made when first needed
 }
 
 list_firewall() {
@@ -123,7 +124,7 @@ list_links() {
 list_cgroups() {
 	local dir
 	for dir in /sys/fs/cgroup/*/"$LAB/$HOST" /sys/fs/cgroup/"$LAB/$HOST"; do
-		[[ ! -d $dir ]] || find "$dir" -type d -printf 'cgroup %p\n'
+		[[ ! -d $dir ]] || find "$dir" -mindepth 1 -type d -printf 'cgroup %p\n'
 	done | sort -u | foreign_lines
 }
 

@@ -116,20 +116,20 @@ static bool outside_untouched(const struct peer *p)
 	       !strstr(strstr(tree.data, "/victim") + 1, "\n/");
 }
 
-#define CHECK_REFUSED(p)                                      \
-	do {                                                  \
-		int _r = send_all(p);                         \
-		if (_r != -EPROTO)                            \
-			printf("# %s\n", (p)->err.msg);       \
-		CHECK_INT(_r, -EPROTO);                       \
-		CHECK_INT((p)->err.code, RB_E_PROTOCOL);      \
-		CHECK(outside_untouched(p));                  \
+#define CHECK_REFUSED(p)                                 \
+	do {                                             \
+		int _r = send_all(p);                    \
+		if (_r != -EPROTO)                       \
+			printf("# %s\n", (p)->err.msg);  \
+		CHECK_INT(_r, -EPROTO);                  \
+		CHECK_INT((p)->err.code, RB_E_PROTOCOL); \
+		CHECK(outside_untouched(p));             \
 	} while (0)
 
 static void bad_paths(void)
 {
-	static const char *const paths[] = { "../x",  "/x",	 "a/../../x", "..", "a/..", "a/./x",
-					     "./../x", "a//x", "//x",	   "/",	 "" };
+	static const char *const paths[] = { "../x",   "/x",   "a/../../x", "..", "a/..", "a/./x",
+					     "./../x", "a//x", "//x",	    "/",  "" };
 
 	for (size_t i = 0; i < ARRAY_SIZE(paths); i++) {
 		_cleanup_peer_ struct peer p;

@@ -277,8 +277,8 @@ static void mounted_elsewhere(void)
 }
 
 /*
- * /proc/PID/maps may show the overlay's device and inode or those of the upper file; the path inside
- * of the container is what can be relied on.
+ * /proc/PID/maps may show the overlay's device and inode or those of the upper file; the path
+ * inside of the container is what can be relied on.
  */
 static void mapped_through_overlay(void)
 {

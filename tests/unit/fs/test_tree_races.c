@@ -75,15 +75,15 @@ static int move_in_rounds(void (*fn)(const char *root), const char *a, const cha
 	return r;
 }
 
-#define CHECK_ROUNDS(fn, a, b)                                          \
-	do {                                                            \
-		struct rb_err _err = {};                                \
-		const char *_d;                                         \
-		CHECK_INT(move_in_rounds(fn, a, b, &_err), 0);          \
-		_d = tree_difference(a, b);                             \
-		if (_d)                                                 \
-			printf("# %s\n", _d);                           \
-		CHECK(!_d);                                             \
+#define CHECK_ROUNDS(fn, a, b)                                 \
+	do {                                                   \
+		struct rb_err _err = {};                       \
+		const char *_d;                                \
+		CHECK_INT(move_in_rounds(fn, a, b, &_err), 0); \
+		_d = tree_difference(a, b);                    \
+		if (_d)                                        \
+			printf("# %s\n", _d);                  \
+		CHECK(!_d);                                    \
 	} while (0)
 
 static const char *some_name(char *buf)

@@ -94,7 +94,8 @@ static uint64_t hash_range(int fd, off_t from, off_t to, uint64_t hash)
 	static char block[1 << 16];
 
 	while (from < to) {
-		size_t want = to - from < (off_t)sizeof(block) ? (size_t)(to - from) : sizeof(block);
+		size_t want = to - from < (off_t)sizeof(block) ? (size_t)(to - from)
+							       : sizeof(block);
 		ssize_t n = pread(fd, block, want, from);
 
 		if (n <= 0)

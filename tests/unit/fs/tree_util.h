@@ -11,7 +11,8 @@
 #include "io.h"
 #include "tree.h"
 
-/** tree_folder - a fresh folder in $TMPDIR or /var/tmp, removed at exit; ret holds PATH_MAX bytes */
+/** tree_folder - a fresh folder in $TMPDIR or /var/tmp, removed at exit; ret holds PATH_MAX bytes
+ */
 void tree_folder(char *ret, const char *what);
 
 /** put_file - write @text to @root/@name, @mode */
