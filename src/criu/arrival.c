@@ -87,8 +87,8 @@ static int write_config(const char *dir, const char *work_dir, struct rb_err *er
 	if (r == 0)
 		r = rb_criu_write_config(work_dir, "", err);
 	return r < 0 ? r
-		     : rb_criu_write_script(work_dir, "post-restore", "pre-restore pre-resume",
-					    socket, err);
+		     : rb_criu_write_script(work_dir, "post-setup-namespaces post-restore",
+					    "pre-restore pre-resume", socket, err);
 }
 
 int rb_arrival_open(const char *run_dir, const char *migration, const char *container_id,
@@ -295,11 +295,31 @@ int rb_arrival_wait_held(struct rb_arrival *a, int *ret_init_pid, const struct r
 	return 0;
 }
 
+/* a file that CRIU's action script looks for */
+static int leave_word(const struct rb_arrival *a, const char *name, struct rb_err *err)
+{
+	char path[PATH_MAX];
+	int r = rb_path(path, sizeof(path), "%s/%s", a->dir, name);
+
+	return r < 0 ? rb_err_set(err, r, "name '%s'", name)
+		     : rb_write_file(path, "", 0, 0600, false, err);
+}
+
+int rb_arrival_pages(struct rb_arrival *a, struct rb_err *err)
+{
+	return leave_word(a, "pages", err);
+}
+
 int rb_arrival_release(struct rb_arrival *a, bool go, const struct rb_wait *wait,
 		       struct rb_err *err)
 {
 	const char *word = go ? "go\n" : "abort\n";
-	int pid, r = rb_arrival_wait_held(a, &pid, wait, err);
+	int pid, r;
+
+	/* a CRIU that still waits for pages is not held yet */
+	if (!go)
+		leave_word(a, "abort", NULL);
+	r = rb_arrival_wait_held(a, &pid, wait, err);
 
 	if (r < 0)
 		return r;

@@ -14,6 +14,9 @@
  *kills the tasks) <run_dir>/placeholders/<container id>.json     {"pid","starttime","init"} while M
  *lives
  *
+ *   <run_dir>/arrivals/<container id>/{pages,abort}  words of the worker for CRIU's
+ *post-setup-namespaces script: the pages are here; give up
+ *
  * M and the script connect again and again while nobody listens: a worker that was killed is
  *followed by one that recovers, and until then the tasks stay held.
  */
@@ -40,8 +43,13 @@ void rb_arrival_forget(const char *run_dir, const char *container_id);
 int rb_arrival_wait_placeholder(struct rb_arrival *arrival, int *ret_pid,
 				const struct rb_wait *wait, struct rb_err *err);
 
-/** rb_arrival_restore - let M run `runc restore`; returns at once */
+/** rb_arrival_restore - let M run `runc restore`; returns at once. Of the images everything but the
+ * pages must be there; CRIU makes namespaces and mounts meanwhile, and waits for rb_arrival_pages()
+ */
 int rb_arrival_restore(struct rb_arrival *arrival, const struct rb_wait *wait, struct rb_err *err);
+
+/** rb_arrival_pages - the files with the pages are complete, too */
+int rb_arrival_pages(struct rb_arrival *arrival, struct rb_err *err);
 
 /** rb_arrival_wait_held - until the restored tasks are held by the action script. When the restore
  * failed or M died: -EIO/RB_E_CRIU with CRIU's own error line. */

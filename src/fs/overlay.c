@@ -240,30 +240,43 @@ int rb_overlay_find(const char *merged, struct rb_overlay *ret, struct rb_err *e
 	return 0;
 }
 
+/* Refuse after all, with the mount that was kept. It must be the old one: somebody uses it. */
+static int put_back(const struct rb_overlay *overlay, int kept, pid_t holder, struct rb_err *err)
+{
+	if (move_mount(kept, "", AT_FDCWD, overlay->merged, MOVE_MOUNT_F_EMPTY_PATH) < 0)
+		return rb_err_set(err, -errno, "mount '%s' again, which others still use",
+				  overlay->merged);
+	return rb_err_code(err, RB_E_CONFLICT, -EBUSY,
+			   "'%s' cannot be taken away: process %d has it mounted, too",
+			   overlay->merged, (int)holder);
+}
+
 int rb_overlay_detach(const struct rb_overlay *overlay, struct rb_err *err)
 {
 	_cleanup_(mount_line_release) struct mount_line line = {};
-	int r = mounts_find("/proc/self/mountinfo", overlay->merged, &line);
-	pid_t holder;
+	_cleanup_close_ int kept = -EBADF;
+	pid_t holder = 0;
+	int r;
 
+	r = mounts_find("/proc/self/mountinfo", overlay->merged, &line);
 	if (r <= 0)
 		return rb_err_set(err, r < 0 ? r : -ENOENT, "find the overlay at '%s'",
 				  overlay->merged);
+	/* who else has it mounted shows only after umount(2), which may take theirs along */
+	kept = open_tree(AT_FDCWD, overlay->merged, OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC);
+	if (kept < 0)
+		return rb_err_set(err, -errno, "hold on to the overlay at '%s'", overlay->merged);
 	if (umount2(overlay->merged, UMOUNT_NOFOLLOW) < 0)
 		return rb_err_set(err, -errno, "umount '%s' (is a program using it?)",
 				  overlay->merged);
 	r = mounts_find_anywhere(&line, &holder);
-	if (r == 0)
-		return 0;
-	if (rb_overlay_attach(overlay, err) < 0)
-		return rb_err_wrap(err, -EBUSY, "mount it again, since others still use it");
-	if (r < 0)
+	if (r > 0)
+		return put_back(overlay, kept, holder, err);
+	if (r < 0) {
+		put_back(overlay, kept, holder, NULL);
 		return rb_err_set(err, r, "look who else uses '%s'", overlay->merged);
-	return rb_err_code(
-		err, RB_E_CONFLICT, -EBUSY,
-		"'%s' cannot be taken away: it is also mounted in the mount namespace of "
-		"process %d",
-		overlay->merged, (int)holder);
+	}
+	return 0;
 }
 
 /* In the child: only async-signal-safe calls, since other threads may hold locks. */

@@ -38,7 +38,7 @@ void rb_overlay_free(struct rb_overlay *overlay);
  *
  * Detach refuses (-EBUSY) rather than umounting lazily: when somebody has a file open in it, or
  * when another mount namespace still shows it, since its caches live as long as any mount of it.
- * In the latter case it is mounted again before the error is returned.
+ * In the latter case the very mount is put back before the error is returned.
  *
  * Needs CAP_SYS_ADMIN in dockerd's mount namespace.
  *

@@ -55,8 +55,8 @@ struct rb_tree_stats {
  * link and never opens anything but regular files and folders, since a container may swap one for
  * the other at any time. RB_E_REFUSED when another file system is mounted inside of @root.
  *
- * Needs root. After a failure the stream is unfinished: the connection is only good for
- * rb_conn_free().
+ * Needs root. After a failure the stream lacks its END: send an ERROR in its place
+ * (rb_conn_answer_error()), unless the connection is what failed.
  *
  * Return: 0 or negative errno.
  */

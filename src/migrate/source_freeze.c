@@ -8,6 +8,7 @@
  * then nothing may leave or reach its network any more (the kernel would go on acknowledging data
  * for frozen tasks); then the tasks are stopped.
  */
+#include <dirent.h>
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
@@ -211,27 +212,71 @@ int rb_source_dump(struct rb_migration *m, struct rb_err *err)
 	return r;
 }
 
-int rb_source_transfer(struct rb_migration *m, struct rb_err *err)
+/* CRIU's images are small but for the files with the pages, which go into a folder of their own */
+static int set_pages_aside(const struct rb_migration *m, char *images, char *pages, size_t size,
+			   struct rb_err *err)
 {
-	_cleanup_json_ json_t *args = json_pack("{s:s}", "what", "images");
-	struct rb_tree_stats stats = {};
-	char images[600];
+	_cleanup_closedir_ DIR *dir = NULL;
+	struct dirent *entry;
 	int r;
 
-	rb_path(images, sizeof(images), "%s/images", m->work_dir);
+	rb_path(images, size, "%s/images", m->work_dir);
+	rb_path(pages, size, "%s/pages", m->work_dir);
+	r = rb_mkdir_p(pages, 0700, err);
+	if (r < 0)
+		return r;
+	dir = opendir(images);
+	if (!dir)
+		return rb_err_set(err, -errno, "open '%s'", images);
+	while ((entry = readdir(dir))) {
+		char from[1024], to[1024];
+
+		if (strncmp(entry->d_name, "pages-", 6) != 0)
+			continue;
+		rb_path(from, sizeof(from), "%s/%s", images, entry->d_name);
+		rb_path(to, sizeof(to), "%s/%s", pages, entry->d_name);
+		if (rename(from, to) < 0)
+			return rb_err_set(err, -errno, "move '%s'", from);
+	}
+	return 0;
+}
+
+static int send_images(struct rb_migration *m, const char *what, const char *path,
+		       struct rb_err *err)
+{
+	_cleanup_json_ json_t *args = json_pack("{s:s}", "what", what);
+	struct rb_tree_stats stats = {};
+	int r;
+
 	r = rb_conn_call(m->conn, "tree", args, &m->wait, err);
 	if (r >= 0)
-		r = rb_tree_send(m->conn, images, NULL, NULL, &stats, &m->wait, err);
+		r = rb_tree_send(m->conn, path, NULL, NULL, &stats, &m->wait, err);
 	if (r >= 0)
 		r = rb_conn_reply(m->conn, NULL, &m->wait, err);
 	rb_progress_bytes(m);
 	return r;
 }
 
-/* READY: the target has restored the container, holds it, and has everything on its disk. */
+/* The target restores namespaces and mounts while the pages travel. */
+int rb_source_transfer(struct rb_migration *m, struct rb_err *err)
+{
+	char images[600], pages[600];
+	int r;
+
+	r = set_pages_aside(m, images, pages, sizeof(images), err);
+	if (r >= 0)
+		r = send_images(m, "images", images, err);
+	if (r >= 0)
+		r = rb_conn_call(m->conn, "restore", NULL, &m->wait, err);
+	if (r >= 0)
+		r = rb_conn_reply(m->conn, NULL, &m->wait, err);
+	return r < 0 ? r : send_images(m, "pages", pages, err);
+}
+
+/* READY: the target has restored the container and holds it. */
 int rb_source_restore(struct rb_migration *m, struct rb_err *err)
 {
-	int r = rb_conn_call(m->conn, "restore", NULL, &m->wait, err);
+	int r = rb_conn_call(m->conn, "ready", NULL, &m->wait, err);
 
 	return r < 0 ? r : rb_conn_reply(m->conn, NULL, &m->wait, err);
 }

@@ -47,7 +47,8 @@ static const struct verb {
 	{ "tree",    rb_target_tree,    RB_PREPARING },
 	{ "log",     rb_target_log,     RB_PREPARING },
 	{ "start",   rb_target_start,   RB_PREPARING },
-	{ "restore", rb_target_restore, RB_PREPARING }, /* -> READY */
+	{ "restore", rb_target_restore, RB_PREPARING },
+	{ "ready",   rb_target_ready,   RB_PREPARING }, /* -> READY */
 	{ "go",      rb_target_go,      RB_READY },	/* -> GO */
 	{ "finish",  rb_target_finish,  RB_GO },	/* -> DONE */
 };

@@ -51,5 +51,6 @@ int rb_target_log(struct rb_migration *m, const json_t *args, json_t **ret, stru
 int rb_target_start(struct rb_migration *m, const json_t *args, json_t **ret, struct rb_err *err);
 int rb_target_start_undo(struct rb_migration *m, struct rb_err *err);
 int rb_target_restore(struct rb_migration *m, const json_t *args, json_t **ret, struct rb_err *err);
+int rb_target_ready(struct rb_migration *m, const json_t *args, json_t **ret, struct rb_err *err);
 int rb_target_go(struct rb_migration *m, const json_t *args, json_t **ret, struct rb_err *err);
 int rb_target_finish(struct rb_migration *m, const json_t *args, json_t **ret, struct rb_err *err);

@@ -270,7 +270,8 @@ static const char *volume_path(const struct rb_migration *m, const char *name)
 	return NULL;
 }
 
-/* "tree" {"what": "rootfs" | "volume" | "images", "name", "durable"}: a stream of tree.h follows */
+/* "tree" {"what": "rootfs" | "volume" | "images" | "pages", "name", "durable"}: a stream of tree.h
+ * follows */
 int rb_target_tree(struct rb_migration *m, const json_t *args, json_t **ret, struct rb_err *err)
 {
 	const char *what = rb_json_str(args, "what", "");
@@ -284,7 +285,7 @@ int rb_target_tree(struct rb_migration *m, const json_t *args, json_t **ret, str
 		r = detach_overlay(m, err);
 	} else if (strcmp(what, "volume") == 0) {
 		path = volume_path(m, rb_json_str(args, "name", ""));
-	} else if (strcmp(what, "images") == 0) {
+	} else if (strcmp(what, "images") == 0 || strcmp(what, "pages") == 0) {
 		rb_path(images, sizeof(images), "%s/images", m->work_dir);
 		path = images;
 		r = rb_mkdir_p(images, 0700, err);

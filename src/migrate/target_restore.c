@@ -3,8 +3,9 @@
  * target_restore.c - the target's verbs from the placeholder to the running container
  *
  * start    Docker starts the placeholder; its network is silent
- * restore  CRIU restores into what the placeholder holds; the tasks stand still (held by CRIU's
- *	    post-restore script); READY
+ * restore  CRIU begins to restore into what the placeholder holds: namespaces, mounts
+ * ready    the pages are here; the tasks are made and stand still (held by CRIU's post-restore
+ *	    script); READY
  * go	    GO is written, the network speaks, the tasks run
  * finish   name, restart policy; nothing of the migration is left
  */
@@ -173,32 +174,47 @@ static int open_netns(const struct rb_migration *m, struct rb_err *err)
 	return rb_netns_open(rb_criu_placeholder_pid(m->node->run_dir, m->entry.container_id), err);
 }
 
-static int restore_held(struct rb_migration *m, struct rb_err *err)
+/* CRIU makes namespaces and mounts; it waits for the pages before it makes tasks */
+static int begin_restore(struct rb_migration *m, struct rb_err *err)
 {
 	struct rb_wait wait = rb_migration_wait(m, RESTORE_MS);
 	_cleanup_close_ int netns = open_netns(m, err);
-	int init, r;
+	int r;
 
 	if (netns < 0)
 		return netns;
 	/* connections of the container to itself: not a packet before both ends are whole */
 	r = rb_silence_loopback(netns, err);
-	if (r >= 0)
-		r = rb_arrival_restore(m->arrival, &wait, err);
+	return r < 0 ? r : rb_arrival_restore(m->arrival, &wait, err);
+}
+
+static int end_restore(struct rb_migration *m, struct rb_err *err)
+{
+	struct rb_wait wait = rb_migration_wait(m, RESTORE_MS);
+	int init, r;
+
+	r = rb_arrival_pages(m->arrival, err);
 	return r < 0 ? r : rb_arrival_wait_held(m->arrival, &init, &wait, err);
 }
 
 int rb_target_restore(struct rb_migration *m, const json_t *args, json_t **ret, struct rb_err *err)
 {
+	int r;
+
+	(void)args;
+	(void)ret;
+	r = attach_overlay(m, err);
+	return r < 0 ? r : begin_restore(m, err);
+}
+
+int rb_target_ready(struct rb_migration *m, const json_t *args, json_t **ret, struct rb_err *err)
+{
 	char boot_id[37];
 	int r;
 
 	(void)args;
-	r = attach_overlay(m, err);
-	if (r < 0)
-		return r;
 	sync_images(m);
-	r = restore_held(m, err);
+	r = end_restore(m, err);
 	if (r >= 0)
 		r = rb_boot_id(boot_id, err);
 	if (r >= 0)
@@ -233,7 +249,9 @@ static int revive(struct rb_migration *m, struct rb_err *err)
 		return r;
 	rb_arrival_close(TAKE_PTR(m->arrival), true);
 	r = start_placeholder(m, err);
-	return r < 0 ? r : restore_held(m, err);
+	if (r >= 0)
+		r = begin_restore(m, err);
+	return r < 0 ? r : end_restore(m, err);
 }
 
 /* A file that does not outlive the boot: from when it is there the tasks may have run. */

@@ -141,16 +141,6 @@ api() {
 
 reberthd_answers() { api "$1" /version >/dev/null; }
 
-# The lab looks for the programs side by side.
-stage_programs() {
-	local program
-	for program in reberth reberthd reberth-runtime; do
-		[[ ! -x $REBERTH_BIN/src/cmd/$program/$program ]] ||
-			ln -sfn "src/cmd/$program/$program" "$REBERTH_BIN/$program"
-		[[ -x $REBERTH_BIN/$program ]] || bail "there is no $REBERTH_BIN/$program: meson setup build && ninja -C build"
-	done
-}
-
 lab_is_up() {
 	local host
 	for host in "${HOSTS[@]}"; do lab pid "$host" >/dev/null 2>&1 || return 1; done
@@ -165,7 +155,7 @@ e2e_begin() {
 	trap 'exit 130' INT
 	trap 'exit 143' TERM
 	trap 'exit 129' HUP
-	stage_programs
+	[[ -x $REBERTH_BIN/reberthd ]] || bail "there is no $REBERTH_BIN/reberthd: meson setup build && ninja -C build"
 	if ! lab_is_up; then
 		e2e_owns_lab=yes
 		lab up "${#HOSTS[@]}" || bail "no lab"

@@ -5,10 +5,12 @@
  * `criu-action <socket>` with CRTOOLS_SCRIPT_ACTION in the environment.
  *
  * Fault points: source.criu.pre-dump, .network-lock (tasks seized), .post-dump (all written);
- * target.criu.pre-restore, .held, .pre-resume (released, not running yet).
+ * target.criu.pre-restore, .pages, .held, .pre-resume (released, not running yet).
  *
  * Source, socket dump.sock: "<action> <criu pid>"; "go" lets CRIU go on. When the dump server is
  * gone the dump must not succeed, so the end of the connection is a no.
+ *
+ * Target, action post-setup-namespaces: waits for a file "pages" (or "abort") beside the socket.
  *
  * Target, socket hold.sock, action post-restore: "held <init pid>". The tasks exist, and CRIU
  * waits for us to let them run. Only "go" and "abort" decide; a worker that died is followed by
@@ -93,6 +95,29 @@ static int hold(const char *dir)
 	return mark_released(dir) < 0;
 }
 
+/*
+ * The namespaces are made, no task has been forked and no page been read yet: everything so far was
+ * done while the pages still travelled. Go on when the worker says that they are here.
+ */
+static int await_pages(const char *dir)
+{
+	const char *id = strrchr(dir, '/') + 1;
+	char pages[PATH_MAX], abort[PATH_MAX];
+	pid_t criu = getppid();
+
+	if (rb_fault_point("target.criu.pages", NULL, NULL) < 0 ||
+	    rb_path(pages, sizeof(pages), "%s/pages", dir) < 0 ||
+	    rb_path(abort, sizeof(abort), "%s/abort", dir) < 0)
+		return 1;
+	while (access(pages, F_OK) < 0) {
+		if (access(abort, F_OK) == 0 || getppid() != criu ||
+		    rb_criu_placeholder_pid(rb_criu_run_dir(), id) <= 0)
+			return 1;
+		rb_wait_ms(1, NULL, NULL);
+	}
+	return 0;
+}
+
 int runtime_criu_action(int argc, char **argv)
 {
 	const char *action = getenv("CRTOOLS_SCRIPT_ACTION");
@@ -111,6 +136,8 @@ int runtime_criu_action(int argc, char **argv)
 		return source_action(dir, action);
 	if (strcmp(action, "post-restore") == 0)
 		return hold(dir);
+	if (strcmp(action, "post-setup-namespaces") == 0)
+		return await_pages(dir);
 	snprintf(point, sizeof(point), "target.criu.%s", action);
 	return rb_fault_point(point, NULL, NULL) < 0;
 }

@@ -246,6 +246,7 @@ static void busy(void)
 static void mounted_elsewhere(void)
 {
 	_cleanup_stack_ struct stack s = {};
+	struct stat before, after;
 	char number[32];
 	int ready[2], r;
 	pid_t pid;
@@ -253,6 +254,7 @@ static void mounted_elsewhere(void)
 	make_folders(&s, 1);
 	CHECK_INT(mount_overlay(&s, at(s.root, ""), 1, ""), 0);
 	CHECK_INT(rb_overlay_find(s.merged, &s.overlay, &s.err), 0);
+	CHECK_INT(stat(s.merged, &before), 0);
 	CHECK_INT(pipe2(ready, O_CLOEXEC), 0);
 	pid = fork();
 	if (pid == 0) {
@@ -271,7 +273,9 @@ static void mounted_elsewhere(void)
 	CHECK_INT(r, -EBUSY);
 	snprintf(number, sizeof(number), "process %d", (int)pid);
 	CHECK(strstr(s.err.msg, number));
-	CHECK(shows(&s, "file", "lower")); /* it is there again */
+	CHECK(shows(&s, "file", "lower")); /* it is there again, and is the same */
+	CHECK_INT(stat(s.merged, &after), 0);
+	CHECK_INT(after.st_dev, before.st_dev);
 	CHECK_INT(rb_overlay_detach(&s.overlay, &s.err), 0);
 	CHECK(!is_mounted(&s));
 }
