@@ -45,6 +45,22 @@ int rb_json_save(const char *path, const json_t *value, bool sync, struct rb_err
 	return rb_write_file(path, text, strlen(text), 0600, sync, err);
 }
 
+json_t *rb_json_text(const char *text)
+{
+	_cleanup_free_ char *plain = NULL;
+	json_t *value = json_string(text);
+
+	if (value)
+		return value;
+	plain = strdup(text);
+	if (!plain)
+		return NULL;
+	for (char *c = plain; *c; c++)
+		if ((unsigned char)*c >= 0x80)
+			*c = '?';
+	return json_string(plain);
+}
+
 const char *rb_json_str(const json_t *obj, const char *key, const char *fallback)
 {
 	const char *text = json_string_value(json_object_get(obj, key));

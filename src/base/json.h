@@ -25,6 +25,11 @@ int rb_json_load(const char *path, json_t **ret, struct rb_err *err);
 /** rb_json_save - to a file in one step, see rb_write_file() */
 int rb_json_save(const char *path, const json_t *value, bool sync, struct rb_err *err);
 
+/** rb_json_text - @text as a value: messages quote names of files and lines of other programs,
+ * which need not be UTF-8, and may be cut within a character; such bytes become '?'. NULL: no
+ * memory */
+json_t *rb_json_text(const char *text);
+
 /** rb_json_str - member as text; @fallback (may be NULL) when absent or not a string */
 const char *rb_json_str(const json_t *obj, const char *key, const char *fallback);
 

@@ -157,18 +157,24 @@ int rb_freezer_pids(const char *path, pid_t *ret, size_t max, struct rb_err *err
 /* SIGKILL to all that are there now. Return: their number, negative errno. */
 static int kill_once(const char *path, struct rb_err *err)
 {
-	_cleanup_free_ pid_t *pids = calloc(PIDS_MAX, sizeof(*pids));
+	_cleanup_free_ pid_t *pids = NULL;
 	char knob[PATH_MAX];
-	int count;
+	int count = PIDS_MAX, max = 0;
 
-	if (!pids)
-		return rb_err_set(err, -ENOMEM, "list the processes of '%s'", path);
-	count = rb_freezer_pids(path, pids, PIDS_MAX, err);
+	/* not one may be left out: it would run when the others are thawed to die */
+	while (count > max) {
+		max = count + PIDS_MAX;
+		free(pids);
+		pids = calloc((size_t)max, sizeof(*pids));
+		if (!pids)
+			return rb_err_set(err, -ENOMEM, "list the processes of '%s'", path);
+		count = rb_freezer_pids(path, pids, (size_t)max, err);
+	}
 	if (count <= 0)
 		return count;
 	if (rb_path(knob, sizeof(knob), "%s/cgroup.kill", path) < 0 ||
 	    rb_write_knob(knob, "1", NULL) < 0)
-		for (int i = 0; i < count && i < PIDS_MAX; i++)
+		for (int i = 0; i < count; i++)
 			kill(pids[i], SIGKILL);
 	return count;
 }

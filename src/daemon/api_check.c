@@ -169,29 +169,9 @@ int rb_api_check_resolve(const json_t *body, const char **ret_decision, struct r
 	return 0;
 }
 
-/*
- * Messages carry names of files and lines of other programs, which need not be UTF-8, and may have
- * been cut in the middle of a character. jansson takes neither.
- */
-static json_t *text_json(const char *text)
-{
-	json_t *value = json_string(text);
-	_cleanup_free_ char *copy = NULL;
-
-	if (value)
-		return value;
-	copy = strdup(text);
-	if (!copy)
-		return NULL;
-	for (char *c = copy; *c; c++)
-		if ((unsigned char)*c >= 0x80)
-			*c = '?';
-	return json_string(copy);
-}
-
 json_t *rb_api_error_json(const struct rb_err *err)
 {
 	return json_pack("{s:{s:s, s:i, s:o, s:o}}", "error", "code", rb_code_name(err->code),
-			 "errno", err->errnum, "stage", text_json(err->stage), "message",
-			 text_json(err->msg));
+			 "errno", err->errnum, "stage", rb_json_text(err->stage), "message",
+			 rb_json_text(err->msg));
 }

@@ -9,6 +9,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <time.h>
+#include <unistd.h>
 
 #include "config.h"
 #include "err.h"
@@ -116,6 +117,8 @@ static int op_inspect(void *ctx, const char *id, json_t **ret, struct rb_err *er
 
 static int op_cancel(void *ctx, const char *id, struct rb_err *err)
 {
+	pid_t pid;
+
 	const struct rb_node *node = &((struct rb_ops_context *)ctx)->config->node;
 	_cleanup_entry_ struct rb_entry entry = {};
 	int r = rb_journal_get(node->journal, id, &entry, err);
@@ -130,7 +133,11 @@ static int op_cancel(void *ctx, const char *id, struct rb_err *err)
 		return rb_err_code(err, RB_E_CONFLICT, -EINVAL,
 				   "migration %s is in state %s: too late to cancel", entry.id,
 				   rb_state_name(entry.state));
-	if (!rb_pid_alive(entry.worker, entry.worker_start) || kill(entry.worker, SIGTERM) < 0)
+	/* one that was just started has not signed yet: then our own pid stands there */
+	pid = rb_workers_pid(((struct rb_ops_context *)ctx)->workers, entry.id);
+	if (!pid && entry.worker != getpid() && rb_pid_alive(entry.worker, entry.worker_start))
+		pid = entry.worker;
+	if (!pid || kill(pid, SIGTERM) < 0)
 		return rb_err_code(
 			err, RB_E_CONFLICT, -ESRCH,
 			"migration %s has no worker at the moment: it is being rolled back",

@@ -100,8 +100,8 @@ static int plan(struct rb_config *config, struct rb_err *err)
 	if (r >= 0)
 		r = rb_source_plan(&config->node, request, &answer, err);
 	outcome = r >= 0 ? json_pack("{s:O}", "plan", answer)
-			 : json_pack("{s:s, s:i, s:s}", "code", rb_code_name(err->code), "errno",
-				     err->errnum, "message", err->msg);
+			 : json_pack("{s:s, s:i, s:o}", "code", rb_code_name(err->code), "errno",
+				     err->errnum, "message", rb_json_text(err->msg));
 	out = json_dumps(outcome, JSON_COMPACT);
 	if (out)
 		rb_write_all(STDOUT_FILENO, out, strlen(out));

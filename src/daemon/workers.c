@@ -98,6 +98,10 @@ int rb_workers_start_source(struct rb_workers *workers, const char *id, struct r
 
 int rb_workers_start_serve(struct rb_workers *workers, int fd, struct rb_err *err)
 {
+	/* strangers at the port must not keep our own work from being done */
+	if (workers->n >= MAX_WORKERS / 2)
+		return rb_err_code(err, RB_E_CONFLICT, -EBUSY,
+				   "there are %zu conversations already", workers->n);
 	return start(workers, "serve", NULL, fd, 0, NULL, err);
 }
 
@@ -154,6 +158,14 @@ static void finish_plan(struct worker *worker)
 		    -(int)rb_json_int(answer, "errno", EIO), "%s",
 		    rb_json_str(answer, "message", "?"));
 	worker->done(worker->arg, NULL, &why);
+}
+
+pid_t rb_workers_pid(const struct rb_workers *workers, const char *id)
+{
+	for (size_t i = 0; i < workers->n; i++)
+		if (strcmp(workers->workers[i].id, id) == 0)
+			return workers->workers[i].child.pid;
+	return 0;
 }
 
 void rb_workers_reap(struct rb_workers *workers)

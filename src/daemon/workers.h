@@ -34,6 +34,9 @@ int rb_workers_start_plan(struct rb_workers *workers, const json_t *request,
 			  void (*done)(void *arg, json_t *plan, const struct rb_err *why),
 			  void *arg, struct rb_err *err);
 
+/** rb_workers_pid - our child that works on this migration, or 0 */
+pid_t rb_workers_pid(const struct rb_workers *workers, const char *id);
+
 /** rb_workers_reap - take note of workers that ended (on SIGCHLD) */
 void rb_workers_reap(struct rb_workers *workers);
 

@@ -124,9 +124,18 @@ int rb_engine_rename(struct rb_engine *engine, const char *id, const char *new_n
 {
 	char escaped[NAME_MAX_BYTES], rest[NAME_MAX_BYTES + 16];
 	int r = rb_engine_escape(new_name, escaped, sizeof(escaped));
+	_cleanup_json_ json_t *inspect = NULL;
+	const char *now;
 
 	if (r < 0)
 		return rb_err_set(err, r, "the name '%.64s...'", new_name);
+	/* Docker refuses a container its own name, with the same answer as for nonsense */
+	r = rb_engine_inspect(engine, id, &inspect, wait, err);
+	if (r < 0)
+		return r;
+	now = rb_json_str(inspect, "Name", "/");
+	if (strcmp(now + (now[0] == '/'), new_name) == 0)
+		return 0;
 	snprintf(rest, sizeof(rest), "/rename?name=%s", escaped);
 	return call_on(engine, "POST", "containers", id, rest, NULL, NULL, wait, err);
 }

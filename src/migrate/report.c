@@ -18,12 +18,12 @@ int rb_report_save(struct rb_migration *m, const char *result, const struct rb_e
 	_cleanup_json_ json_t *report = NULL;
 
 	report = json_pack(
-		"{s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:o, s:I, s:I, s:I, s:s, s:s, s:O}", "id",
+		"{s:s, s:s, s:s, s:s, s:s, s:s, s:o, s:o, s:I, s:I, s:I, s:s, s:s, s:O}", "id",
 		m->entry.id, "container", m->entry.container, "source",
 		source ? m->node->name : m->entry.peer, "target",
 		source ? m->entry.peer : m->node->name, "strategy",
 		rb_json_str(m->entry.facts, "strategy", "cold"), "result", result, "reason",
-		why ? why->msg : "", "downtime_ms",
+		rb_json_text(why ? why->msg : ""), "downtime_ms",
 		m->downtime_ms >= 0 ? json_integer(m->downtime_ms) : json_null(), "total_ms",
 		(json_int_t)(rb_now_ms() - m->began_ms), "bytes_sent",
 		(json_int_t)(m->bytes_sent + (m->conn ? rb_conn_bytes_sent(m->conn) : 0)),

@@ -15,6 +15,7 @@
 #include "conn.h"
 #include "engine.h"
 #include "err.h"
+#include "io.h"
 #include "json.h"
 #include "log.h"
 #include "peer.h"
@@ -95,14 +96,41 @@ static int undo(struct rb_migration *m, const struct rb_err *why, struct rb_err 
 	return r;
 }
 
+/*
+ * The frozen tasks died, and Docker was told not to start the container again: with a policy that
+ * says otherwise we owe it that. Without one it is as if its user had stopped it.
+ */
+static bool ended_by_accident(const struct rb_migration *m)
+{
+	const json_t *policy = json_object_get(m->entry.facts, "restart_policy");
+	const char *name = rb_json_str(policy, "Name", "");
+
+	return m->entry.state == RB_FROZEN && !rb_source_init_alive(m) && *name &&
+	       strcmp(name, "no") != 0;
+}
+
 static int roll_back(struct rb_migration *m, struct rb_err *err)
 {
 	unsigned int before_commit = RB_IN(RB_PREPARING) | RB_IN(RB_FROZEN);
 	struct rb_err why = *err, undo_err = {};
-	int r;
+	int r = 0;
 
 	rb_warn("%s: %s; rolling back", why.stage, why.msg);
-	r = rb_journal_move(m->node->journal, m->entry.id, before_commit, RB_ABORT, &undo_err);
+	if (ended_by_accident(m)) {
+		rb_migration_fact(m, "restart_here", json_true());
+		r = rb_migration_save(m, &undo_err);
+	}
+	if (r >= 0)
+		r = rb_journal_move(m->node->journal, m->entry.id, before_commit, RB_ABORT,
+				    &undo_err);
+	if (r == -ENOSPC) {
+		/* the images share the journal's disk, and nobody needs them any more */
+		rb_rm_rf(m->work_dir, NULL);
+		r = rb_journal_move(m->node->journal, m->entry.id, before_commit, RB_ABORT,
+				    &undo_err);
+	}
+	if (r >= 0 && rb_json_bool(m->entry.facts, "restart_here", false))
+		r = start_again(m, &undo_err);
 	if (r >= 0)
 		r = undo(m, &why, &undo_err);
 	if (r < 0) {
@@ -118,16 +146,22 @@ static int roll_back(struct rb_migration *m, struct rb_err *err)
 static int uncommit(struct rb_migration *m, struct rb_err *err)
 {
 	struct rb_err why = *err;
-	int r = rb_journal_move(m->node->journal, m->entry.id, RB_IN(RB_COMMIT), RB_ABORT, err);
+	bool lost = !rb_source_init_alive(m);
+	int r = 0;
 
+	if (lost) {
+		rb_migration_fact(m, "restart_here", json_true());
+		r = rb_migration_save(m, err);
+	}
+	if (r >= 0)
+		r = rb_journal_move(m->node->journal, m->entry.id, RB_IN(RB_COMMIT), RB_ABORT, err);
 	if (r < 0)
 		return r;
 	m->entry.state = RB_ABORT;
-	if (!rb_source_init_alive(m)) {
+	if (lost)
 		r = start_again(m, err);
-		if (r < 0)
-			return r;
-	}
+	if (r < 0)
+		return r;
 	r = undo(m, &why, err);
 	if (r >= 0)
 		*err = why;
@@ -175,11 +209,12 @@ static int ask_after_reboot(struct rb_migration *m, enum rb_state *ret_decision,
 		enum rb_state theirs = RB_STATE_MAX;
 		struct rb_err why = {};
 		int r = rb_peer_state(m, &theirs, &wait, &why);
+		bool went = theirs == RB_GO || theirs == RB_DONE;
+		bool aborted = m->entry.state == RB_ABORT;
 
-		*ret_decision = theirs == RB_READY || theirs == RB_GO || theirs == RB_DONE
-					? RB_COMMIT
-					: RB_ABORT;
-		if (r >= 0 && theirs != RB_PREPARING)
+		/* past ABORT the tasks may have run on here: a copy that is only READY is stale */
+		*ret_decision = went || (theirs == RB_READY && !aborted) ? RB_COMMIT : RB_ABORT;
+		if (r >= 0 && theirs != RB_PREPARING && !(aborted && theirs == RB_READY))
 			return 0;
 		r = rb_journal_get(m->node->journal, m->entry.id, &now, err);
 		if (r < 0)
@@ -197,19 +232,31 @@ static int ask_after_reboot(struct rb_migration *m, enum rb_state *ret_decision,
 	}
 }
 
-/* The journal says ABORT from before the reboot. Only a person can have made the target go on. */
-static int went_on_there(struct rb_migration *m)
+/* The journal says ABORT from before the reboot. Only a person can have made the target go on.
+ * Return: 1 when so, 0, or negative errno */
+static int went_on_there(struct rb_migration *m, struct rb_err *err)
 {
 	enum rb_state decision = RB_ABORT;
-	int r = ask_after_reboot(m, &decision, NULL);
+	int r = ask_after_reboot(m, &decision, err);
 
 	return r < 0 ? r : decision == RB_COMMIT;
 }
 
 static int keep_stopped(struct rb_migration *m, struct rb_err *err)
 {
+	struct rb_wait wait = rb_migration_cleanup_wait(UNDO_MS);
+	_cleanup_json_ json_t *never = json_pack("{s:s}", "Name", "no");
 	struct rb_err why = { .code = RB_E_IN_DOUBT };
 	int r;
+
+	r = rb_engine_wait_ready(m->node->engine, &wait, err);
+	if (r >= 0)
+		r = rb_engine_restart_policy(m->node->engine, m->entry.container_id, never, &wait,
+					     err);
+	if (r >= 0)
+		r = rb_engine_kill(m->node->engine, m->entry.container_id, "KILL", &wait, NULL);
+	if (r == -ECANCELED || r == -ETIMEDOUT)
+		return r;
 
 	snprintf(why.msg, sizeof(why.msg),
 		 "node '%s' was told by hand to go on with '%s'; the copy here stays, stopped: "
@@ -244,7 +291,8 @@ static bool may_have_been_frozen(const struct rb_migration *m)
 int rb_source_recover(struct rb_migration *m, struct rb_err *err)
 {
 	bool rebooted = rb_migration_rebooted(m) ||
-			rb_json_bool(m->entry.facts, "restart_here", false);
+			rb_json_bool(m->entry.facts, "restart_here", false) ||
+			(m->entry.state == RB_FROZEN && !rb_source_init_alive(m));
 	enum rb_state decision = RB_ABORT;
 	int r = 0;
 
@@ -265,9 +313,11 @@ int rb_source_recover(struct rb_migration *m, struct rb_err *err)
 		m->entry.state = RB_COMMIT;
 		return r < 0 ? r : roll_forward(m, err);
 	}
-	if (r >= 0 && rebooted && m->entry.state == RB_ABORT && may_have_been_frozen(m) &&
-	    went_on_there(m) > 0)
-		return keep_stopped(m, err);
+	if (r >= 0 && rebooted && m->entry.state == RB_ABORT && may_have_been_frozen(m)) {
+		r = went_on_there(m, err);
+		if (r > 0)
+			return keep_stopped(m, err);
+	}
 	if (r >= 0)
 		r = rb_journal_move(m->node->journal, m->entry.id,
 				    RB_IN(RB_PREPARING) | RB_IN(RB_FROZEN) | RB_IN(RB_ABORT),

@@ -117,6 +117,9 @@ static int kill_frozen(struct rb_migration *m, const struct rb_wait *wait, struc
 			r = rb_freezer_kill(freezer, wait, err);
 		if (r < 0)
 			return r;
+	} else {
+		/* somebody may have started it by hand after a reboot; it runs elsewhere now */
+		rb_engine_kill(m->node->engine, m->entry.container_id, "KILL", wait, NULL);
 	}
 	return rb_engine_wait_stopped(m->node->engine, m->entry.container_id, wait, err);
 }

@@ -89,6 +89,9 @@ static int forget_mapped(struct rb_migration *m, struct tree *tree, struct rb_er
 	pid_t pids[MAX_TASKS];
 	int n = rb_freezer_pids(rb_json_str(m->entry.facts, "freezer", ""), pids, MAX_TASKS, NULL);
 
+	if (n > MAX_TASKS)
+		return rb_err_code(err, RB_E_REFUSED, -E2BIG,
+				   "the container has more than %d processes", MAX_TASKS);
 	if (n > 0 && tree->sent)
 		return rb_manifest_forget_mapped(tree->sent, tree->path, pids, (size_t)n, err);
 	return 0;

@@ -91,8 +91,10 @@ static int reload_state(struct rb_migration *m, struct rb_err *err)
 	_cleanup_entry_ struct rb_entry now = {};
 	int r = rb_journal_get(m->node->journal, m->entry.id, &now, err);
 
-	if (r >= 0)
+	if (r >= 0) {
 		m->entry.state = now.state;
+		snprintf(m->entry.boot_id, sizeof(m->entry.boot_id), "%s", now.boot_id);
+	}
 	return r;
 }
 
@@ -101,7 +103,7 @@ static int finish_alone(struct rb_migration *m, struct rb_err *err)
 	int r = 0;
 
 	m->wait = (struct rb_wait){ .cancel_fd = -EBADF };
-	if (!rb_json_bool(m->entry.facts, "running", false))
+	if (!rb_json_bool(m->entry.facts, "running", false) || rb_migration_rebooted(m))
 		r = rb_target_go(m, NULL, NULL, err);
 	return r < 0 ? r : rb_target_finish(m, NULL, NULL, err);
 }

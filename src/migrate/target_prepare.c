@@ -6,10 +6,10 @@
  * it is made, so that undo finds it whenever the worker was killed.
  */
 #include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/statvfs.h>
-#include <sys/utsname.h>
+#include <sys/file.h>
 
 #include "arrival.h"
 #include "cleanup.h"
@@ -102,19 +102,55 @@ static void temporary_name(const struct rb_migration *m, char *ret, size_t size)
 	snprintf(ret, size, "reberth-%s", m->entry.id);
 }
 
+/* Docker would hand out one that exists as if it were new, and we would empty it. */
+static int volume_is_free(struct rb_migration *m, const char *name, const struct rb_wait *wait,
+			  struct rb_err *err)
+{
+	_cleanup_json_ json_t *there = NULL;
+	int r = rb_engine_volume_inspect(m->node->engine, name, &there, wait, err);
+
+	if (r == -ENOENT) {
+		rb_err_clear(err);
+		return 0;
+	}
+	return r < 0 ? r
+		     : rb_err_code(err, RB_E_CONFLICT, -EEXIST,
+				   "a volume '%s' appeared here meanwhile: rename or remove it",
+				   name);
+}
+
+/* one worker at a time looks for volumes and makes them */
+static int lock_volumes(const struct rb_migration *m, struct rb_err *err)
+{
+	_cleanup_close_ int fd = -EBADF;
+	char path[512];
+
+	rb_path(path, sizeof(path), "%s/volumes.lock", m->node->run_dir);
+	fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+	if (fd < 0 || flock(fd, LOCK_EX) < 0)
+		return rb_err_set(err, -errno, "lock '%s'", path);
+	return TAKE_FD(fd);
+}
+
 static int create_volumes(struct rb_migration *m, const struct rb_wait *wait, struct rb_err *err)
 {
+	_cleanup_close_ int lock = lock_volumes(m, err);
 	const json_t *volumes = json_object_get(offer_of(m), "volumes");
 	json_t *made = json_array();
 	const json_t *volume;
 	size_t i;
 
 	rb_migration_fact(m, "volumes_made", made);
+	if (lock < 0)
+		return lock;
 	json_array_foreach (volumes, i, volume) {
 		_cleanup_json_ json_t *answer = NULL;
 		const char *name, *path;
 		int r = rb_json_need_str(volume, "name", &name, err);
 
+		if (r < 0)
+			return r;
+		r = volume_is_free(m, name, wait, err);
 		if (r < 0)
 			return r;
 		json_array_append_new(made, json_string(name));

@@ -10,9 +10,11 @@
  * finish   name, restart policy; nothing of the migration is left
  */
 #include <errno.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -80,6 +82,8 @@ static int start_placeholder(struct rb_migration *m, struct rb_err *err)
 
 int rb_target_start(struct rb_migration *m, const json_t *args, json_t **ret, struct rb_err *err)
 {
+	const json_t *volume;
+	size_t i;
 	int r;
 
 	(void)args;
@@ -87,6 +91,9 @@ int rb_target_start(struct rb_migration *m, const json_t *args, json_t **ret, st
 	/* what came so far is on disk before the freeze: the sync inside it has little left to do
 	 */
 	r = rb_tree_sync(rb_json_str(m->entry.facts, "upper", "/"), err);
+	json_array_foreach (json_object_get(offer_of(m), "volumes"), i, volume)
+		if (r >= 0)
+			r = rb_tree_sync(rb_json_str(volume, "here", "/"), err);
 	return r < 0 ? r : start_placeholder(m, err);
 }
 
@@ -104,6 +111,10 @@ static void sync_images(struct rb_migration *m)
 	m->sync_pid = fork();
 	if (m->sync_pid != 0)
 		return;
+	/* neither the lock nor the connection may outlive the worker in a child that only syncs */
+	prctl(PR_SET_PDEATHSIG, SIGKILL);
+	close(m->lock_fd);
+	close(rb_conn_fd(m->conn));
 	if (rb_tree_sync_files(images, NULL) < 0 ||
 	    rb_write_file(mark, "", 0, 0600, true, NULL) < 0)
 		_exit(1);
@@ -120,10 +131,12 @@ static void end_sync(struct rb_migration *m)
 
 static bool images_usable(const struct rb_migration *m)
 {
-	char mark[600];
+	char mark[600], boot_id[37] = "";
 
+	rb_boot_id(boot_id, NULL);
 	rb_path(mark, sizeof(mark), "%s/images.synced", m->work_dir);
-	return !rb_migration_rebooted(m) || access(mark, F_OK) == 0;
+	return strcmp(rb_json_str(m->entry.facts, "ready_boot", ""), boot_id) == 0 ||
+	       access(mark, F_OK) == 0;
 }
 
 int rb_target_start_undo(struct rb_migration *m, struct rb_err *err)
@@ -217,6 +230,10 @@ int rb_target_ready(struct rb_migration *m, const json_t *args, json_t **ret, st
 	r = end_restore(m, err);
 	if (r >= 0)
 		r = rb_boot_id(boot_id, err);
+	if (r >= 0) {
+		rb_migration_fact(m, "ready_boot", json_string(boot_id));
+		r = rb_migration_save(m, err);
+	}
 	if (r >= 0)
 		r = rb_journal_move(m->node->journal, m->entry.id, RB_IN(RB_PREPARING), RB_READY,
 				    err);
@@ -268,6 +285,14 @@ static bool was_released(const struct rb_migration *m)
 	return access(path, F_OK) == 0;
 }
 
+static int open_arrival(struct rb_migration *m, struct rb_err *err)
+{
+	if (m->arrival)
+		return 0;
+	return rb_arrival_open(m->node->run_dir, m->entry.id, m->entry.container_id, m->work_dir,
+			       &m->arrival, err);
+}
+
 /* the network speaks, then the tasks run */
 static int let_go(struct rb_migration *m, struct rb_err *err)
 {
@@ -278,8 +303,12 @@ static int let_go(struct rb_migration *m, struct rb_err *err)
 
 	if (netns < 0)
 		return netns;
+	r = open_arrival(m, err);
 	released_path(m, path, sizeof(path));
-	r = rb_write_file(path, "", 0, 0600, false, err);
+	if (r >= 0)
+		r = rb_write_file(path, "", 0, 0600, false, err);
+	if (r >= 0)
+		r = rb_fault_point("target.go.marked", NULL, err);
 	if (r >= 0)
 		r = rb_silence_lift(netns, err);
 	if (r >= 0)
@@ -296,11 +325,8 @@ static int let_go(struct rb_migration *m, struct rb_err *err)
 /* Have held tasks: those that are there, or restored once more from the images. */
 static int ensure_held(struct rb_migration *m, struct rb_err *err)
 {
-	int r = 0;
+	int r = open_arrival(m, err);
 
-	if (!m->arrival)
-		r = rb_arrival_open(m->node->run_dir, m->entry.id, m->entry.container_id,
-				    m->work_dir, &m->arrival, err);
 	for (int i = 0; r >= 0 && i < RESTORE_TRIES; i++) {
 		r = rb_arrival_probe(m->node->run_dir, m->node->runtime_root, m->entry.container_id,
 				     err);
@@ -320,14 +346,31 @@ static int ensure_held(struct rb_migration *m, struct rb_err *err)
 static int start_fresh(struct rb_migration *m, struct rb_err *err)
 {
 	struct rb_wait wait = rb_migration_cleanup_wait(ENGINE_MS);
+	bool runs;
 	int r;
 
 	rb_warn("recovery: '%s' ran here and ended before the migration did: starting it afresh",
 		m->entry.container);
+	runs = rb_arrival_probe(m->node->run_dir, m->node->runtime_root, m->entry.container_id,
+				NULL) == 2;
 	rb_arrival_close(TAKE_PTR(m->arrival), true);
 	rb_arrival_forget(m->node->run_dir, m->entry.container_id);
 	r = rb_engine_wait_ready(m->node->engine, &wait, err);
+	if (r < 0 || runs)
+		return r;
+	/* what Docker takes for the container may be a placeholder, or tasks that are held for ever
+	 */
+	rb_engine_kill(m->node->engine, m->entry.container_id, "KILL", &wait, NULL);
+	r = rb_engine_wait_stopped(m->node->engine, m->entry.container_id, &wait, err);
 	return r < 0 ? r : rb_engine_start(m->node->engine, m->entry.container_id, &wait, err);
+}
+
+/* it runs already; what another worker did not come to do */
+static int lift_silence(struct rb_migration *m, struct rb_err *err)
+{
+	_cleanup_close_ int netns = open_netns(m, err);
+
+	return netns < 0 ? netns : rb_silence_off(netns, err);
 }
 
 /* GO stands in the journal: from here on the container runs here, one way or the other */
@@ -344,8 +387,10 @@ static int run_container(struct rb_migration *m, bool rebooted, struct rb_err *e
 				     err);
 		if (r == 1)
 			r = let_go(m, err);
+		else if (r == 2)
+			r = lift_silence(m, err);
 		else
-			r = r == 2 ? 0 : -EIO;
+			r = -EIO;
 	}
 	if (r < 0) {
 		if (err && err->msg[0])
@@ -401,8 +446,13 @@ int rb_target_finish(struct rb_migration *m, const json_t *args, json_t **ret, s
 		return r;
 	r = rb_engine_rename(m->node->engine, m->entry.container_id, m->entry.container, &wait,
 			     err);
-	/* renamed already, or removed by its user by now */
-	if (r == -EBUSY || r == -ENOENT || r == -EINVAL)
+	if (r == -EBUSY)
+		rb_warn("finish: the name '%s' was taken here meanwhile; the container is called "
+			"reberth-%s:"
+			" 'docker rename' it",
+			m->entry.container, m->entry.id);
+	/* or removed by its user by now */
+	if (r == -EBUSY || r == -ENOENT)
 		r = 0;
 	if (r >= 0)
 		r = rb_engine_restart_policy(m->node->engine, m->entry.container_id,

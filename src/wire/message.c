@@ -193,27 +193,11 @@ int rb_reply_decode(const void *payload, size_t len, json_t **ret, struct rb_err
 	return decode_object("REPLY", payload, len, ret, err);
 }
 
-/* Messages quote paths, which may hold any byte, and a message cut at its buffer's end may be cut
- * inside a character; jansson takes neither. */
-static json_t *text_value(const char *text)
-{
-	_cleanup_free_ char *plain = NULL;
-	json_t *value = json_string(text);
-
-	if (value)
-		return value;
-	plain = strdup(text);
-	if (!plain)
-		return NULL;
-	no_foreign_bytes(plain);
-	return json_string(plain);
-}
-
 int rb_error_encode(const struct rb_err *what, char **ret_text, struct rb_err *err)
 {
 	return encode(json_pack("{s:s, s:i, s:o, s:o}", "code", rb_code_name(what->code), "errno",
-				what->errnum, "stage", text_value(what->stage), "message",
-				text_value(what->msg)),
+				what->errnum, "stage", rb_json_text(what->stage), "message",
+				rb_json_text(what->msg)),
 		      ret_text, err);
 }
 
