@@ -201,28 +201,24 @@ static int roll_forward(struct rb_migration *m, struct rb_err *err)
  */
 static int ask_after_reboot(struct rb_migration *m, enum rb_state *ret_decision, struct rb_err *err)
 {
-	bool told = false;
+	bool aborted = m->entry.state == RB_ABORT, told = false;
 
 	for (;;) {
 		struct rb_wait wait = rb_migration_cleanup_wait(10000);
 		_cleanup_entry_ struct rb_entry now = {};
 		enum rb_state theirs = RB_STATE_MAX;
 		struct rb_err why = {};
-		int r = rb_peer_state(m, &theirs, &wait, &why);
-		bool went = theirs == RB_GO || theirs == RB_DONE;
-		bool aborted = m->entry.state == RB_ABORT;
+		int r = rb_journal_get(m->node->journal, m->entry.id, &now, err);
 
+		*ret_decision = RB_ABORT;
+		if (r < 0 || rb_json_bool(now.facts, "confirmed_by_hand", false))
+			return r < 0 ? r : 0;
+		r = rb_peer_state(m, &theirs, &wait, &why);
 		/* past ABORT the tasks may have run on here: a copy that is only READY is stale */
-		*ret_decision = went || (theirs == RB_READY && !aborted) ? RB_COMMIT : RB_ABORT;
+		if (theirs == RB_GO || theirs == RB_DONE || (theirs == RB_READY && !aborted))
+			*ret_decision = RB_COMMIT;
 		if (r >= 0 && theirs != RB_PREPARING && !(aborted && theirs == RB_READY))
 			return 0;
-		r = rb_journal_get(m->node->journal, m->entry.id, &now, err);
-		if (r < 0)
-			return r;
-		if (rb_json_bool(now.facts, "confirmed_by_hand", false)) {
-			*ret_decision = RB_ABORT;
-			return 0;
-		}
 		if (!told)
 			rb_warn("recovery: '%s' stays stopped until node '%s' says whether it has "
 				"it: %s",

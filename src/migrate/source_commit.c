@@ -46,11 +46,13 @@ int rb_source_wait_target(struct rb_migration *m, struct rb_err *err)
 					   "node '%s' lost what it had restored and gave up",
 					   m->entry.peer);
 		if (r >= 0 && state == RB_STATE_MAX)
-			return rb_err_code(err, RB_E_IN_DOUBT, -EUCLEAN,
-					   "committed, but node '%s' knows nothing of migration "
-					   "%s: find out where the"
-					   " container is before you resolve it",
-					   m->entry.peer, m->entry.id);
+			return rb_err_code(
+				err, RB_E_IN_DOUBT, -EUCLEAN,
+				"committed, but node '%s' knows nothing of migration "
+				"%s: the container stays frozen here. If it runs nowhere "
+				"else, 'docker kill' and 'docker start' give it a fresh "
+				"start here",
+				m->entry.peer, m->entry.id);
 		if (!told)
 			rb_warn("commit: in doubt until node '%s' answers that it runs: %s",
 				m->entry.peer, r < 0 ? why.msg : rb_state_name(state));

@@ -171,8 +171,12 @@ int rb_source_resolve_abort(const struct rb_node *node, const struct rb_entry *e
 			err, RB_E_CONFLICT, -EINVAL,
 			"migration %s is in state %s on its %s here, and cannot be aborted by hand",
 			entry->id, rb_state_name(entry->state), rb_role_name(entry->role));
+	if (!rb_json_bool(entry->facts, "restart_here", false))
+		return rb_err_code(err, RB_E_CONFLICT, -EINVAL,
+				   "migration %s is under way and needs nobody's word: 'reberth "
+				   "migration cancel %s' rolls it back",
+				   entry->id, entry->id);
 	/* noted before ABORT, which notes the new boot id */
-	json_object_set_new(entry->facts, "restart_here", json_true());
 	json_object_set_new(entry->facts, "confirmed_by_hand", json_true());
 	return rb_journal_stage(node->journal, entry->id, entry->stage, entry->facts, err);
 }

@@ -106,7 +106,7 @@ list_processes() {
 
 list_mounts() {
 	awk '{ for (i = 7; $i != "-"; i++); print "mount", $5, $(i + 1), $4 }' /proc/self/mountinfo |
-		grep -v '^mount /run/docker/netns/default ' | foreign_lines # made when first needed
+		grep -vE '^mount (/run/docker/netns/default|/var/tmp/|/tmp/[^.])' | foreign_lines # Docker's own, the machine's
 }
 
 list_firewall() {
