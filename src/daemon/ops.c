@@ -125,6 +125,10 @@ static int op_cancel(void *ctx, const char *id, struct rb_err *err)
 
 	if (r < 0)
 		return r;
+	if (rb_state_is_final(entry.state))
+		return rb_err_code(err, RB_E_CONFLICT, -EINVAL,
+				   "migration %s has ended (%s): too late to cancel", entry.id,
+				   rb_state_name(entry.state));
 	if (entry.role != RB_SOURCE)
 		return rb_err_code(err, RB_E_CONFLICT, -EINVAL,
 				   "migration %s can only be cancelled on its source, node '%s'",

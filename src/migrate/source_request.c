@@ -49,6 +49,18 @@ static int check_running(const json_t *inspect, const char *name, struct rb_err 
 	return 0;
 }
 
+/* as Docker's own names and ids are; anything else would be a path to some other question */
+static int check_name(const char *name, struct rb_err *err)
+{
+	static const char plain[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
+				    "0123456789_.-";
+
+	if (strspn(name, plain) == strlen(name) && name[0] != '.' && name[0] != '-')
+		return 0;
+	return rb_err_code(err, RB_E_NOT_FOUND, -ENOENT, "'%.100s' is not the name of a container",
+			   name);
+}
+
 static int check_strategy(const char *strategy, struct rb_err *err)
 {
 	if (strcmp(strategy, "auto") == 0 || strcmp(strategy, "cold") == 0)
@@ -73,6 +85,8 @@ static int describe_request(const struct rb_node *node, const json_t *request, s
 		return rb_err_code(err, RB_E_USAGE, -EINVAL,
 				   "a container and a target node are needed");
 	r = check_node(node, target, err);
+	if (r >= 0)
+		r = check_name(container, err);
 	if (r >= 0)
 		r = check_strategy(rb_json_str(request, "strategy", "cold"), err);
 	if (r >= 0)

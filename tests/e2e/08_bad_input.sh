@@ -141,7 +141,7 @@ fails_with() {
 	like "$name: says so" "$output" "$text"
 }
 done_id=$(on h1 reberth migration ls -aq | head -n 1)
-fails_with "inspect what is not there" 3 "no migration '0000'" migration inspect 0000
+fails_with "inspect what is not there" 3 "no migration 'ffffffff'" migration inspect ffffffff
 fails_with "inspect nonsense" 2 "cannot be the ID" migration inspect '../x'
 fails_with "cancel what has ended" 4 "too late" migration cancel "$done_id"
 fails_with "resolve what has ended" 4 "" migration resolve "$done_id" --abort --yes
