@@ -12,6 +12,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mount.h>
 #include <sys/prctl.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
@@ -41,6 +42,9 @@ static void child_exec(const struct rb_spawn *spec, int null_fd, int report_fd)
 	if (spec->new_session)
 		setsid();
 	if (spec->netns_fd > 0 && setns(spec->netns_fd, CLONE_NEWNET) < 0)
+		goto fail;
+	if (spec->private_mounts &&
+	    (unshare(CLONE_NEWNS) < 0 || mount(NULL, "/", NULL, MS_REC | MS_SLAVE, NULL) < 0))
 		goto fail;
 	if (spec->cwd && chdir(spec->cwd) < 0)
 		goto fail;

@@ -20,14 +20,15 @@ struct rb_child {
 struct rb_spawn {
 	const char *const *argv; /* NULL-terminated; argv[0] is looked up in PATH */
 	const char *const
-		*env;	  /* NULL-terminated "NAME=value" put on top of our environment, or NULL */
-	int stdin_fd;	  /* 0: /dev/null */
-	int stdout_fd;	  /* 0: /dev/null */
-	int stderr_fd;	  /* 0: ours */
-	int netns_fd;	  /* 0: ours; else joined before exec */
-	const char *cwd;  /* NULL: ours */
-	bool new_session; /* setsid(): it and its children can be killed as a group */
-	bool die_with_us; /* PR_SET_PDEATHSIG SIGKILL */
+		*env;	 /* NULL-terminated "NAME=value" put on top of our environment, or NULL */
+	int stdin_fd;	 /* 0: /dev/null */
+	int stdout_fd;	 /* 0: /dev/null */
+	int stderr_fd;	 /* 0: ours */
+	int netns_fd;	 /* 0: ours; else joined before exec */
+	const char *cwd; /* NULL: ours */
+	bool private_mounts; /* a mount namespace of its own: what it mounts goes with it */
+	bool new_session;    /* setsid(): it and its children can be killed as a group */
+	bool die_with_us;    /* PR_SET_PDEATHSIG SIGKILL */
 };
 
 /** rb_spawn - start a program; only descriptors 0 to 2 are passed on */

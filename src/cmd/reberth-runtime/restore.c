@@ -153,14 +153,17 @@ static int start_runc(const struct placeholder *p, struct rb_child *ret, struct 
 	in = fcntl(STDIN_FILENO, F_DUPFD_CLOEXEC, 3);
 	out = fcntl(STDOUT_FILENO, F_DUPFD_CLOEXEC, 3);
 	errors = fcntl(STDERR_FILENO, F_DUPFD_CLOEXEC, 3);
-	return rb_spawn(&(struct rb_spawn){ .argv = argv,
-					    .env = env,
-					    .stdin_fd = in,
-					    .stdout_fd = out,
-					    .stderr_fd = errors,
-					    .netns_fd = p->host_netns_fd,
-					    .die_with_us = true },
-			ret, err);
+	return rb_spawn(
+		&(struct rb_spawn){ .argv = argv,
+				    .env = env,
+				    .stdin_fd = in,
+				    .stdout_fd = out,
+				    .stderr_fd = errors,
+				    .netns_fd = p->host_netns_fd,
+				    /* a CRIU that is killed leaves its scratch mounts behind */
+				    .private_mounts = true,
+				    .die_with_us = true },
+		ret, err);
 }
 
 int placeholder_restore(struct placeholder *p, int *ret_pid, struct rb_err *err)
