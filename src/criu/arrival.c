@@ -328,6 +328,26 @@ int rb_arrival_release(struct rb_arrival *a, bool go, const struct rb_wait *wait
 	return 0;
 }
 
+bool rb_arrival_lost(struct rb_arrival *a)
+{
+	struct pollfd fd = { .fd = a->hold_fd, .events = POLLIN };
+
+	/* all the script ever says comes first, so this is its end */
+	if (a->hold_fd < 0 || poll(&fd, 1, 0) <= 0)
+		return false;
+	rb_close_fd(&a->hold_fd);
+	return true;
+}
+
+bool rb_arrival_was_released(const char *run_dir, const char *container_id)
+{
+	char dir[PATH_MAX], released[PATH_MAX];
+
+	return arrival_dir(run_dir, container_id, dir, sizeof(dir), NULL) >= 0 &&
+	       rb_path(released, sizeof(released), "%s/released", dir) >= 0 &&
+	       access(released, F_OK) == 0;
+}
+
 int rb_arrival_wait_running(struct rb_arrival *a, int *ret_init_pid, const struct rb_wait *wait,
 			    struct rb_err *err)
 {

@@ -56,6 +56,13 @@ int rb_arrival_pages(struct rb_arrival *arrival, struct rb_err *err);
 int rb_arrival_wait_held(struct rb_arrival *arrival, int *ret_init_pid, const struct rb_wait *wait,
 			 struct rb_err *err);
 
+/** rb_arrival_lost - has the script that held the tasks gone away (CRIU was killed)? Looks, does
+ * not wait; false also when none came yet */
+bool rb_arrival_lost(struct rb_arrival *arrival);
+
+/** rb_arrival_was_released - from when this is true the tasks may have run, in this boot */
+bool rb_arrival_was_released(const char *run_dir, const char *container_id);
+
 /** rb_arrival_release - let the held tasks run (go) or have CRIU kill them */
 int rb_arrival_release(struct rb_arrival *arrival, bool go, const struct rb_wait *wait,
 		       struct rb_err *err);

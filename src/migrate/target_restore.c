@@ -39,6 +39,7 @@
 #define ENGINE_MS     60000
 #define RESTORE_MS    120000
 #define RESTORE_TRIES 3
+#define HELD_MS	      3000
 
 static const json_t *offer_of(const struct rb_migration *m)
 {
@@ -271,20 +272,6 @@ static int revive(struct rb_migration *m, struct rb_err *err)
 	return r < 0 ? r : end_restore(m, err);
 }
 
-/* A file that does not outlive the boot: from when it is there the tasks may have run. */
-static void released_path(const struct rb_migration *m, char *ret, size_t size)
-{
-	snprintf(ret, size, "%s/migrations/%s.released", m->node->run_dir, m->entry.id);
-}
-
-static bool was_released(const struct rb_migration *m)
-{
-	char path[512];
-
-	released_path(m, path, sizeof(path));
-	return access(path, F_OK) == 0;
-}
-
 static int open_arrival(struct rb_migration *m, struct rb_err *err)
 {
 	if (m->arrival)
@@ -298,17 +285,11 @@ static int let_go(struct rb_migration *m, struct rb_err *err)
 {
 	struct rb_wait wait = rb_migration_cleanup_wait(RESTORE_MS);
 	_cleanup_close_ int netns = open_netns(m, err);
-	char path[512];
 	int init, r;
 
 	if (netns < 0)
 		return netns;
 	r = open_arrival(m, err);
-	released_path(m, path, sizeof(path));
-	if (r >= 0)
-		r = rb_write_file(path, "", 0, 0600, false, err);
-	if (r >= 0)
-		r = rb_fault_point("target.go.marked", NULL, err);
 	if (r >= 0)
 		r = rb_silence_lift(netns, err);
 	if (r >= 0)
@@ -322,24 +303,34 @@ static int let_go(struct rb_migration *m, struct rb_err *err)
 	return r < 0 ? r : rb_silence_off(netns, err);
 }
 
+/* Are there tasks, and somebody who holds them? CRIU may have been killed, or still be on its way
+ * back to a worker that has just taken over. */
+static bool is_held(struct rb_migration *m)
+{
+	struct rb_wait wait = rb_migration_cleanup_wait(HELD_MS);
+	int init;
+
+	if (rb_arrival_probe(m->node->run_dir, m->node->runtime_root, m->entry.container_id,
+			     NULL) != 1 ||
+	    rb_arrival_lost(m->arrival))
+		return false;
+	return rb_arrival_wait_held(m->arrival, &init, &wait, NULL) >= 0;
+}
+
 /* Have held tasks: those that are there, or restored once more from the images. */
 static int ensure_held(struct rb_migration *m, struct rb_err *err)
 {
 	int r = open_arrival(m, err);
 
-	for (int i = 0; r >= 0 && i < RESTORE_TRIES; i++) {
-		r = rb_arrival_probe(m->node->run_dir, m->node->runtime_root, m->entry.container_id,
-				     err);
-		if (r != 0)
-			return r;
+	if (r < 0 || is_held(m))
+		return r;
+	for (int i = 0; i < RESTORE_TRIES; i++) {
 		r = revive(m, err);
-		if (r < 0)
-			rb_warn("restore: %s", err->msg);
-		else
+		if (r >= 0)
 			return 0;
-		r = 0;
+		rb_warn("restore: %s", err->msg);
 	}
-	return r < 0 ? r : -EIO;
+	return r;
 }
 
 /* All that can be done is what Docker would do for any container after a power loss. */
@@ -373,31 +364,37 @@ static int lift_silence(struct rb_migration *m, struct rb_err *err)
 	return netns < 0 ? netns : rb_silence_off(netns, err);
 }
 
+/* The word "go" was passed on: the tasks run, or are about to, or did. */
+static int see_it_run(struct rb_migration *m, struct rb_err *err)
+{
+	struct rb_wait wait = rb_migration_cleanup_wait(HELD_MS);
+	int init, r;
+
+	r = open_arrival(m, err);
+	if (r >= 0)
+		r = rb_arrival_wait_running(m->arrival, &init, &wait, err);
+	return r < 0 ? r : lift_silence(m, err);
+}
+
 /* GO stands in the journal: from here on the container runs here, one way or the other */
 static int run_container(struct rb_migration *m, bool rebooted, struct rb_err *err)
 {
+	const char *id = m->entry.container_id;
 	int r = -EIO;
 
-	if (!rebooted && !was_released(m)) {
+	for (int i = 0; r < 0 && !rebooted && i < RESTORE_TRIES; i++) {
+		/* what may have run is not restored from images again: they are older */
+		if (rb_arrival_was_released(m->node->run_dir, id)) {
+			r = see_it_run(m, err);
+			break;
+		}
 		r = ensure_held(m, err);
 		if (r >= 0)
 			r = let_go(m, err);
-	} else if (!rebooted) {
-		r = rb_arrival_probe(m->node->run_dir, m->node->runtime_root, m->entry.container_id,
-				     err);
-		if (r == 1)
-			r = let_go(m, err);
-		else if (r == 2)
-			r = lift_silence(m, err);
-		else
-			r = -EIO;
-	}
-	if (r < 0) {
-		if (err && err->msg[0])
+		if (r < 0)
 			rb_warn("go: %s", err->msg);
-		r = start_fresh(m, err);
 	}
-	return r;
+	return r < 0 ? start_fresh(m, err) : 0;
 }
 
 int rb_target_go(struct rb_migration *m, const json_t *args, json_t **ret, struct rb_err *err)
@@ -435,7 +432,6 @@ int rb_target_go(struct rb_migration *m, const json_t *args, json_t **ret, struc
 int rb_target_finish(struct rb_migration *m, const json_t *args, json_t **ret, struct rb_err *err)
 {
 	struct rb_wait wait = rb_migration_cleanup_wait(ENGINE_MS);
-	char path[512];
 	int r;
 
 	(void)args;
@@ -465,8 +461,6 @@ int rb_target_finish(struct rb_migration *m, const json_t *args, json_t **ret, s
 	rb_arrival_close(TAKE_PTR(m->arrival), true);
 	rb_arrival_forget(m->node->run_dir, m->entry.container_id);
 	rb_guard_off(m->entry.id, NULL);
-	released_path(m, path, sizeof(path));
-	unlink(path);
 	r = rb_rm_rf(m->work_dir, err);
 	if (r >= 0)
 		r = rb_report_save(m, "completed", NULL, err);

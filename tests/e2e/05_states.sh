@@ -16,7 +16,7 @@ run_container h1 states --workdir /tmp --volume stuff:/stuff --security-opt secc
 round() { docker_on "$1" logs --tail 1 states 2>/dev/null | sed -n 's/^ok \([0-9]*\)$/\1/p'; }
 has_round() { (($(round "$1") + 0 >= $2)); }
 wait_for 10 has_round h1 8 || bail "states does not work before a move: $(docker_on h1 logs states 2>&1 | tail -n 3)"
-processes=$(docker_on h1 top states -eLo comm | wc -l)
+processes=$(docker_on h1 top states -eLo pid,comm | wc -l)
 
 here=h1
 for there in h2 h1 h2; do
@@ -25,7 +25,7 @@ for there in h2 h1 h2; do
 	check "it finds everything as it was on $there" wait_for 20 has_round "$there" $((at + 20))
 	here=$there
 done
-is "threads" "$(docker_on "$here" top states -eLo comm | wc -l)" "$processes"
+is "threads" "$(docker_on "$here" top states -eLo pid,comm | wc -l)" "$processes"
 docker_on "$here" stop states >/dev/null
 is "it ends in order" "$(docker_on "$here" inspect -f '{{.State.ExitCode}}' states)" 0
 log=$(docker_on "$here" logs states 2>&1)

@@ -54,10 +54,11 @@ readonly POINTS=(
 	target.create.begin:A target.create.end:A* source.sync.begin:A target.tree.begin:A target.tree.end:A* target.log.begin:A
 	source.start.begin:A target.start.begin:A target.runtime.create:A* target.start.end:A*
 	source.arm.begin:A source.arm.end:A* source.freeze.begin:A source.freeze.silent:B* source.freeze.end:B*
-	source.dump.begin:B source.criu.post-dump:B source.dump.end:B* source.transfer.begin:B source.transfer.end:B*
-	source.restore.begin:B target.restore.begin:B* target.criu.pre-restore:B target.criu.held:B*
-	target.restore.end:C* source.restore.end:C source.commit.begin:C*
-	source.commit.written:D* target.go.begin:D* target.go.written:E* target.go.end:F*
+	source.dump.begin:B source.criu.post-dump:B source.dump.end:B* source.transfer.begin:B target.restore.begin:B*
+	target.criu.pre-restore:B target.criu.pages:B* source.transfer.end:B source.restore.begin:B
+	target.ready.begin:B target.criu.held:B* target.ready.end:C* source.restore.end:C source.commit.begin:C*
+	source.commit.written:D* target.go.begin:D* target.go.written:E* target.go.marked:E*
+	target.criu.pre-resume:E target.go.end:F*
 	source.commit.end:F source.finish.begin:F* target.finish.begin:F* target.finish.end:G source.finish.end:G*
 )
 declare -A phase_of=() always=()
@@ -83,13 +84,12 @@ expected() {
 		[[ $point =~ ^source\.(arm.end|freeze\.|criu) ]] && echo source
 		;;
 	kill-criu-target)
-		# READY can be kept: there is everything to restore from, once more
-		[[ $point =~ ^target\.criu ]] && echo source
-		[[ $phase == [CDE] ]] && echo target
+		[[ $point =~ ^(target\.criu|target\.ready\.begin|source\.transfer\.end) && $phase == B ]] && echo source
+		after_ready
 		;;
 	kill-placeholder-target)
 		[[ $point == target.start.end || $point == source.arm.end || $phase == B ]] && echo source
-		[[ $phase == [CDE] ]] && echo target
+		after_ready
 		# killed while it runs: as any container, it is started again as its policy says
 		[[ $phase == F ]] && echo fresh-target
 		;;
@@ -98,11 +98,11 @@ expected() {
 		[[ $phase == F ]] && echo target || echo source
 		;;
 	enospc-target)
-		[[ $point =~ ^target\.(.*\.begin|runtime.*|criu.*|restore\.end)$ ]] || return 0
+		[[ $point =~ ^target\.(.*\.begin|runtime.*|criu.*|ready\.end)$ && $point != *pre-resume ]] || return 0
 		[[ $phase == [DEFG] ]] && echo target || echo source
 		;;
 	timeout-source) [[ $point =~ ^source.*(begin|silent)$ && $phase == [ABC]* ]] && echo source ;;
-	timeout-target) [[ $point =~ ^target.*(begin|create|held)$ && $phase == [AB] ]] && echo source ;;
+	timeout-target) [[ $point =~ ^target.*(begin|create|held|pages)$ && $phase == [AB] ]] && echo source ;;
 	cancel-source)
 		[[ $point =~ ^source.*(begin|silent|written)$ ]] || return 0
 		before_commit source target
@@ -124,11 +124,20 @@ expected() {
 	return 0
 }
 
+# What was READY can be restored once more, as long as it is sure that it did not run.
+after_ready() {
+	case $phase-$point in
+	C-*) echo either ;;
+	E-target.go.marked | E-*pre-resume) echo fresh-target ;;
+	[DE]-*) echo target ;;
+	esac
+}
+
 # A source that has committed waits for its target; one that is just about to does not know better.
 before_commit() {
 	case $phase in
 	[AB]*) echo "$1" ;;
-	C) [[ $kind == cancel || $point == target.restore.end ]] && echo "$1" || echo either ;;
+	C) [[ $kind == cancel || $point == target.ready.end ]] && echo "$1" || echo either ;;
 	*) echo "$2" ;;
 	esac
 }
@@ -396,7 +405,7 @@ check_inventories() {
 
 is_alone() { ! docker_on "$1" ps -a --format '{{.Names}}' | grep -qvx "$NAME"; }
 
-# Something went wrong, or was meant to: begin with everything new.
+# Something went wrong: begin with everything new. What was left by it is not held against the next.
 scrub() {
 	local host
 	end_witnesses
@@ -411,6 +420,7 @@ scrub() {
 		}
 		on "$host" sh -c 'docker ps -aq | xargs -r docker rm -fv; docker volume ls -q | xargs -r docker volume rm' >/dev/null 2>&1
 	done
+	note_inventory h1 h2
 	here=h1 there=h2
 }
 

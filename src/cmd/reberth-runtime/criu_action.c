@@ -20,8 +20,10 @@
 #include <libgen.h>
 #include <limits.h>
 #include <stdio.h>
+#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <unistd.h>
 
 #include "cleanup.h"
@@ -81,16 +83,22 @@ static int hold(const char *dir)
 	char line[64];
 	enum answer answer;
 
+	/* a CRIU that is killed takes us along: the worker must not go on believing in held tasks
+	 */
+	prctl(PR_SET_PDEATHSIG, SIGKILL);
 	if (rb_fault_point("target.criu.held", NULL, NULL) < 0)
 		return 1;
 	snprintf(line, sizeof(line), "held %d\n", init ? atoi(init) : 0);
-	while ((answer = ask(dir, "hold.sock", line)) == ANSWER_NONE) {
+	do {
 		/* CRIU or the placeholder was killed: there is nobody to let go any more */
 		if (getppid() != criu || rb_criu_placeholder_pid(rb_criu_run_dir(), id) <= 0)
 			return 1;
-		rb_wait_ms(RETRY_MS, NULL, NULL);
-	}
-	if (answer != ANSWER_GO || rb_criu_placeholder_pid(rb_criu_run_dir(), id) <= 0)
+		answer = ask(dir, "hold.sock", line);
+		if (answer == ANSWER_NONE)
+			rb_wait_ms(RETRY_MS, NULL, NULL);
+	} while (answer == ANSWER_NONE);
+	if (answer != ANSWER_GO || getppid() != criu ||
+	    rb_criu_placeholder_pid(rb_criu_run_dir(), id) <= 0)
 		return 1;
 	return mark_released(dir) < 0;
 }
