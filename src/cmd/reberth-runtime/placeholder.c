@@ -19,6 +19,7 @@
  */
 #include "placeholder.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
@@ -46,12 +47,13 @@
 #include "wait.h"
 #include "workdir.h"
 
-enum { RECONNECT_MS = 50, LINE_MS = 2000 };
+enum { RECONNECT_MS = 50, LINE_MS = 2000, WATCH_MS = 100, DEAD_MS = 600 };
 
 struct talk {
 	struct placeholder *p;
 	int control_fd, signal_fd, guard_fd;
-	pid_t runc; /* while it runs, else 0 */
+	pid_t runc;	/* while it runs, else 0 */
+	int dead_looks; /* how often in a row it had a dead child */
 };
 
 static int loopback_up(struct rb_err *err)
@@ -278,6 +280,56 @@ static bool is_forgotten(const struct talk *t)
 	return strcmp(t->p->note.state, "restored") == 0 && access(t->p->dir, F_OK) < 0;
 }
 
+/* has this process a child that has ended, and that it does not fetch? */
+static bool has_dead_child(pid_t pid)
+{
+	char path[64];
+	_cleanup_closedir_ DIR *tasks = NULL;
+	struct dirent *task;
+
+	snprintf(path, sizeof(path), "/proc/%d/task", (int)pid);
+	tasks = opendir(path);
+	while (tasks && (task = readdir(tasks))) {
+		_cleanup_buf_ struct rb_buf children = {};
+		char list[128], *save = NULL;
+
+		snprintf(list, sizeof(list), "/proc/%d/task/%.20s/children", (int)pid,
+			 task->d_name);
+		if (task->d_name[0] == '.' || rb_read_file(list, 0, &children, NULL) < 0)
+			continue;
+		for (char *word = strtok_r(children.data, " ", &save); word;
+		     word = strtok_r(NULL, " ", &save)) {
+			pid_t child = (pid_t)atoi(word);
+			unsigned long long start = rb_pid_starttime(child);
+
+			if (start && !rb_pid_alive(child, start))
+				return true;
+		}
+	}
+	return false;
+}
+
+/*
+ * A CRIU that is killed while it makes tasks leaves them waiting for it, with its connection to
+ * runc open; so runc waits, too, and for ever. We end that.
+ */
+static void watch_runc(struct talk *t)
+{
+	if (t->runc <= 0 || !has_dead_child(t->runc)) {
+		t->dead_looks = 0;
+		return;
+	}
+	if (++t->dead_looks * WATCH_MS >= DEAD_MS)
+		kill(t->runc, SIGKILL);
+}
+
+static int patience_ms(const struct talk *t, bool lonely)
+{
+	if (t->runc > 0)
+		return WATCH_MS;
+	return lonely ? RECONNECT_MS : -1;
+}
+
 _Noreturn void placeholder_run(struct placeholder *p, int ready_fd)
 {
 	struct talk t = { .p = p, .control_fd = -EBADF, .signal_fd = -EBADF, .guard_fd = -EBADF };
@@ -294,8 +346,9 @@ _Noreturn void placeholder_run(struct placeholder *p, int ready_fd)
 					 { .fd = t.control_fd, .events = POLLIN } };
 		bool lonely = t.control_fd < 0 && !is_forgotten(&t);
 
-		if (poll(fds, 2, lonely ? RECONNECT_MS : -1) < 0)
+		if (poll(fds, 2, patience_ms(&t, lonely)) < 0)
 			continue;
+		watch_runc(&t);
 		if (fds[0].revents)
 			reap(&t);
 		if (fds[1].revents && t.control_fd >= 0)
