@@ -237,8 +237,14 @@ strike_kill-worker() {
 	release "$host"
 }
 strike_kill-criu() {
-	local pids
-	mapfile -t pids < <(on "$1" pgrep -f 'criu swrk')
+	local pids before=
+	# runc asks CRIU's version with one first, which is gone a moment later
+	for _ in {1..40}; do
+		mapfile -t pids < <(on "$1" pgrep -f 'criu swrk')
+		[[ -z ${pids[*]} || ${pids[*]} != "$before" ]] || break
+		before=${pids[*]}
+		sleep 0.05
+	done
 	((${#pids[@]})) || problem "there is no CRIU to kill on $1"
 	((${#pids[@]} == 0)) || kill_in "$1" "${pids[@]}"
 	release "$host"
