@@ -428,6 +428,22 @@ int rb_target_go(struct rb_migration *m, const json_t *args, json_t **ret, struc
 	return 0;
 }
 
+/* It ended before its restart policy was given back: Docker would have started it again. */
+static int start_if_owed(struct rb_migration *m, const struct rb_wait *wait, struct rb_err *err)
+{
+	const json_t *policy = json_object_get(offer_of(m), "restart_policy");
+	const char *name = rb_json_str(policy, "Name", "");
+	_cleanup_json_ json_t *inspect = NULL;
+	int r;
+
+	if (!*name || strcmp(name, "no") == 0)
+		return 0;
+	r = rb_engine_inspect(m->node->engine, m->entry.container_id, &inspect, wait, err);
+	if (r < 0 || rb_json_bool(json_object_get(inspect, "State"), "Running", false))
+		return r;
+	return rb_engine_start(m->node->engine, m->entry.container_id, wait, err);
+}
+
 /* Works also when another finish was cut short anywhere. */
 int rb_target_finish(struct rb_migration *m, const json_t *args, json_t **ret, struct rb_err *err)
 {
@@ -440,6 +456,8 @@ int rb_target_finish(struct rb_migration *m, const json_t *args, json_t **ret, s
 	r = rb_migration_save(m, err);
 	if (r < 0)
 		return r;
+	rb_arrival_close(TAKE_PTR(m->arrival), true);
+	rb_arrival_forget(m->node->run_dir, m->entry.container_id);
 	r = rb_engine_rename(m->node->engine, m->entry.container_id, m->entry.container, &wait,
 			     err);
 	if (r == -EBUSY)
@@ -454,12 +472,12 @@ int rb_target_finish(struct rb_migration *m, const json_t *args, json_t **ret, s
 		r = rb_engine_restart_policy(m->node->engine, m->entry.container_id,
 					     json_object_get(offer_of(m), "restart_policy"), &wait,
 					     err);
+	if (r >= 0)
+		r = start_if_owed(m, &wait, err);
 	if (r == -ENOENT)
 		r = 0;
 	if (r < 0)
 		return r;
-	rb_arrival_close(TAKE_PTR(m->arrival), true);
-	rb_arrival_forget(m->node->run_dir, m->entry.container_id);
 	rb_guard_off(m->entry.id, NULL);
 	r = rb_rm_rf(m->work_dir, err);
 	if (r >= 0)

@@ -403,7 +403,8 @@ check_inventories() {
 		[[ $seen == "$described" ]]
 	}
 	wait_for 4 is_described ||
-		problem "the container is not what it was: $(diff <(echo "$described") <(echo "$seen") | grep '^[<>]' | grep -v ' nft ' | head -n 12)"
+		problem "the container is not what it was: $(diff <(echo "$described") <(echo "$seen") | grep '^[<>]' | grep -v ' nft ' | head -n 12)
+$(docker_on "$with" inspect -f '{{json .State}} {{.RestartCount}} {{.HostConfig.RestartPolicy.Name}}' "$NAME" 2>&1)"
 	{ is_alone "$here" && is_alone "$there"; } || problem "there are other containers: $(docker_on "$here" ps -a --format '{{.Names}}' | xargs), $(docker_on "$there" ps -a --format '{{.Names}}' | xargs)"
 }
 

@@ -100,6 +100,15 @@ static int hold(const char *dir)
 	if (answer != ANSWER_GO || getppid() != criu ||
 	    rb_criu_placeholder_pid(rb_criu_run_dir(), id) <= 0)
 		return 1;
+	return 0;
+}
+
+/* The last stop before the tasks run. Until here a CRIU that is killed has let none of them go. */
+static int resume(const char *dir)
+{
+	prctl(PR_SET_PDEATHSIG, SIGKILL);
+	if (rb_fault_point("target.criu.pre-resume", NULL, NULL) < 0)
+		return 1;
 	return mark_released(dir) < 0;
 }
 
@@ -146,6 +155,8 @@ int runtime_criu_action(int argc, char **argv)
 		return hold(dir);
 	if (strcmp(action, "post-setup-namespaces") == 0)
 		return await_pages(dir);
+	if (strcmp(action, "pre-resume") == 0)
+		return resume(dir);
 	snprintf(point, sizeof(point), "target.criu.%s", action);
 	return rb_fault_point(point, NULL, NULL) < 0;
 }
