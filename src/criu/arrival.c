@@ -87,9 +87,8 @@ static int write_config(const char *dir, const char *work_dir, struct rb_err *er
 	if (r == 0)
 		r = rb_criu_write_config(work_dir, "", err);
 	return r < 0 ? r
-		     : rb_criu_write_script(work_dir,
-					    "post-setup-namespaces post-restore pre-resume",
-					    "pre-restore", socket, err);
+		     : rb_criu_write_script(work_dir, "post-setup-namespaces post-restore",
+					    "pre-restore pre-resume", socket, err);
 }
 
 int rb_arrival_open(const char *run_dir, const char *migration, const char *container_id,

@@ -66,7 +66,8 @@ static int source_action(const char *dir, const char *action)
 	return ask(dir, "dump.sock", line) == ANSWER_GO ? 0 : 1;
 }
 
-/* For rb_arrival_probe(): from now on the tasks run, or are about to. */
+/* From now on the tasks run, or are about to: CRIU holds them by ptrace alone, and were it killed
+ * now, they would run. */
 static int mark_released(const char *dir)
 {
 	char path[PATH_MAX];
@@ -99,15 +100,6 @@ static int hold(const char *dir)
 	} while (answer == ANSWER_NONE);
 	if (answer != ANSWER_GO || getppid() != criu ||
 	    rb_criu_placeholder_pid(rb_criu_run_dir(), id) <= 0)
-		return 1;
-	return 0;
-}
-
-/* The last stop before the tasks run. Until here a CRIU that is killed has let none of them go. */
-static int resume(const char *dir)
-{
-	prctl(PR_SET_PDEATHSIG, SIGKILL);
-	if (rb_fault_point("target.criu.pre-resume", NULL, NULL) < 0)
 		return 1;
 	return mark_released(dir) < 0;
 }
@@ -155,8 +147,6 @@ int runtime_criu_action(int argc, char **argv)
 		return hold(dir);
 	if (strcmp(action, "post-setup-namespaces") == 0)
 		return await_pages(dir);
-	if (strcmp(action, "pre-resume") == 0)
-		return resume(dir);
 	snprintf(point, sizeof(point), "target.criu.%s", action);
 	return rb_fault_point(point, NULL, NULL) < 0;
 }
