@@ -79,6 +79,9 @@ int rb_source_commit(struct rb_migration *m, struct rb_err *err)
 	int r;
 
 	r = still_frozen(m, err);
+	/* the last moment in which a cancel or the time limit counts */
+	if (r >= 0)
+		r = rb_wait_ms(0, &m->wait, err);
 	if (r < 0)
 		return r;
 	r = rb_journal_move(m->node->journal, m->entry.id, RB_IN(RB_FROZEN), RB_COMMIT, err);
