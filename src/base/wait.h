@@ -22,6 +22,9 @@ int64_t rb_now_ms(void);
 /** rb_now_us - CLOCK_MONOTONIC in microseconds */
 int64_t rb_now_us(void);
 
+/** rb_realtime_ms - CLOCK_REALTIME in ms: what other hosts and people understand, and may jump */
+int64_t rb_realtime_ms(void);
+
 /** rb_wait_left_ms - time left, as poll(2) takes it: -1 for ever, 0 when it is over */
 int rb_wait_left_ms(const struct rb_wait *wait);
 

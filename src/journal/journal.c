@@ -20,13 +20,10 @@
 
 #include "cleanup.h"
 #include "err.h"
+#include "journal_internal.h"
 #include "json.h"
 #include "proc.h"
-
-struct rb_journal {
-	sqlite3 *db;
-	char boot_id[37];
-};
+#include "wait.h"
 
 static const char schema[] =
 	"CREATE TABLE IF NOT EXISTS migration ("
@@ -44,21 +41,13 @@ static const char schema[] =
 	"id, role, state, stage, container, container_id, peer, boot_id, worker, worker_start," \
 	" created_ms, updated_ms, facts, report"
 
-static int db_error(struct rb_journal *journal, struct rb_err *err, const char *what)
+int rb_journal_error(struct rb_journal *journal, struct rb_err *err, const char *what)
 {
 	int code = sqlite3_errcode(journal->db);
 	int negerr = code == SQLITE_FULL || code == SQLITE_NOMEM ? -ENOSPC : -EIO;
 
 	return rb_err_code(err, negerr == -ENOSPC ? RB_E_NO_SPACE : RB_E_INTERNAL, negerr,
 			   "journal: %s: %s", what, sqlite3_errmsg(journal->db));
-}
-
-static int64_t realtime_ms(void)
-{
-	struct timespec now;
-
-	clock_gettime(CLOCK_REALTIME, &now);
-	return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
 }
 
 int rb_journal_open(const char *path, struct rb_journal **ret, struct rb_err *err)
@@ -84,8 +73,10 @@ int rb_journal_open(const char *path, struct rb_journal **ret, struct rb_err *er
 		    journal->db,
 		    "PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL; PRAGMA trusted_schema=OFF;",
 		    NULL, NULL, &why) != SQLITE_OK ||
-	    sqlite3_exec(journal->db, schema, NULL, NULL, &why) != SQLITE_OK) {
-		r = db_error(journal, err, "set up");
+	    sqlite3_exec(journal->db, schema, NULL, NULL, &why) != SQLITE_OK ||
+	    sqlite3_exec(journal->db, rb_networks_schema, NULL, NULL, &why) != SQLITE_OK ||
+	    sqlite3_exec(journal->db, rb_forwards_schema, NULL, NULL, &why) != SQLITE_OK) {
+		r = rb_journal_error(journal, err, "set up");
 		sqlite3_free(why);
 		goto fail;
 	}
@@ -131,7 +122,7 @@ static int prepare(struct rb_journal *journal, const char *sql, sqlite3_stmt **r
 		   struct rb_err *err)
 {
 	if (sqlite3_prepare_v2(journal->db, sql, -1, ret, NULL) != SQLITE_OK)
-		return db_error(journal, err, "prepare a statement");
+		return rb_journal_error(journal, err, "prepare a statement");
 	return 0;
 }
 
@@ -153,7 +144,7 @@ static int step(struct rb_journal *journal, sqlite3_stmt *stmt, int *ret_changed
 		struct rb_err *err, const char *what)
 {
 	if (sqlite3_step(stmt) != SQLITE_DONE)
-		return db_error(journal, err, what);
+		return rb_journal_error(journal, err, what);
 	if (ret_changed)
 		*ret_changed = sqlite3_changes(journal->db);
 	return 0;
@@ -162,7 +153,7 @@ static int step(struct rb_journal *journal, sqlite3_stmt *stmt, int *ret_changed
 int rb_journal_add(struct rb_journal *journal, const struct rb_entry *entry, struct rb_err *err)
 {
 	_cleanup_stmt_ sqlite3_stmt *stmt = NULL;
-	int64_t now = realtime_ms();
+	int64_t now = rb_realtime_ms();
 	int r;
 
 	r = prepare(journal,
@@ -189,7 +180,7 @@ int rb_journal_add(struct rb_journal *journal, const struct rb_entry *entry, str
 				   "container '%s' is being migrated already: wait for that, or see"
 				   " 'reberth migration ls'",
 				   entry->container);
-	return db_error(journal, err, "add");
+	return rb_journal_error(journal, err, "add");
 }
 
 static json_t *column_json(sqlite3_stmt *stmt, int at)
@@ -246,7 +237,7 @@ int rb_journal_get(struct rb_journal *journal, const char *id, struct rb_entry *
 		return rb_err_code(err, RB_E_NOT_FOUND, -ENOENT,
 				   "no migration '%s' here: see 'reberth migration ls --all'", id);
 	if (r != SQLITE_ROW)
-		return db_error(journal, err, "read");
+		return rb_journal_error(journal, err, "read");
 	read_entry(stmt, ret);
 	if (sqlite3_step(stmt) == SQLITE_ROW) {
 		rb_entry_release(ret);
@@ -278,7 +269,7 @@ int rb_journal_each(struct rb_journal *journal, bool active,
 		if (r)
 			return r;
 	}
-	return r == SQLITE_DONE ? 0 : db_error(journal, err, "list");
+	return r == SQLITE_DONE ? 0 : rb_journal_error(journal, err, "list");
 }
 
 int rb_journal_move(struct rb_journal *journal, const char *id, unsigned int from, enum rb_state to,
@@ -304,7 +295,7 @@ int rb_journal_move(struct rb_journal *journal, const char *id, unsigned int fro
 	bind_text(stmt, 1, rb_state_name(to));
 	sqlite3_bind_int(stmt, 2, !rb_state_is_final(to));
 	bind_text(stmt, 3, journal->boot_id);
-	sqlite3_bind_int64(stmt, 4, realtime_ms());
+	sqlite3_bind_int64(stmt, 4, rb_realtime_ms());
 	bind_text(stmt, 5, id);
 	r = step(journal, stmt, &changed, err, "change the state");
 	if (r < 0 || changed)
@@ -329,7 +320,7 @@ int rb_journal_stage(struct rb_journal *journal, const char *id, const char *sta
 		return r;
 	bind_text(stmt, 1, stage);
 	bind_json(stmt, 2, facts);
-	sqlite3_bind_int64(stmt, 3, realtime_ms());
+	sqlite3_bind_int64(stmt, 3, rb_realtime_ms());
 	bind_text(stmt, 4, id);
 	return step(journal, stmt, NULL, err, "note a stage");
 }
