@@ -24,7 +24,10 @@ int rb_conn_call(struct rb_conn *conn, const char *verb, const json_t *args,
 
 	if (r < 0)
 		return r;
-	return rb_conn_send(conn, RB_FRAME_CALL, text, strlen(text), wait, err);
+	r = rb_conn_send(conn, RB_FRAME_CALL, text, strlen(text), wait, err);
+	if (r >= 0)
+		conn->unanswered++;
+	return r;
 }
 
 int rb_conn_reply(struct rb_conn *conn, json_t **ret, const struct rb_wait *wait,
@@ -36,6 +39,8 @@ int rb_conn_reply(struct rb_conn *conn, json_t **ret, const struct rb_wait *wait
 
 	if (r < 0)
 		return r;
+	if (conn->unanswered > 0)
+		conn->unanswered--;
 	if (frame.type == RB_FRAME_ERROR)
 		return rb_error_decode(frame.payload, frame.len, conn->label, err);
 	if (frame.type != RB_FRAME_REPLY)
@@ -46,6 +51,11 @@ int rb_conn_reply(struct rb_conn *conn, json_t **ret, const struct rb_wait *wait
 	if (ret)
 		*ret = TAKE_PTR(body);
 	return 0;
+}
+
+int rb_conn_unanswered(const struct rb_conn *conn)
+{
+	return conn->unanswered;
 }
 
 int rb_conn_next_call(struct rb_conn *conn, const char **ret_verb, json_t **ret_args,

@@ -18,6 +18,7 @@
 
 #include <errno.h>
 #include <openssl/ssl.h>
+#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -34,6 +35,7 @@ static void release(struct rb_conn *conn)
 	SSL_free(conn->ssl);
 	BIO_meth_free(conn->method);
 	rb_close_fd(&conn->fd);
+	free(conn->ahead);
 	free(conn->rx);
 	free(conn);
 }
@@ -216,6 +218,13 @@ const char *rb_conn_peer_boot(const struct rb_conn *conn)
 int rb_conn_fd(const struct rb_conn *conn)
 {
 	return conn->fd;
+}
+
+bool rb_conn_readable(const struct rb_conn *conn)
+{
+	struct pollfd fd = { .fd = conn->fd, .events = POLLIN };
+
+	return conn->ahead_at < conn->ahead_have || poll(&fd, 1, 0) > 0;
 }
 
 uint64_t rb_conn_bytes_sent(const struct rb_conn *conn)

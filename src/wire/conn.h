@@ -75,9 +75,12 @@ const char *rb_conn_peer(const struct rb_conn *conn);
 /** rb_conn_peer_boot - the boot id of the peer's host, from its HELLO */
 const char *rb_conn_peer_boot(const struct rb_conn *conn);
 
-/** rb_conn_fd - for poll(2), POLLIN and POLLHUP only. Between two frames nothing waits inside TLS:
- * what poll(2) says is true. */
+/** rb_conn_fd - to close in a child that has no use for it; whether something came is asked of
+ * rb_conn_readable(), as part of it may have been read from the socket already */
 int rb_conn_fd(const struct rb_conn *conn);
+
+/** rb_conn_readable - has the peer said something, or hung up? Never waits. */
+bool rb_conn_readable(const struct rb_conn *conn);
 
 /** rb_conn_bytes_sent - on the TCP socket, that is what TLS adds included */
 uint64_t rb_conn_bytes_sent(const struct rb_conn *conn);
@@ -103,6 +106,10 @@ int rb_conn_call(struct rb_conn *conn, const char *verb, const json_t *args,
  * "<node>: <message>". @ret may be NULL. */
 int rb_conn_reply(struct rb_conn *conn, json_t **ret, const struct rb_wait *wait,
 		  struct rb_err *err);
+
+/** rb_conn_unanswered - how many calls were made whose reply has not been read: with a cancel in
+ * between, the next reply is not that to the next call */
+int rb_conn_unanswered(const struct rb_conn *conn);
 
 /** rb_conn_next_call - the serving side: wait for a CALL. @ret_verb points into *@ret_args.
  * Return: 1, 0 when the peer closed in good order, or negative errno. */

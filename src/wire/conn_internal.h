@@ -22,7 +22,8 @@
 struct rb_err;
 struct rb_wait;
 
-#define RB_TLS_RECORD ((size_t)16 << 10) /* largest payload of a TLS record */
+#define RB_TLS_RECORD ((size_t)16 << 10)  /* largest payload of a TLS record */
+#define RB_READ_AHEAD ((size_t)256 << 10) /* taken from the socket at once */
 
 struct rb_tls {
 	SSL_CTX *ctx;
@@ -36,6 +37,8 @@ struct rb_conn {
 	BIO_METHOD *method;
 	int fd;
 	int user_timeout_ms; /* TCP_USER_TIMEOUT in force, see sock.c */
+
+	int unanswered; /* calls of ours whose reply has not been read */
 
 	bool ready;  /* the TLS handshake is done */
 	bool broken; /* nothing more can be sent or received */
@@ -55,6 +58,11 @@ struct rb_conn {
 	 * cost nothing. What a cancelled receive has got so far stays for the next one. */
 	uint8_t *rx;
 	size_t rx_have;
+
+	/* what the socket gave beyond the record that OpenSSL wanted: one recv(2) for many records
+	 */
+	uint8_t *ahead;
+	size_t ahead_at, ahead_have;
 
 	/* header and start of the frame being sent, so that both travel in one record */
 	uint8_t stage[RB_TLS_RECORD];

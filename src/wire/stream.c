@@ -3,8 +3,8 @@
  * stream.c - bytes of unknown length: DATA frames, then END
  *
  * A sender that cannot go on sends ERROR instead of END; the reader gets it like an answer. A
- * receiver that cannot go on may answer ERROR at once and drain the rest: a sender that looks with
- * poll(2) at the connection between its writes sees it coming, and can end the stream early.
+ * receiver that cannot go on may answer ERROR at once and drain the rest; a sender can see it
+ * coming by rb_conn_readable() between its writes.
  */
 #include <errno.h>
 

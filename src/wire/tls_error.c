@@ -23,6 +23,7 @@
 /* OpenSSL's reasons above this are alerts of the peer: SSL_AD_REASON_OFFSET in ssl/ssl_local.h,
  * visible in the values of SSL_R_TLSV1_ALERT_* */
 #define ALERT_REASON (SSL_R_TLSV1_ALERT_UNKNOWN_CA - SSL_AD_UNKNOWN_CA)
+#define ALERT_MAX    255 /* reasons with flags (ERR_R_BIO_LIB and the like) are far above */
 
 int rb_tls_setup_failure(struct rb_err *err, const char *fmt, ...)
 {
@@ -130,7 +131,7 @@ int rb_tls_failure(struct rb_conn *conn, int ssl_error, struct rb_err *err)
 	if (conn->sock_errno ||
 	    (conn->sock_eof && (!reason || reason == SSL_R_UNEXPECTED_EOF_WHILE_READING)))
 		return socket_failure(conn, err);
-	if (reason > ALERT_REASON)
+	if (reason > ALERT_REASON && reason <= ALERT_REASON + ALERT_MAX)
 		return alert_failure(conn, reason - ALERT_REASON, err);
 	if (reason == SSL_R_PEER_DID_NOT_RETURN_A_CERTIFICATE)
 		return rb_err_code(err, RB_E_DENIED, -EACCES, "%s shows no certificate",

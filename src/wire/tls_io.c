@@ -2,22 +2,26 @@
 /*
  * tls_io.c - bytes through TLS over a non-blocking socket
  *
- * OpenSSL reaches the socket through a BIO of our own, for three reasons: send() gets MSG_NOSIGNAL
+ * OpenSSL reaches the socket through a BIO of our own, for four reasons: send() gets MSG_NOSIGNAL
  * (OpenSSL's would raise SIGPIPE, and a library has no business with its program's signals), errno
- * is noted where nothing has overwritten it yet, and the bytes are counted.
+ * is noted where nothing has overwritten it yet, the bytes are counted, and many records are read
+ * with one recv().
  *
- * OpenSSL reads ahead no further than the record it wants, and a frame starts with a record. So
- * between two frames nothing waits inside OpenSSL, and poll(2) on the socket tells the truth.
+ * OpenSSL takes no more than the record it wants, and a frame starts with a record. So between two
+ * frames nothing waits inside OpenSSL: only here (rb_conn_readable()) or in the socket.
  *
  * When a call wants to wait, it is repeated with the same arguments, as OpenSSL demands. A write
  * that is cancelled in between cannot be taken up again by another one: the connection is broken. A
- * read can.
+ * read can, and also after a write that failed: OpenSSL from 3.2 on would refuse it, so it is told
+ * that the socket is full, and what is wrong is in sock_errno.
  */
 #include <errno.h>
 #include <openssl/bio.h>
 #include <openssl/err.h>
 #include <openssl/ssl.h>
 #include <poll.h>
+#include <stdlib.h>
+#include <string.h>
 #include <sys/socket.h>
 
 #include "conn_internal.h"
@@ -42,11 +46,22 @@ static int socket_write(BIO *bio, const char *data, size_t len, size_t *ret_writ
 		*ret_written = (size_t)n;
 		return 1;
 	}
-	if (errno == EAGAIN)
-		BIO_set_retry_write(bio);
-	else
+	if (errno != EAGAIN)
 		conn->sock_errno = errno;
+	BIO_set_retry_write(bio);
 	return 0;
+}
+
+/* OpenSSL wants five bytes, then the rest of a record: both come from what was read ahead. */
+static size_t take_ahead(struct rb_conn *conn, char *data, size_t len)
+{
+	size_t have = conn->ahead_have - conn->ahead_at;
+
+	if (len > have)
+		len = have;
+	memcpy(data, conn->ahead + conn->ahead_at, len);
+	conn->ahead_at += len;
+	return len;
 }
 
 static int socket_read(BIO *bio, char *data, size_t len, size_t *ret_read)
@@ -55,20 +70,21 @@ static int socket_read(BIO *bio, char *data, size_t len, size_t *ret_read)
 	ssize_t n;
 
 	BIO_clear_retry_flags(bio);
-	do
-		n = recv(conn->fd, data, len, 0);
-	while (n < 0 && errno == EINTR);
-	if (n > 0) {
-		*ret_read = (size_t)n;
-		return 1;
+	if (conn->ahead_at == conn->ahead_have) {
+		do
+			n = recv(conn->fd, conn->ahead, RB_READ_AHEAD, 0);
+		while (n < 0 && errno == EINTR);
+		conn->ahead_at = 0;
+		conn->ahead_have = n > 0 ? (size_t)n : 0;
+		if (n == 0)
+			conn->sock_eof = true;
+		else if (n < 0 && errno == EAGAIN)
+			BIO_set_retry_read(bio);
+		else if (n < 0)
+			conn->sock_errno = errno;
 	}
-	if (n == 0)
-		conn->sock_eof = true;
-	else if (errno == EAGAIN)
-		BIO_set_retry_read(bio);
-	else
-		conn->sock_errno = errno;
-	return 0;
+	*ret_read = take_ahead(conn, data, len);
+	return *ret_read > 0;
 }
 
 static long socket_control(BIO *bio, int command, long number, void *pointer)
@@ -88,6 +104,9 @@ int rb_tls_io_open(struct rb_conn *conn, bool server, struct rb_err *err)
 
 	ERR_clear_error();
 	conn->key_records_max = KEY_RECORDS_MAX;
+	conn->ahead = malloc(RB_READ_AHEAD);
+	if (!conn->ahead)
+		return rb_err_set(err, -ENOMEM, "set up TLS");
 	conn->method = BIO_meth_new(BIO_TYPE_SOURCE_SINK, "socket without signals");
 	conn->ssl = SSL_new(conn->tls->ctx);
 	if (!conn->method || !conn->ssl || BIO_meth_set_write_ex(conn->method, socket_write) != 1 ||
@@ -114,7 +133,7 @@ static int after_failure(struct rb_conn *conn, int ssl_ret, const struct rb_wait
 {
 	int e = SSL_get_error(conn->ssl, ssl_ret), r;
 
-	switch (e) {
+	switch (conn->sock_errno ? SSL_ERROR_SYSCALL : e) {
 	case SSL_ERROR_WANT_READ:
 	case SSL_ERROR_WANT_WRITE:
 		r = rb_sock_wait(conn->fd, e == SSL_ERROR_WANT_READ ? POLLIN : POLLOUT,

@@ -221,15 +221,13 @@ static void test_sender_can_see_an_early_answer(void)
 	struct rb_tls *tls = NULL;
 	struct rb_conn *conn = NULL;
 	struct rb_err err = {};
-	struct pollfd spoke;
 	struct peer peer;
 
 	CHECK(peer_start(&peer, fail_early));
 	CHECK_ERR(join(&peer, &tls, &conn, &err), 0, err);
-	spoke = (struct pollfd){ .fd = rb_conn_fd(conn), .events = POLLIN };
 	do
 		CHECK_ERR(rb_stream_write(conn, block, sizeof(block), &wait, &err), 0, err);
-	while (poll(&spoke, 1, 0) == 0);
+	while (!rb_conn_readable(conn));
 	CHECK_ERR(rb_stream_end(conn, &wait, &err), 0, err);
 	CHECK_INT(rb_conn_reply(conn, NULL, &wait, &err), -ENOSPC);
 	leave(tls, conn);

@@ -173,6 +173,7 @@ static void test_refusal_is_told_also_when_the_write_fails(void)
 	SSL_free(conn.ssl);
 	BIO_meth_free(conn.method);
 	close(conn.fd);
+	free(conn.ahead);
 	free(conn.rx);
 	rb_tls_free(tls);
 }
