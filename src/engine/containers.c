@@ -140,6 +140,13 @@ int rb_engine_rename(struct rb_engine *engine, const char *id, const char *new_n
 	return call_on(engine, "POST", "containers", id, rest, NULL, NULL, wait, err);
 }
 
+bool rb_engine_policy_restarts(const json_t *policy)
+{
+	const char *name = rb_json_str(policy, "Name", "");
+
+	return *name && strcmp(name, "no") != 0;
+}
+
 int rb_engine_restart_policy(struct rb_engine *engine, const char *id, const json_t *policy,
 			     const struct rb_wait *wait, struct rb_err *err)
 {

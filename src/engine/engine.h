@@ -77,6 +77,9 @@ int rb_engine_remove(struct rb_engine *engine, const char *id, bool force, bool 
 		     const struct rb_wait *wait, struct rb_err *err);
 int rb_engine_rename(struct rb_engine *engine, const char *id, const char *new_name,
 		     const struct rb_wait *wait, struct rb_err *err);
+/** rb_engine_policy_restarts - does a restart policy have Docker start the container by itself? */
+bool rb_engine_policy_restarts(const json_t *policy);
+
 /** rb_engine_restart_policy - @policy as HostConfig.RestartPolicy {"Name","MaximumRetryCount"}
  *
  * Nothing is sent when it is so already. Otherwise, on a *running* container, Docker also has the

@@ -36,6 +36,13 @@ int rb_spec_from_inspect(const json_t *inspect, const char *runtime, json_t **re
  */
 int rb_spec_more_networks(const json_t *inspect, json_t **ret, struct rb_err *err);
 
+/**
+ * rb_spec_forget_addresses - have the engine choose addresses for all networks
+ * @body: from rb_spec_from_inspect()
+ * @more: from rb_spec_more_networks()
+ */
+void rb_spec_forget_addresses(json_t *body, json_t *more);
+
 /** rb_spec_addresses - array of {"network","mac","ipv4","ipv6"}, main network first, "" where there
  * is none; none at all for the networks "host" and "none" */
 int rb_spec_addresses(const json_t *inspect, json_t **ret, struct rb_err *err);

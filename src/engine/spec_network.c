@@ -335,6 +335,25 @@ int rb_spec_more_networks(const json_t *inspect, json_t **ret, struct rb_err *er
 	return 0;
 }
 
+static void forget_addresses(json_t *endpoint)
+{
+	json_object_del(endpoint, "IPAMConfig");
+	json_object_del(endpoint, "MacAddress");
+}
+
+void rb_spec_forget_addresses(json_t *body, json_t *more)
+{
+	const char *name;
+	json_t *value;
+	size_t i;
+
+	json_object_del(body, "MacAddress");
+	json_object_foreach (rb_json_path(body, "NetworkingConfig.EndpointsConfig"), name, value)
+		forget_addresses(value);
+	json_array_foreach (more, i, value)
+		forget_addresses(json_object_get(value, "endpoint"));
+}
+
 int rb_spec_addresses(const json_t *inspect, json_t **ret, struct rb_err *err)
 {
 	_cleanup_json_ json_t *names = network_names(inspect), *out = json_array();

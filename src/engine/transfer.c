@@ -168,7 +168,9 @@ static int transport_error(struct rb_transfer *t, struct rb_err *err)
 	case CURLE_COULDNT_CONNECT:
 		if (os_errno == 0)
 			os_errno = ECONNREFUSED;
-		return rb_err_code(err, RB_E_ENGINE, -(int)os_errno,
+		/* never -ENOENT, which is Docker's "no such container": while it is not there yet,
+		 * nothing is gone */
+		return rb_err_code(err, RB_E_ENGINE, -ECONNREFUSED,
 				   "Docker does not answer at '%s': %s; is dockerd running?",
 				   t->socket_path, strerror((int)os_errno));
 	case CURLE_PARTIAL_FILE:

@@ -124,7 +124,7 @@ static void no_engine_is_said_plainly(void)
 	char longest[200], want[256];
 
 	rb_engine_open("/tmp/rb-http-nowhere", &engine, NULL);
-	CHECK_INT(rb_engine_call(engine, "GET", "/ok", NULL, NULL, &wait, &err), -ENOENT);
+	CHECK_INT(rb_engine_call(engine, "GET", "/ok", NULL, NULL, &wait, &err), -ECONNREFUSED);
 	CHECK_INT(err.code, RB_E_ENGINE);
 	snprintf(want, sizeof(want),
 		 "Docker does not answer at '/tmp/rb-http-nowhere': %s; is dockerd running?",

@@ -159,6 +159,29 @@ static void addresses_are_those_in_use(void)
 	CHECK_STR(at(macs, ""), "[\"02:42:0a:4e:00:02\"]");
 }
 
+/* --reconnect: the engine chooses, in all networks */
+static void addresses_can_be_forgotten(void)
+{
+	_cleanup_json_ json_t *inspect = load("20.10-everything", "inspect"), *more = NULL;
+	_cleanup_json_ json_t *body = body_of(inspect);
+	json_t *endpoints = rb_json_path(body, "NetworkingConfig.EndpointsConfig"), *endpoint;
+	const char *name;
+
+	CHECK_INT(rb_spec_more_networks(inspect, &more, NULL), 0);
+	CHECK_INT(json_array_size(more) > 0 && json_object_size(endpoints) > 1, true);
+	rb_spec_forget_addresses(body, more);
+	CHECK_STR(at(body, "MacAddress"), "(absent)");
+	json_object_foreach (endpoints, name, endpoint) {
+		CHECK_STR(at(endpoint, "IPAMConfig"), "(absent)");
+		CHECK_STR(at(endpoint, "MacAddress"), "(absent)");
+	}
+	endpoint = json_object_get(json_array_get(more, 0), "endpoint");
+	CHECK_STR(at(endpoint, "IPAMConfig"), "(absent)");
+	CHECK_STR(at(endpoint, "MacAddress"), "(absent)");
+	/* names stay */
+	CHECK_STR(at(body, "NetworkingConfig.EndpointsConfig.net0.Aliases"), "[\"web\",\"hh\"]");
+}
+
 static void aliases_lose_the_old_id(void)
 {
 	_cleanup_json_ json_t *inspect = load("20.10-everything", "inspect");
@@ -391,6 +414,7 @@ int main(void)
 	TAP_RUN(links_become_what_a_user_writes);
 	TAP_RUN(foreign_namespaces_are_refused);
 	TAP_RUN(addresses_are_those_in_use);
+	TAP_RUN(addresses_can_be_forgotten);
 	TAP_RUN(aliases_lose_the_old_id);
 	TAP_RUN(default_bridge_takes_no_address);
 	TAP_RUN(network_ids_become_names);
