@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
- * logfile.c - the earlier lines of `docker logs`
+ * logfile.c - send the earlier lines of `docker logs`
  *
  * Docker appends to ID-json.log. Above max-size it renames .1 to .2 and so on (oldest first), the
  * live file to .1, and opens a new one; with compress, .1 then becomes .1.gz in the background,
@@ -348,48 +348,6 @@ int rb_logfile_send(struct rb_conn *conn, const char *path, const struct rb_log_
 	move_position(s, found, &to);
 	if (r == 0 && ret_to)
 		*ret_to = to;
-	return r;
-}
-
-/* Write what is complete of @rest and @data, keep the remainder in @rest. */
-static int append_lines(int fd, struct rb_buf *rest, const char *data, size_t len)
-{
-	const char *newline = memrchr(data, '\n', len);
-	size_t whole = newline ? (size_t)(newline - data) + 1 : 0;
-	int r = 0;
-
-	if (!whole && rest->len + len > MAX_LINE)
-		whole = len;
-	if (whole) {
-		r = rb_write_all(fd, rest->data, rest->len);
-		if (r == 0)
-			r = rb_write_all(fd, data, whole);
-		rest->len = 0;
-	}
-	return r < 0 ? r : rb_buf_add(rest, data + whole, len - whole);
-}
-
-int rb_logfile_receive(struct rb_conn *conn, const char *path, const struct rb_wait *wait,
-		       struct rb_err *err)
-{
-	_cleanup_close_ int fd =
-		open(path, O_WRONLY | O_APPEND | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0640);
-	_cleanup_buf_ struct rb_buf rest = {};
-	int r = 0;
-
-	if (fd < 0)
-		r = rb_err_set(err, -errno, "open the log '%s'", path);
-	while (r == 0) {
-		const void *data;
-		ssize_t n = rb_stream_read(conn, &data, wait, err);
-
-		if (n <= 0)
-			return (int)n;
-		r = append_lines(fd, &rest, data, (size_t)n);
-		if (r < 0)
-			rb_err_set(err, r, "write the log '%s'", path);
-	}
-	rb_stream_drain(conn, wait, NULL);
 	return r;
 }
 

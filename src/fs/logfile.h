@@ -52,6 +52,20 @@ int rb_logfile_receive(struct rb_conn *conn, const char *path, const struct rb_w
 		       struct rb_err *err);
 
 /**
+ * rb_logfile_replay - have the lines of the stream said once more, by a container's own voice
+ * @pid: process whose stdout and stderr are the container's
+ *
+ * For lines that come when Docker has opened the file: from version 23 on it reads no further than
+ * it believes to have written, so that behind its back nothing may be appended. They get the time
+ * of now, and go wherever the log driver puts them. What is no line of Docker's is left out. The
+ * stream is read to its END also when this fails. Needs CAP_SYS_PTRACE or root.
+ *
+ * Return: 0 or negative errno.
+ */
+int rb_logfile_replay(struct rb_conn *conn, int pid, const struct rb_wait *wait,
+		      struct rb_err *err);
+
+/**
  * rb_logfile_settle - wait until nothing that the frozen tasks wrote is still on its way
  * @path: live file; may be absent
  * @max_ms: at most this long

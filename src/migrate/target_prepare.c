@@ -14,6 +14,7 @@
 #include "arrival.h"
 #include "cleanup.h"
 #include "conn.h"
+#include "dump.h"
 #include "engine.h"
 #include "err.h"
 #include "facts.h"
@@ -343,14 +344,17 @@ int rb_target_tree(struct rb_migration *m, const json_t *args, json_t **ret, str
 	return 0;
 }
 
-/* "log": earlier lines of `docker logs` */
+/* "log": earlier lines of `docker logs`; they go into the file until Docker has opened it */
 int rb_target_log(struct rb_migration *m, const json_t *args, json_t **ret, struct rb_err *err)
 {
 	const char *path = rb_json_str(m->entry.facts, "log_path", NULL);
+	int placeholder;
 
 	(void)args;
 	(void)ret;
 	if (!path)
 		return rb_err_code(err, RB_E_PROTOCOL, -EPROTO, "no container was created yet");
-	return rb_logfile_receive(m->conn, path, &m->wait, err);
+	placeholder = rb_criu_placeholder_pid(m->node->run_dir, m->entry.container_id);
+	return placeholder > 0 ? rb_logfile_replay(m->conn, placeholder, &m->wait, err)
+			       : rb_logfile_receive(m->conn, path, &m->wait, err);
 }

@@ -315,17 +315,17 @@ static void wrong_heads(void)
 {
 	_cleanup_peer_ struct peer p;
 	struct rb_buf stream;
-	uint8_t head[16] = "RBTREE1\n\xff\xff\xff\xff\xff\xff\xff\xff";
+	char head[] = "RBTREE1\n\xff\xff\xff\xff\xff\xff\xff\xff";
 	char endless[2 * PATH_MAX] = "RBTREE1\n\0\0\0\0\0\1";
 
 	begin(&p);
-	stream = (struct rb_buf){ .data = (char *)head, .len = 16 };
+	stream = (struct rb_buf){ .data = head, .len = 16 };
 	CHECK_INT(deliver(&p, &stream, 16), -EPROTO);
 	memset(endless + 16, 'x', sizeof(endless) - 16);
 	stream = (struct rb_buf){ .data = endless, .len = sizeof(endless) };
 	CHECK_INT(deliver(&p, &stream, 4096), -EPROTO);
 	head[0] = 'X';
-	stream = (struct rb_buf){ .data = (char *)head, .len = 16 };
+	stream = (struct rb_buf){ .data = head, .len = 16 };
 	CHECK_INT(deliver(&p, &stream, 16), -EPROTO);
 }
 

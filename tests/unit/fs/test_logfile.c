@@ -390,6 +390,81 @@ static void settle_cancelled(void)
 	CHECK_INT(rb_logfile_settle(log.path, 1, 10000, &wait, &log.err), -ECANCELED);
 }
 
+/* what the log is said again with, by a process that has pipes for voices */
+static int replay(struct log *log, const int *out, const int *error)
+{
+	struct rb_conn *conn;
+	int fds[2], status, r;
+	pid_t pid;
+
+	if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, fds) < 0)
+		abort();
+	fflush(NULL);
+	pid = fork();
+	if (pid == 0) {
+		close(fds[0]);
+		dup2(out[1], STDOUT_FILENO);
+		dup2(error[1], STDERR_FILENO);
+		conn = fake_conn_new(fds[1]);
+		r = rb_logfile_replay(conn, (int)getpid(), NULL, NULL);
+		fake_conn_free(conn);
+		_exit(r < 0 ? 1 : 0);
+	}
+	close(fds[1]);
+	conn = fake_conn_new(fds[0]);
+	r = rb_logfile_send(conn, log->path, &log->position, &log->position, NULL, &log->err);
+	fake_conn_free(conn);
+	waitpid(pid, &status, 0);
+	return r < 0 ? r : -status;
+}
+
+static void said_again(void)
+{
+	static const char want[] = "one\ntwo \"quoted\" \xc3\xa9 \ttail without end, and its end\n";
+	_cleanup_close_ int out_end = -EBADF, error_end = -EBADF;
+	int out[2], error[2];
+	char heard[200] = "";
+	struct log log;
+
+	start(&log);
+	append(log.path, "{\"log\":\"one\\n\",\"stream\":\"stdout\",\"time\":\"1\"}\n"
+			 "{\"log\":\"no good\\n\",\"stream\":\"stderr\",\"time\":\"2\"}\n"
+			 "this is no line of Docker's\n"
+			 "{\"log\":\"two \\\"quoted\\\" \\u00e9 \\t\",\"stream\":\"stdout\"}\n"
+			 "{\"log\":\"tail without end, \",\"stream\":\"stdout\"}\n"
+			 "{\"log\":\"and its end\\n\",\"stream\":\"stdout\",\"time\":\"3\"}\n"
+			 "{\"log\":\"not yet compl");
+	CHECK_INT(pipe2(out, O_CLOEXEC) | pipe2(error, O_CLOEXEC), 0);
+	out_end = out[0];
+	error_end = error[0];
+	CHECK_INT(replay(&log, out, error), 0);
+	close(out[1]);
+	close(error[1]);
+	CHECK_INT(rb_read_all(out[0], heard, sizeof(heard)), strlen(want));
+	CHECK_STR(heard, want);
+	memset(heard, 0, sizeof(heard));
+	CHECK_INT(rb_read_all(error[0], heard, sizeof(heard)), 8);
+	CHECK_STR(heard, "no good\n");
+}
+
+/* nobody reads what is said: an error, not a signal, and the stream is read to its end */
+static void said_to_nobody(void)
+{
+	int out[2], error[2];
+	struct log log;
+
+	start(&log);
+	put_lines(&log, 2000);
+	CHECK_INT(pipe2(out, O_CLOEXEC) | pipe2(error, O_CLOEXEC), 0);
+	close(out[0]);
+	signal(SIGPIPE, SIG_IGN);
+	CHECK_INT(replay(&log, out, error), -256);
+	signal(SIGPIPE, SIG_DFL);
+	close(out[1]);
+	close(error[0]);
+	close(error[1]);
+}
+
 int main(void)
 {
 	umask(022);
@@ -404,6 +479,8 @@ int main(void)
 	TAP_RUN(all_at_once);
 	TAP_RUN(all_at_once_compressed);
 	TAP_RUN(only_whole_lines_arrive);
+	TAP_RUN(said_again);
+	TAP_RUN(said_to_nobody);
 	TAP_RUN(settle);
 	TAP_RUN(settle_cancelled);
 	return tap_done();
