@@ -371,7 +371,7 @@ int rb_arrival_wait_running(struct rb_arrival *a, int *ret_init_pid, const struc
 int rb_arrival_probe(const char *run_dir, const char *runtime_root, const char *container_id,
 		     struct rb_err *err)
 {
-	char dir[PATH_MAX], released[PATH_MAX];
+	char dir[PATH_MAX];
 	struct rb_err why = {};
 	int pid, r = arrival_dir(run_dir, container_id, dir, sizeof(dir), err);
 
@@ -385,7 +385,5 @@ int rb_arrival_probe(const char *run_dir, const char *runtime_root, const char *
 			*err = why;
 		return r;
 	}
-	if (rb_path(released, sizeof(released), "%s/released", dir) < 0)
-		return rb_err_set(err, -ENAMETOOLONG, "look for '%s/released'", dir);
-	return access(dir, F_OK) < 0 || access(released, F_OK) == 0 ? 2 : 1;
+	return access(dir, F_OK) < 0 || rb_arrival_was_released(run_dir, container_id) ? 2 : 1;
 }

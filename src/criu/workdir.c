@@ -18,6 +18,7 @@
 #include "io.h"
 
 #define PRIVATE_BIN "/opt/reberth/bin"
+#define LOG_MAX	    ((size_t)4 << 20)
 
 bool rb_criu_id_valid(const char *id)
 {
@@ -194,4 +195,23 @@ int rb_criu_listen_at(const char *dir, const char *name, struct rb_err *err)
 	int r = short_name(dir, name, &dir_fd, path, sizeof(path));
 
 	return r < 0 ? rb_err_set(err, r, "open '%s'", dir) : rb_unix_listen(path, 0600, err);
+}
+
+void rb_criu_remove_scratch(const char *work_dir)
+{
+	static const char prefix[] = "/tmp/.criu.mntns.";
+	_cleanup_buf_ struct rb_buf log = {};
+	char path[PATH_MAX], scratch[sizeof(prefix) + 6];
+	const char *found;
+
+	if (rb_path(path, sizeof(path), "%s/work/restore.log", work_dir) < 0 ||
+	    rb_read_file(path, LOG_MAX, &log, NULL) < 0)
+		return;
+	found = memmem(log.data, log.len, prefix, strlen(prefix));
+	if (!found || log.len - (size_t)(found - log.data) < sizeof(scratch))
+		return;
+	snprintf(scratch, sizeof(scratch), "%s", found);
+	if (strspn(scratch + strlen(prefix), "abcdefghijklmnopqrstuvwxyz"
+					     "ABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789") == 6)
+		rmdir(scratch);
 }

@@ -69,3 +69,7 @@ int rb_criu_listen_at(const char *dir, const char *name, struct rb_err *err);
  * Return: -EIO; -EAGAIN when the same may succeed a moment later.
  */
 int rb_criu_explain(const char *work_dir, const char *criu_log, int status, struct rb_err *err);
+
+/** rb_criu_remove_scratch - the empty mount point in /tmp that a restore leaves whose CRIU was
+ * killed; its log tells the name. Only when that CRIU is gone. */
+void rb_criu_remove_scratch(const char *work_dir);

@@ -35,6 +35,7 @@
 #include "spec.h"
 #include "target.h"
 #include "tree.h"
+#include "workdir.h"
 
 #define ENGINE_MS     60000
 #define RESTORE_MS    120000
@@ -159,6 +160,7 @@ int rb_target_start_undo(struct rb_migration *m, struct rb_err *err)
 	r = rb_engine_remove(m->node->engine, m->entry.container_id, true, false, &wait, err);
 	if (r < 0)
 		return r;
+	rb_criu_remove_scratch(m->work_dir);
 	rb_arrival_close(TAKE_PTR(m->arrival), true);
 	rb_arrival_forget(m->node->run_dir, m->entry.container_id);
 	if (m->detached) {

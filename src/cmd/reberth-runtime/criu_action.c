@@ -5,7 +5,8 @@
  * `criu-action <socket>` with CRTOOLS_SCRIPT_ACTION in the environment.
  *
  * Fault points: source.criu.pre-dump, .network-lock (tasks seized), .post-dump (all written);
- * target.criu.pre-restore, .pages, .held, .pre-resume (released, not running yet).
+ * target.criu.pre-restore, .pages, .held, .told ("go" was said, "released" not marked),
+ * .pre-resume (released, not running yet).
  *
  * Source, socket dump.sock: "<action> <criu pid>"; "go" lets CRIU go on. When the dump server is
  * gone the dump must not succeed, so the end of the connection is a no.
@@ -39,13 +40,14 @@ enum { RETRY_MS = 20 };
 
 enum answer { ANSWER_GO, ANSWER_ABORT, ANSWER_NONE };
 
-static enum answer ask(const char *dir, const char *name, const char *line)
+/* @ret_fd: the connection, -EBADF without one; its end tells the other side that we are done */
+static enum answer ask(const char *dir, const char *name, const char *line, int *ret_fd)
 {
-	_cleanup_close_ int fd = rb_criu_connect_at(dir, name, NULL);
 	char reply[64] = "";
 
-	if (fd < 0 || rb_write_all(fd, line, strlen(line)) < 0 ||
-	    rb_read_line(fd, reply, sizeof(reply), NULL, NULL) <= 0)
+	*ret_fd = rb_criu_connect_at(dir, name, NULL);
+	if (*ret_fd < 0 || rb_write_all(*ret_fd, line, strlen(line)) < 0 ||
+	    rb_read_line(*ret_fd, reply, sizeof(reply), NULL, NULL) <= 0)
 		return ANSWER_NONE;
 	if (strcmp(reply, "go") == 0)
 		return ANSWER_GO;
@@ -54,6 +56,7 @@ static enum answer ask(const char *dir, const char *name, const char *line)
 
 static int source_action(const char *dir, const char *action)
 {
+	_cleanup_close_ int fd = -EBADF;
 	char line[128], point[64];
 
 	snprintf(point, sizeof(point), "source.criu.%s", action);
@@ -63,7 +66,7 @@ static int source_action(const char *dir, const char *action)
 	if (strcmp(action, "network-lock") == 0)
 		return 0;
 	snprintf(line, sizeof(line), "%s %d\n", action, (int)getppid());
-	return ask(dir, "dump.sock", line) == ANSWER_GO ? 0 : 1;
+	return ask(dir, "dump.sock", line, &fd) == ANSWER_GO ? 0 : 1;
 }
 
 /* From now on the tasks run, or are about to: CRIU holds them by ptrace alone, and were it killed
@@ -80,6 +83,9 @@ static int mark_released(const char *dir)
 static int hold(const char *dir)
 {
 	const char *init = getenv("CRTOOLS_INIT_PID"), *id = strrchr(dir, '/') + 1;
+	/* closed when the tasks are marked as released, not before: a worker that hears of our end
+	 * must not take them for lost */
+	_cleanup_close_ int fd = -EBADF;
 	pid_t criu = getppid();
 	char line[64];
 	enum answer answer;
@@ -94,12 +100,15 @@ static int hold(const char *dir)
 		/* CRIU or the placeholder was killed: there is nobody to let go any more */
 		if (getppid() != criu || rb_criu_placeholder_pid(rb_criu_run_dir(), id) <= 0)
 			return 1;
-		answer = ask(dir, "hold.sock", line);
+		rb_close_fd(&fd);
+		answer = ask(dir, "hold.sock", line, &fd);
 		if (answer == ANSWER_NONE)
 			rb_wait_ms(RETRY_MS, NULL, NULL);
 	} while (answer == ANSWER_NONE);
 	if (answer != ANSWER_GO || getppid() != criu ||
 	    rb_criu_placeholder_pid(rb_criu_run_dir(), id) <= 0)
+		return 1;
+	if (rb_fault_point("target.criu.told", NULL, NULL) < 0)
 		return 1;
 	return mark_released(dir) < 0;
 }

@@ -141,6 +141,7 @@ static int start_runc(const struct placeholder *p, struct rb_child *ret, struct 
 		return rb_err_set(err, -ENAMETOOLONG, "use work folder '%s'", p->work_dir);
 	unlink(log);
 	unlink(pid_file);
+	rb_criu_remove_scratch(p->work_dir);
 	if (rb_path(restore_log, sizeof(restore_log), "%s/work/restore.log", p->work_dir) == 0)
 		unlink(restore_log);
 	if (rb_path(released, sizeof(released), "%s/released", p->dir) == 0)
