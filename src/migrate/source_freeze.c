@@ -28,6 +28,7 @@
 #include "source.h"
 #include "sync.h"
 #include "tree.h"
+#include "vfork.h"
 
 #define UNDO_MS	   60000
 #define FREEZE_MS  10000
@@ -74,7 +75,7 @@ static int stop_tasks(struct rb_migration *m, struct rb_err *err)
 	if (r >= 0)
 		r = rb_fault_point("source.freeze.silent", &m->wait, err);
 	if (r >= 0)
-		r = rb_freezer_freeze(rb_json_str(m->entry.facts, "freezer", ""), &wait, err);
+		r = rb_vfork_freeze(rb_json_str(m->entry.facts, "freezer", ""), &wait, err);
 	/* connections of the container to itself: both their ends must stand still */
 	return r < 0 ? r : rb_silence_loopback(netns, err);
 }

@@ -29,6 +29,7 @@
 #include "io.h"
 #include "tap.h"
 #include "tracee.h"
+#include "vfork.h"
 #include "wait.h"
 
 enum { COUNTERS = 3, VICTIM_THREADS = 7, LIMIT_MS = 20000 };
@@ -285,6 +286,64 @@ static void killed_in_the_middle(void)
 	end_victim(pid, out);
 }
 
+/* A process that is nearly always between vfork and exec; for ever when @delay_us is negative. */
+static pid_t start_spawner(int delay_us)
+{
+	pid_t pid = fork(), pids[2];
+
+	/* both are there */
+	while (pid > 0 && rb_freezer_pids(freezer, pids, 2, NULL) < 2)
+		usleep(1000);
+	if (pid != 0)
+		return pid;
+	if (rb_cgroup_move(getpid(), cgroup, true, false, NULL) < 0)
+		_exit(3);
+	for (;;) {
+		pid_t child = vfork();
+
+		if (child == 0) {
+			if (delay_us < 0)
+				pause();
+			usleep((useconds_t)delay_us);
+			execl("/bin/true", "true", NULL);
+			_exit(4);
+		}
+		waitpid(child, NULL, 0);
+	}
+}
+
+static void frozen_between_vfork_and_exec(void)
+{
+	pid_t pid = start_spawner(2000);
+
+	for (int i = 0; i < 20; i++) {
+		struct rb_cure *cure = NULL;
+
+		usleep(5000);
+		CHECK_INT(rb_vfork_freeze(freezer, &wait_limit, &err), 0);
+		CHECK_INT(rb_freezer_is_frozen(freezer, &err), 1);
+		CHECK_INT(rb_vfork_waiters(freezer, &err), 0);
+		CHECK_INT(rb_cure_snapshot(freezer, &wait_limit, &cure, &err), 0);
+		rb_cure_free(cure);
+		CHECK_INT(rb_freezer_thaw(freezer, &err), 0);
+	}
+	CHECK_INT(rb_freezer_kill(freezer, &wait_limit, &err), 0);
+	waitpid(pid, NULL, 0);
+}
+
+static void vfork_for_ever(void)
+{
+	pid_t pid = start_spawner(-1);
+	struct rb_err why = {};
+
+	usleep(20000);
+	CHECK_INT(rb_vfork_freeze(freezer, &wait_limit, &why), -EBUSY);
+	CHECK_INT(rb_freezer_is_frozen(freezer, &err), 1);
+	CHECK_INT(rb_vfork_waiters(freezer, &err), 1);
+	CHECK_INT(rb_freezer_kill(freezer, &wait_limit, &err), 0);
+	waitpid(pid, NULL, 0);
+}
+
 int main(int argc, char **argv)
 {
 	(void)argc;
@@ -298,6 +357,8 @@ int main(int argc, char **argv)
 	TAP_RUN(not_one_instruction);
 	TAP_RUN(snapshot_changes_nothing);
 	TAP_RUN(killed_in_the_middle);
+	TAP_RUN(frozen_between_vfork_and_exec);
+	TAP_RUN(vfork_for_ever);
 	if (err.code != RB_OK)
 		printf("# %s\n", err.msg);
 	rb_freezer_kill(freezer, &wait_limit, NULL);

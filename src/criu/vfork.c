@@ -1,0 +1,110 @@
+// SPDX-License-Identifier: Apache-2.0
+/*
+ * vfork.c - freeze a container at a moment when nobody waits for a child of vfork(2)
+ *
+ * Who calls vfork() or posix_spawn() sleeps in the kernel until the child has called exec. The
+ * freezer counts it as frozen, but ptrace cannot stop it there, and the child, stopped itself,
+ * does not get on: neither CRIU nor we would ever hold all threads. Shells do this for every
+ * command, and it takes them well under a millisecond. So the tasks are let run for a little, and
+ * frozen again.
+ */
+#include "vfork.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <linux/sched.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/syscall.h>
+#include <sys/types.h>
+#include <sys/uio.h>
+
+#include "cleanup.h"
+#include "err.h"
+#include "freezer.h"
+#include "io.h"
+#include "wait.h"
+
+#define PIDS_MAX    4096
+#define PATIENCE_MS 2000
+
+/* the flags are the first member of struct clone_args */
+static bool clone3_waits(pid_t tid, unsigned long args)
+{
+	uint64_t flags = 0;
+	struct iovec here = { &flags, sizeof(flags) };
+	struct iovec there = { (void *)args, sizeof(flags) };
+
+	return process_vm_readv(tid, &here, 1, &there, 1, 0) == (ssize_t)sizeof(flags) &&
+	       (flags & CLONE_VFORK);
+}
+
+/* A frozen thread that is in a system call shows its number and arguments. */
+static bool waits(pid_t pid, pid_t tid)
+{
+	_cleanup_fclose_ FILE *file = NULL;
+	unsigned long first;
+	char path[64];
+	long number;
+
+	snprintf(path, sizeof(path), "/proc/%d/task/%d/syscall", (int)pid, (int)tid);
+	file = fopen(path, "re");
+	if (!file || fscanf(file, "%ld %lx", &number, &first) != 2)
+		return false;
+#ifdef SYS_vfork
+	if (number == SYS_vfork)
+		return true;
+#endif
+	return (number == SYS_clone && (first & CLONE_VFORK)) ||
+	       (number == SYS_clone3 && clone3_waits(tid, first));
+}
+
+static bool process_waits(pid_t pid)
+{
+	_cleanup_closedir_ DIR *dir = NULL;
+	struct dirent *entry;
+	char path[64];
+
+	snprintf(path, sizeof(path), "/proc/%d/task", (int)pid);
+	dir = opendir(path);
+	while (dir && (entry = readdir(dir)))
+		if (atoi(entry->d_name) > 0 && waits(pid, atoi(entry->d_name)))
+			return true;
+	return false;
+}
+
+int rb_vfork_waiters(const char *path, struct rb_err *err)
+{
+	_cleanup_free_ pid_t *pids = calloc(PIDS_MAX, sizeof(*pids));
+	int count = pids ? rb_freezer_pids(path, pids, PIDS_MAX, err)
+			 : rb_err_set(err, -ENOMEM, "list the processes of '%s'", path);
+	int waiters = 0;
+
+	for (int i = 0; i < count && i < PIDS_MAX; i++)
+		waiters += process_waits(pids[i]);
+	return count < 0 ? count : waiters;
+}
+
+int rb_vfork_freeze(const char *path, const struct rb_wait *wait, struct rb_err *err)
+{
+	int64_t until = rb_now_ms() + PATIENCE_MS;
+
+	for (int64_t step_ms = 1;; step_ms = step_ms % 7 + 1) {
+		int r = rb_freezer_freeze(path, wait, err);
+
+		if (r >= 0)
+			r = rb_vfork_waiters(path, err);
+		if (r <= 0)
+			return r;
+		if (rb_now_ms() >= until)
+			return rb_err_set(err, -EBUSY,
+					  "a process of the container has called vfork, and its "
+					  "child does not go on to exec");
+		r = rb_freezer_thaw(path, err);
+		if (r >= 0)
+			r = rb_wait_ms(step_ms, wait, err);
+		if (r < 0)
+			return r;
+	}
+}
