@@ -242,6 +242,8 @@ int rb_criu_dump_prepare(const struct rb_dump *dump, const struct rb_wait *wait,
 		r = rb_criu_mend(dump, wait, err);
 	if (r == 0)
 		r = make_folders(dump->work_dir, err);
+	if (r == 0 && dump->memory_dir)
+		r = rb_criu_images_to_memory(dump->work_dir, dump->memory_dir, err);
 	if (r == 0)
 		r = copy_state(dump, state, err);
 	if (r == 0)

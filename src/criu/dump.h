@@ -19,9 +19,17 @@ struct rb_dump {
 	const char *runtime_root; /* runc's --root of the engine: "/run/docker/runtime-runc/moby" */
 	const char *container_id; /* 64 hex digits */
 	const char *work_dir; /* ours alone; gets images/, work/ (CRIU's logs), runc/, criu.conf */
+	const char *memory_dir;	  /* for the images, or NULL: in the work folder */
 	const char *freezer_path; /* rb_freezer_find() of the container's init */
 	int init_pid;		  /* the container's real init (runc's state), not a placeholder */
 };
+
+/** rb_criu_has_room_in_memory - is the folder in memory (tmpfs), with so much room? */
+bool rb_criu_has_room_in_memory(const char *dir, unsigned long long need_bytes);
+
+/** rb_criu_images_to_memory - make work_dir/images lead to @memory_dir, which is made anew, and the
+ * images of pages back to work_dir/pages */
+int rb_criu_images_to_memory(const char *work_dir, const char *memory_dir, struct rb_err *err);
 
 /** rb_criu_init_pid - init's pid from runc's state.json; Docker's State.Pid may be a placeholder */
 int rb_criu_init_pid(const char *runtime_root, const char *container_id, int *ret_pid,

@@ -56,6 +56,9 @@ int rb_source_sync(struct rb_migration *m, struct rb_err *err);
 int rb_source_start(struct rb_migration *m, struct rb_err *err);
 int rb_source_forget_work(struct rb_migration *m, struct rb_err *err);
 
+/** rb_source_remove_work - the work folder, and the images that are in memory */
+int rb_source_remove_work(struct rb_migration *m, struct rb_err *err);
+
 /* source_freeze.c */
 int rb_source_arm(struct rb_migration *m, struct rb_err *err);
 int rb_source_arm_undo(struct rb_migration *m, struct rb_err *err);

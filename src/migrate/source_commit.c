@@ -185,7 +185,7 @@ int rb_source_finish(struct rb_migration *m, struct rb_err *err)
 		return r;
 	if (!keep)
 		remove_volumes(m, &wait);
-	r = rb_rm_rf(m->work_dir, err);
+	r = rb_source_remove_work(m, err);
 	if (r < 0)
 		return r;
 	/* the target finishes by itself; its answer only makes the report complete */

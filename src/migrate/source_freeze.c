@@ -10,8 +10,10 @@
  */
 #include <dirent.h>
 #include <errno.h>
+#include <limits.h>
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "cleanup.h"
 #include "conn.h"
@@ -35,6 +37,17 @@
 #define MAX_TASKS  4096
 #define DUMP_TRIES 10
 
+#define IMAGES_BYTES (64ULL << 20) /* of any container, without pages and what waits in sockets */
+
+/* Nobody needs the source's images after a reboot. Named by the migration, so that whoever comes
+ * after a worker that was killed removes them. */
+static int memory_path(const struct rb_migration *m, char *ret, size_t size, struct rb_err *err)
+{
+	if (rb_path(ret, size, "%s/migrations/%s.images", m->node->run_dir, m->entry.id) < 0)
+		return rb_err_set(err, -ENAMETOOLONG, "make room for CRIU's images");
+	return 0;
+}
+
 static void fill_dump(struct rb_migration *m, struct rb_dump *ret)
 {
 	*ret = (struct rb_dump){ .runtime_root = m->node->runtime_root,
@@ -44,14 +57,32 @@ static void fill_dump(struct rb_migration *m, struct rb_dump *ret)
 				 .init_pid = (int)rb_json_int(m->entry.facts, "init_pid", 0) };
 }
 
+int rb_source_remove_work(struct rb_migration *m, struct rb_err *err)
+{
+	char memory[PATH_MAX];
+	int r = memory_path(m, memory, sizeof(memory), err);
+
+	/* what it leads to goes before the way there */
+	if (r >= 0)
+		r = rb_rm_rf(memory, err);
+	return r < 0 ? r : rb_rm_rf(m->work_dir, err);
+}
+
 /* Everything about the dump that can be done while the container still runs. */
 int rb_source_arm(struct rb_migration *m, struct rb_err *err)
 {
 	struct rb_wait wait = rb_migration_wait(m, UNDO_MS);
+	char memory[PATH_MAX];
 	struct rb_dump dump;
+	int r;
 
 	fill_dump(m, &dump);
-	return rb_criu_dump_prepare(&dump, &wait, err);
+	r = memory_path(m, memory, sizeof(memory), err);
+	/* what waits in connections is in their images */
+	if (r >= 0 && rb_criu_has_room_in_memory(m->node->run_dir,
+						 IMAGES_BYTES + 4 * rb_tcp_waiting(dump.init_pid)))
+		dump.memory_dir = memory;
+	return r < 0 ? r : rb_criu_dump_prepare(&dump, &wait, err);
 }
 
 bool rb_source_init_alive(const struct rb_migration *m)
@@ -234,9 +265,16 @@ static int set_pages_aside(const struct rb_migration *m, char *images, char *pag
 
 		if (strncmp(entry->d_name, "pages-", 6) != 0)
 			continue;
+		/* a link there, with or without pages at its end */
+		if (entry->d_type == DT_LNK) {
+			if (unlinkat(dirfd(dir), entry->d_name, 0) < 0)
+				return rb_err_set(err, -errno, "remove '%s'", entry->d_name);
+			continue;
+		}
 		rb_path(from, sizeof(from), "%s/%s", images, entry->d_name);
 		rb_path(to, sizeof(to), "%s/%s", pages, entry->d_name);
-		if (rename(from, to) < 0)
+		/* pages that had no link any more travel with the images */
+		if (rename(from, to) < 0 && errno != EXDEV)
 			return rb_err_set(err, -errno, "move '%s'", from);
 	}
 	return 0;

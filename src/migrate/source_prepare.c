@@ -204,7 +204,7 @@ int rb_source_create(struct rb_migration *m, struct rb_err *err)
 
 int rb_source_forget_work(struct rb_migration *m, struct rb_err *err)
 {
-	return rb_rm_rf(m->work_dir, err);
+	return rb_source_remove_work(m, err);
 }
 
 int rb_source_sync(struct rb_migration *m, struct rb_err *err)

@@ -85,6 +85,17 @@ int rb_guard_off(const char *id, struct rb_err *err);
  * silence is on */
 int rb_announce(int netns_fd, int times, struct rb_err *err);
 
+/**
+ * rb_udp_waiting - bytes that wait in the UDP sockets of a process's network namespace for somebody
+ * to read them; CRIU does not save them
+ *
+ * Return: 0 also when that cannot be told.
+ */
+unsigned long rb_udp_waiting(int pid);
+
+/** rb_tcp_waiting - bytes that wait in its TCP connections, to be read and to be sent; likewise */
+unsigned long rb_tcp_waiting(int pid);
+
 /** rb_net_mend - undo what a killed CRIU left in the namespace: iptables chain CRIU and jumps to
  * it, ip6tables likewise, nft tables inet CRIU-* ; absent is fine */
 int rb_net_mend(int netns_fd, struct rb_err *err);
