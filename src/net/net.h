@@ -11,8 +11,14 @@
 #include <limits.h>
 #include <stdbool.h>
 
+struct rb_buf;
 struct rb_err;
 struct rb_wait;
+
+#define RB_MAC_TEXT 18 /* "02:00:0a:58:00:01" */
+
+/** rb_mac_text - a hardware address as tools write it. Return: @ret */
+const char *rb_mac_text(char ret[RB_MAC_TEXT], const void *mac);
 
 /** rb_netns_open - the network namespace of a process. Return: descriptor or negative errno. */
 int rb_netns_open(int pid, struct rb_err *err);
@@ -33,6 +39,22 @@ int rb_netns_inode(int netns_fd, unsigned long *ret, struct rb_err *err);
  */
 int rb_netns_run(int netns_fd, int (*fn)(void *arg, struct rb_err *err), void *arg,
 		 struct rb_err *err);
+
+/**
+ * rb_netns_collect - the same, and what @fn writes to a file comes back
+ * @fn: gets the file's descriptor
+ */
+int rb_netns_collect(int netns_fd, int (*fn)(int out_fd, struct rb_err *err), struct rb_buf *ret,
+		     struct rb_err *err);
+
+/**
+ * rb_netns_take - have a descriptor opened in a network namespace; a socket stays in it
+ * @open: called in a child, as rb_netns_run() does; returns the descriptor
+ *
+ * Return: the descriptor, or negative errno.
+ */
+int rb_netns_take(int netns_fd, int (*open)(void *arg, struct rb_err *err), void *arg,
+		  struct rb_err *err);
 
 /**
  * rb_silence_on - nothing leaves or enters the namespace any more, on layers 2 and 3

@@ -17,7 +17,9 @@
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/prctl.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -31,6 +33,15 @@ struct report {
 	struct rb_err err;
 };
 static_assert(sizeof(struct report) <= PIPE_BUF, "a report must arrive in one piece");
+
+const char *rb_mac_text(char ret[RB_MAC_TEXT], const void *mac)
+{
+	const unsigned char *at = mac;
+
+	snprintf(ret, RB_MAC_TEXT, "%02x:%02x:%02x:%02x:%02x:%02x", at[0], at[1], at[2], at[3],
+		 at[4], at[5]);
+	return ret;
+}
 
 int rb_netns_open(int pid, struct rb_err *err)
 {
@@ -105,4 +116,121 @@ int rb_netns_run(int netns_fd, int (*fn)(void *arg, struct rb_err *err), void *a
 	if (report.result < 0)
 		rb_err_code(err, report.err.code, report.result, "%s", report.err.msg);
 	return report.result;
+}
+
+struct collection {
+	int (*fn)(int out_fd, struct rb_err *err);
+	int fd;
+};
+
+static int run_collection(void *arg, struct rb_err *err)
+{
+	const struct collection *collection = arg;
+
+	return collection->fn(collection->fd, err);
+}
+
+/* A file and not a pipe: the child writes all of it before anybody reads. */
+int rb_netns_collect(int netns_fd, int (*fn)(int out_fd, struct rb_err *err), struct rb_buf *ret,
+		     struct rb_err *err)
+{
+	_cleanup_close_ int fd = memfd_create("reberth-netns", MFD_CLOEXEC);
+	struct collection collection = { fn, fd };
+	char block[4096];
+	off_t at = 0;
+	ssize_t n;
+	int r;
+
+	if (fd < 0)
+		return rb_err_set(err, -errno, "make a file in memory");
+	r = rb_netns_run(netns_fd, run_collection, &collection, err);
+	if (r < 0)
+		return r;
+	while ((n = pread(fd, block, sizeof(block), at)) > 0) {
+		if (rb_buf_add(ret, block, (size_t)n) < 0)
+			return rb_err_set(err, -ENOMEM, "read what a helper wrote");
+		at += n;
+	}
+	return n < 0 ? rb_err_set(err, -errno, "read what a helper wrote") : 0;
+}
+
+/* --- descriptors --- */
+
+/* room for one descriptor */
+union control {
+	struct cmsghdr head;
+	char bytes[CMSG_SPACE(sizeof(int))];
+};
+
+static struct msghdr message_with(struct iovec *iov, union control *control)
+{
+	return (struct msghdr){ .msg_iov = iov,
+				.msg_iovlen = 1,
+				.msg_control = control,
+				.msg_controllen = sizeof(*control) };
+}
+
+static int send_descriptor(int through, int fd)
+{
+	union control control = {};
+	char byte = 0;
+	struct iovec iov = { &byte, 1 };
+	struct msghdr msg = message_with(&iov, &control);
+	struct cmsghdr *head = CMSG_FIRSTHDR(&msg);
+
+	head->cmsg_level = SOL_SOCKET;
+	head->cmsg_type = SCM_RIGHTS;
+	head->cmsg_len = CMSG_LEN(sizeof(int));
+	memcpy(CMSG_DATA(head), &fd, sizeof(fd));
+	return sendmsg(through, &msg, MSG_NOSIGNAL) < 0 ? -errno : 0;
+}
+
+static int receive_descriptor(int through)
+{
+	union control control;
+	char byte;
+	struct iovec iov = { &byte, 1 };
+	struct msghdr msg = message_with(&iov, &control);
+	const struct cmsghdr *head;
+	int fd;
+
+	if (recvmsg(through, &msg, MSG_CMSG_CLOEXEC | MSG_DONTWAIT) < 0)
+		return -errno;
+	head = CMSG_FIRSTHDR(&msg);
+	if (!head || head->cmsg_type != SCM_RIGHTS || head->cmsg_len != CMSG_LEN(sizeof(int)))
+		return -EPROTO;
+	memcpy(&fd, CMSG_DATA(head), sizeof(fd));
+	return fd;
+}
+
+struct taking {
+	int (*open)(void *arg, struct rb_err *err);
+	void *arg;
+	int through;
+};
+
+static int open_and_send(void *arg, struct rb_err *err)
+{
+	const struct taking *taking = arg;
+	_cleanup_close_ int fd = taking->open(taking->arg, err);
+	int r = fd < 0 ? fd : send_descriptor(taking->through, fd);
+
+	return fd >= 0 && r < 0 ? rb_err_set(err, r, "hand a descriptor over") : r;
+}
+
+int rb_netns_take(int netns_fd, int (*open)(void *arg, struct rb_err *err), void *arg,
+		  struct rb_err *err)
+{
+	_cleanup_close_ int ours = -EBADF, childs = -EBADF;
+	struct taking taking = { open, arg, -EBADF };
+	int pair[2], r;
+
+	if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair) < 0)
+		return rb_err_set(err, -errno, "make a socket pair");
+	ours = pair[0], childs = pair[1];
+	taking.through = childs;
+	r = rb_netns_run(netns_fd, open_and_send, &taking, err);
+	if (r >= 0)
+		r = receive_descriptor(ours);
+	return r < 0 && err && !*err->msg ? rb_err_set(err, r, "take a descriptor over") : r;
 }

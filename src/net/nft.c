@@ -72,6 +72,11 @@ int rb_nft_list_handles(const char *commands, struct rb_buf *ret_out, struct rb_
 	return run(commands, NFT_CTX_OUTPUT_HANDLE, ret_out, err);
 }
 
+int rb_nft_list_json(const char *commands, struct rb_buf *ret_out, struct rb_err *err)
+{
+	return run(commands, NFT_CTX_OUTPUT_JSON, ret_out, err);
+}
+
 int rb_nft_word_ok(const char *word, unsigned long len)
 {
 	if (len < 1 || len > 31)

@@ -23,6 +23,9 @@ int rb_nft_run(const char *commands, struct rb_buf *ret_out, struct rb_err *err)
 /** rb_nft_list_handles - the same, and each rule that is listed ends with " # handle <number>" */
 int rb_nft_list_handles(const char *commands, struct rb_buf *ret_out, struct rb_err *err);
 
+/** rb_nft_list_json - the same as JSON, see libnftables-json(5) */
+int rb_nft_list_json(const char *commands, struct rb_buf *ret_out, struct rb_err *err);
+
 /** rb_nft_word_ok - is it 1 to 31 of A-Z a-z 0-9 . _ - ? Anything else is never put into a
  * command: device and table names inside a container are chosen by the container. */
 int rb_nft_word_ok(const char *word, unsigned long len);

@@ -212,12 +212,13 @@ static inline int frames_seen(int fd, int ms, int enough, uint8_t *ret_frame, si
 	return seen;
 }
 
-/* forget what has come in so far */
+/* forget what has come in so far, and what a busy kernel still has to deliver */
 static inline void drain(int fd)
 {
+	struct pollfd pfd = { .fd = fd, .events = POLLIN };
 	uint8_t frame[64];
 
-	while (recv(fd, frame, sizeof(frame), MSG_DONTWAIT) >= 0)
+	while (poll(&pfd, 1, 20) > 0 && recv(fd, frame, sizeof(frame), MSG_DONTWAIT) >= 0)
 		;
 }
 
