@@ -76,8 +76,7 @@ void rb_announce_arp(uint8_t ret[RB_ARP_FRAME_LEN], const uint8_t mac[6], const 
 	put(at, addr, 4);
 }
 
-/* Internet checksum over the pseudo header and @len (even) bytes of payload */
-static uint16_t icmp6_checksum(const uint8_t *addresses, const uint8_t *payload, size_t len)
+uint16_t rb_icmp6_checksum(const uint8_t *addresses, const uint8_t *payload, size_t len)
 {
 	uint32_t sum = IPPROTO_ICMPV6 + (uint32_t)len;
 
@@ -112,7 +111,7 @@ void rb_announce_na(uint8_t ret[RB_NA_FRAME_LEN], const uint8_t mac[6], const ui
 	at = put(at, addr, 16);
 	at = put(at, (uint8_t[]){ ND_OPT_TARGET_LINKADDR, 1 }, 2); /* length in 8 bytes */
 	put(at, mac, 6);
-	put16(icmp + 2, icmp6_checksum(addresses, icmp, 32));
+	put16(icmp + 2, rb_icmp6_checksum(addresses, icmp, 32));
 }
 
 /* The device that can announce (up, Ethernet, speaks ARP), or NULL. Old-style labels like "eth0:1"

@@ -29,3 +29,10 @@ void rb_announce_arp(uint8_t ret[RB_ARP_FRAME_LEN], const uint8_t mac[6], const 
  */
 void rb_announce_na(uint8_t ret[RB_NA_FRAME_LEN], const uint8_t mac[6], const uint8_t addr[16],
 		    bool router);
+
+/**
+ * rb_icmp6_checksum - Internet checksum over IPv6's pseudo header and an ICMPv6 message
+ * @addresses: source and destination, 32 bytes
+ * @len: of @payload, even
+ */
+uint16_t rb_icmp6_checksum(const uint8_t *addresses, const uint8_t *payload, size_t len);

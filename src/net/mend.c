@@ -23,11 +23,11 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
-#include <sys/syscall.h>
 #include <netinet/tcp.h>
 
 #include "cleanup.h"
 #include "err.h"
+#include "fds.h"
 #include "io.h"
 #include "nft.h"
 #include "proc.h"
@@ -195,14 +195,8 @@ static bool in_repair(int fd)
 	int value = 0;
 	socklen_t len = sizeof(value);
 
-	if (getsockopt(fd, SOL_SOCKET, SO_PROTOCOL, &value, &len) < 0 || value != IPPROTO_TCP)
-		return false;
-	len = sizeof(value);
-	if (getsockopt(fd, SOL_SOCKET, SO_DOMAIN, &value, &len) < 0 ||
-	    (value != AF_INET && value != AF_INET6))
-		return false;
-	len = sizeof(value);
-	return getsockopt(fd, SOL_TCP, TCP_REPAIR, &value, &len) == 0 && value == 1;
+	return rb_is_tcp(fd) && getsockopt(fd, SOL_TCP, TCP_REPAIR, &value, &len) == 0 &&
+	       value == 1;
 }
 
 /*
@@ -226,24 +220,13 @@ static int leave_repair(int fd, struct rb_err *err)
 	return 0;
 }
 
-/* Return: 1 when descriptor @number of the process was mended, 0 when it need not be */
-static int mend_socket(int pidfd, DIR *dir, const char *number, struct rb_err *err)
+/* Return: 1 when it was mended, 0 when it need not be */
+static int mend_socket(int fd, int number, void *arg, struct rb_err *err)
 {
-	_cleanup_close_ int fd = -EBADF;
-	char target[64];
-	ssize_t len = readlinkat(dirfd(dir), number, target, sizeof(target) - 1);
 	int r;
 
-	if (len < 0)
-		return 0;
-	target[len] = '\0';
-	if (strncmp(target, "socket:", 7) != 0)
-		return 0;
-	fd = (int)syscall(SYS_pidfd_getfd, pidfd, atoi(number), 0);
-	if (fd < 0 && errno == EBADF)
-		return 0; /* closed meanwhile: the process is not frozen */
-	if (fd < 0)
-		return rb_err_set(err, -errno, "get socket %s", number);
+	(void)number;
+	(void)arg;
 	if (!in_repair(fd))
 		return 0;
 	r = leave_repair(fd, err);
@@ -252,21 +235,7 @@ static int mend_socket(int pidfd, DIR *dir, const char *number, struct rb_err *e
 
 int rb_tcp_repair_off(int pid, struct rb_err *err)
 {
-	_cleanup_close_ int pidfd = (int)syscall(SYS_pidfd_open, pid, 0);
-	_cleanup_closedir_ DIR *dir = NULL;
-	const struct dirent *entry;
-	char path[64];
-	int mended = 0;
+	int r = rb_each_socket(pid, mend_socket, NULL, err);
 
-	snprintf(path, sizeof(path), "/proc/%d/fd", pid);
-	if (pidfd < 0 || !(dir = opendir(path)))
-		return rb_err_set(err, -errno, "examine the sockets of process %d", pid);
-	while ((entry = readdir(dir))) {
-		int r = entry->d_name[0] == '.' ? 0 : mend_socket(pidfd, dir, entry->d_name, err);
-
-		if (r < 0)
-			return rb_err_wrap(err, r, "mend the sockets of process %d", pid);
-		mended += r;
-	}
-	return mended;
+	return r < 0 ? rb_err_wrap(err, r, "mend the sockets of process %d", pid) : r;
 }
