@@ -59,12 +59,17 @@ int rb_netns_take(int netns_fd, int (*open)(void *arg, struct rb_err *err), void
 /**
  * rb_silence_on - nothing leaves or enters the namespace any more, on layers 2 and 3
  *
- * Tables `netdev reberth` (ingress and egress of every device but lo), `inet reberth` and `arp
- * reberth` (also devices that appear later). No frame of a dying socket, no ARP, no neighbour
- * discovery gets out; loopback traffic inside passes. Idempotent; a second call takes in new
- * devices. Refused for the host's own namespace, that of PID 1 and of our parent.
+ * Tables `netdev reberth` (ingress and egress of every device but lo, whose ingress only keeps what
+ * is captured from going on), `inet reberth` and `arp reberth` (also devices that appear later). No
+ * frame of a dying socket, no ARP, no neighbour discovery gets out; loopback traffic inside passes.
+ * Idempotent; a second call takes in new devices. Refused for the host's own namespace, that of PID
+ * 1 and of our parent.
  */
 int rb_silence_on(int netns_fd, struct rb_err *err);
+
+/** rb_silence_hearing - the first half of rb_silence_on(): nothing enters any more. What arrives
+ * can be had from an rb_capture, where the kernel has `fwd` in nftables (all of Debian's do). */
+int rb_silence_hearing(int netns_fd, struct rb_err *err);
 
 /**
  * rb_silence_loopback - stop traffic over lo, too, but for CRIU's own packets
@@ -75,6 +80,10 @@ int rb_silence_on(int netns_fd, struct rb_err *err);
  * Return: -ENOENT without silence.
  */
 int rb_silence_loopback(int netns_fd, struct rb_err *err);
+
+/** rb_silence_speak - the gate for what leaves opens, and lo's; that for what arrives stays as it
+ * is. Return: -ENOENT without silence. */
+int rb_silence_speak(int netns_fd, struct rb_err *err);
 
 /**
  * rb_silence_lift - let everything pass, leave the tables where they are; absent is fine

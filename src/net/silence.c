@@ -8,8 +8,18 @@
  *   inet    prerouting and output of all other devices, that is of those that appear later
  *   arp     input and output
  *
- * Each hook jumps to the chain `gate` of its table, whose FIRST rule decides: `drop` is silence,
- * `accept` or nothing lets pass. The gate is turned by inserting a rule at its head, never by
+ * Each hook jumps to the chain `gate_in` or `gate_out` of its table, whose FIRST rule decides:
+ * `drop` is silence, `accept` or nothing lets pass. What a device hears behind a shut gate is not
+ * lost: `fwd to "lo"` hands it to whoever captures there (capture.c), each frame exactly once, and
+ * a hook on lo's ingress keeps it from going any further. Frames of lo's own have no addresses. The
+ * mark says which device it was.
+ * What is injected (inject.c) bears a mark and passes the shut gate, so that nothing new overtakes
+ * it.
+ *
+ * The source shuts `gate_in` before it freezes the tasks and `gate_out` after: what they still say
+ * is part of what they did, and their peers need not wait for it to be sent again.
+ *
+ * The gates are turned by inserting a rule at their head, never by
  * deleting one: a transaction that deletes anything makes close(2) of its netlink socket wait for
  * an RCU grace period (8 to 16 ms), and both turns happen while somebody waits for the container.
  *
@@ -19,8 +29,8 @@
  * runs, and must see nothing but a network that loses packets.
  *
  * What must always hold: a rebuild (a device is new) never opens a shut gate, as the old chains
- * drop until the new ones replace them all at once; lo is never touched, as programs inside and
- * CRIU need it.
+ * drop until the new ones replace them all at once; lo's own frames are never touched, as programs
+ * inside and CRIU need it.
  *
  * Time: 2.3 ms to silence two devices, 3.0 for 16; lift 1.5, is_on 0.8; off 7 to 20, see above
  * (kernel 6.18, libnftables 1.0.6, two processors; fork included). Of this 0.5 ms are fork and the
@@ -52,18 +62,32 @@
 #define PRIORITY     "-500"
 #define CRIU_MARK    "0xC114" /* SOCCR_MARK of its soccr/soccr.h */
 #define TRIES_MAX    4
-#define BUILD_LEVELS 3
+#define BUILD_LEVELS 4
 
-/* what the kernel may offer, best first */
-enum level { LEVEL_LAYER2, LEVEL_NO_EGRESS, LEVEL_LAYER3 };
+#define CAPTURE "fwd to \"lo\""
+/* on which device: capture.c reads it from the mark, which nobody else sees */
+#define NOTE_DEVICE "meta mark set meta iif map @numbers"
+/* what inject.c puts into frames: a priority tag, which the kernel takes off again */
+#define INJECTED_PASS "vlan id 0 vlan pcp 5 vlan dei 1 accept"
+
+/* what the kernel may offer, best first; without LEVEL_CAPTURE what is heard is lost */
+enum level { LEVEL_CAPTURE, LEVEL_LAYER2, LEVEL_NO_EGRESS, LEVEL_LAYER3 };
+
+enum { IN = 1, OUT = 2, LOOPBACK = 4 }; /* gates */
 
 static const char *const families[] = { "netdev", "inet", "arp" };
+
+static const struct {
+	unsigned int gate;
+	const char *chain;
+} gates[] = { { IN, "chain gate_in {" },
+	      { OUT, "chain gate_out {" },
+	      { LOOPBACK, "chain lo_gate {" } };
 
 /* what is there now; the inet table stands for all three, as they come and go together */
 struct state {
 	bool present;
-	bool shut;
-	bool loopback_shut;
+	unsigned int shut;     /* gates */
 	struct rb_buf covered; /* members of the set as nft prints them, quoted names mostly */
 };
 
@@ -86,7 +110,7 @@ static bool is_coverable(const struct if_nameindex *dev)
 	       rb_nft_word_ok(dev->if_name, strlen(dev->if_name));
 }
 
-/* nft prints "chain gate {" and then the rules, one a line; @chain: "chain gate {" or the like */
+/* nft prints "chain gate_in {" and then the rules, one a line */
 static bool gate_is_shut(const char *listing, const char *chain)
 {
 	const char *at = strstr(listing, chain);
@@ -120,8 +144,9 @@ static int read_state(struct state *ret, struct rb_err *err)
 	if (r < 0)
 		return r;
 	ret->present = true;
-	ret->shut = listing.data && gate_is_shut(listing.data, "chain gate {");
-	ret->loopback_shut = listing.data && gate_is_shut(listing.data, "chain lo_gate {");
+	for (size_t i = 0; listing.data && i < ARRAY_SIZE(gates); i++)
+		if (gate_is_shut(listing.data, gates[i].chain))
+			ret->shut |= gates[i].gate;
 	if (listing.data && read_covered(listing.data, ret) < 0)
 		return rb_err_set(err, -ENOMEM, "examine the silence");
 	return 0;
@@ -170,56 +195,98 @@ static bool is_complete(const struct state *state, const struct if_nameindex *de
 	return members == found;
 }
 
-static int add_netdev_table(struct rb_buf *cmd, const struct if_nameindex *devs, enum level level)
+static const char *verdict_of(unsigned int shut, unsigned int gate)
 {
-	int r = rb_buf_addf(cmd, "table netdev " TABLE " {\n chain gate { drop; }\n");
+	return shut & gate ? "drop" : "accept";
+}
 
+/* a number from the index: the two are of different types to nft */
+static int add_device_map(struct rb_buf *cmd, const struct if_nameindex *devs)
+{
+	int r = rb_buf_addf(cmd, " map numbers { type iface_index : mark; elements = { \"lo\" : 0");
+
+	for (; devs->if_index; devs++)
+		if (is_coverable(devs))
+			r |= rb_buf_addf(cmd, ", \"%s\" : %u", devs->if_name, devs->if_index);
+	return r | rb_buf_addf(cmd, " }; }\n");
+}
+
+static int add_netdev_table(struct rb_buf *cmd, const struct if_nameindex *devs, unsigned int shut,
+			    enum level level)
+{
+	const char *in = verdict_of(shut, IN);
+	int r;
+
+	if (level == LEVEL_CAPTURE && shut & IN)
+		in = INJECTED_PASS "; " NOTE_DEVICE "; " CAPTURE;
+	r = rb_buf_addf(cmd, "table netdev " TABLE " {\n");
+	if (level == LEVEL_CAPTURE)
+		r |= add_device_map(cmd, devs);
+	r |= rb_buf_addf(cmd, " chain gate_in { %s; }\n chain gate_out { %s; }\n", in,
+			 verdict_of(shut, OUT));
+	if (level == LEVEL_CAPTURE)
+		r |= rb_buf_addf(cmd, " chain in_lo { type filter hook ingress device \"lo\" "
+				      "priority " PRIORITY "; @ll,0,48 != 0 drop; }\n");
 	for (; devs->if_index; devs++) {
 		if (!is_coverable(devs))
 			continue;
 		r |= rb_buf_addf(
 			cmd,
 			" chain in_%s { type filter hook ingress device \"%s\" priority " PRIORITY
-			"; jump gate; }\n",
+			"; jump gate_in; }\n",
 			devs->if_name, devs->if_name);
-		if (level == LEVEL_LAYER2)
+		if (level <= LEVEL_LAYER2)
 			r |= rb_buf_addf(cmd,
 					 " chain out_%s { type filter hook egress device \"%s\" "
-					 "priority " PRIORITY "; jump gate; }\n",
+					 "priority " PRIORITY "; jump gate_out; }\n",
 					 devs->if_name, devs->if_name);
 	}
 	return r | rb_buf_addf(cmd, "}\n");
 }
 
-static int add_upper_tables(struct rb_buf *cmd, const struct if_nameindex *devs, enum level level,
-			    bool loopback_shut)
+/* the devices that the netdev table takes care of */
+static int add_covered(struct rb_buf *cmd, const struct if_nameindex *devs, enum level level)
 {
-	int r = rb_buf_addf(cmd, "table inet " TABLE " {\n"
-				 " set covered { type iface_index; elements = { \"lo\"");
+	int r = rb_buf_addf(cmd, " set covered { type iface_index; elements = { \"lo\"");
 
-	for (; level == LEVEL_LAYER2 && devs->if_index; devs++)
+	for (; level <= LEVEL_LAYER2 && devs->if_index; devs++)
 		if (is_coverable(devs))
 			r |= rb_buf_addf(cmd, ", \"%s\"", devs->if_name);
-	return r | rb_buf_addf(cmd,
-			       " }; }\n chain gate { drop; }\n chain lo_gate { %s; }\n"
-			       " chain pre { type filter hook prerouting priority " PRIORITY ";\n"
-			       "  iif @covered accept\n  jump gate\n }\n"
-			       " chain out { type filter hook output priority " PRIORITY ";\n"
-			       "  oif \"lo\" meta mark != " CRIU_MARK " jump lo_gate\n"
-			       "  oif @covered accept\n  jump gate\n }\n"
-			       " chain in { type filter hook input priority " PRIORITY ";\n"
-			       "  iif \"lo\" meta mark != " CRIU_MARK " jump lo_gate\n }\n"
-			       "}\n"
-			       "table arp " TABLE " {\n chain gate { drop; }\n"
-			       " chain in { type filter hook input priority " PRIORITY
-			       "; jump gate; }\n"
-			       " chain out { type filter hook output priority " PRIORITY
-			       "; jump gate; }\n}\n",
-			       loopback_shut ? "drop" : "accept");
+	return r | rb_buf_addf(cmd, " }; }\n");
 }
 
-/* one transaction that replaces what is there */
-static int build(const struct if_nameindex *devs, bool loopback_shut, struct rb_err *err)
+static int add_upper_tables(struct rb_buf *cmd, const struct if_nameindex *devs, unsigned int shut,
+			    enum level level)
+{
+	const char *in = verdict_of(shut, IN), *out = verdict_of(shut, OUT);
+	int r = rb_buf_addf(cmd, "table inet " TABLE " {\n");
+
+	r |= add_covered(cmd, devs, level);
+	r |= rb_buf_addf(cmd,
+			 " chain gate_in { %s; }\n chain gate_out { %s; }\n"
+			 " chain lo_gate { %s; }\n"
+			 " chain pre { type filter hook prerouting priority " PRIORITY ";\n"
+			 "  iif @covered accept\n  jump gate_in\n }\n"
+			 " chain out { type filter hook output priority " PRIORITY ";\n"
+			 "  oif \"lo\" meta mark != " CRIU_MARK " jump lo_gate\n"
+			 "  oif @covered accept\n  jump gate_out\n }\n"
+			 " chain in { type filter hook input priority " PRIORITY ";\n"
+			 "  iif \"lo\" meta mark != " CRIU_MARK " jump lo_gate\n }\n"
+			 "}\n"
+			 "table arp " TABLE " {\n",
+			 in, out, verdict_of(shut, LOOPBACK));
+	r |= add_covered(cmd, devs, level);
+	return r | rb_buf_addf(cmd,
+			       " chain gate_in { %s; }\n chain gate_out { %s; }\n"
+			       " chain in { type filter hook input priority " PRIORITY ";\n"
+			       "  iif @covered accept\n  jump gate_in\n }\n"
+			       " chain out { type filter hook output priority " PRIORITY
+			       "; jump gate_out; }\n}\n",
+			       in, out);
+}
+
+/* one transaction that replaces what is there; -ENOENT: no such device, or no `fwd` */
+static int build(const struct if_nameindex *devs, unsigned int shut, struct rb_err *err)
 {
 	_cleanup_buf_ struct rb_buf deletion = {};
 	int r = deletion_commands(&deletion, err);
@@ -227,15 +294,16 @@ static int build(const struct if_nameindex *devs, bool loopback_shut, struct rb_
 	if (r < 0)
 		return r;
 	r = -EOPNOTSUPP;
-	for (int level = 0; level < BUILD_LEVELS && (r == -EOPNOTSUPP || r == -EAFNOSUPPORT);
+	for (int level = 0; level < BUILD_LEVELS && (r == -EOPNOTSUPP || r == -EAFNOSUPPORT ||
+						     (r == -ENOENT && level == LEVEL_CAPTURE + 1));
 	     level++) {
 		_cleanup_buf_ struct rb_buf cmd = {};
 
 		/* a lost line would be a hole: `|` keeps the failure of any of them */
 		r = rb_buf_addf(&cmd, "%s", deletion.len ? deletion.data : "");
 		if (level != LEVEL_LAYER3)
-			r |= add_netdev_table(&cmd, devs, (enum level)level);
-		r |= add_upper_tables(&cmd, devs, (enum level)level, loopback_shut);
+			r |= add_netdev_table(&cmd, devs, shut, (enum level)level);
+		r |= add_upper_tables(&cmd, devs, shut, (enum level)level);
 		if (r < 0)
 			return rb_err_set(err, -ENOMEM, "write nftables commands");
 		r = rb_nft_run(cmd.data, NULL, err);
@@ -243,23 +311,47 @@ static int build(const struct if_nameindex *devs, bool loopback_shut, struct rb_
 	return r;
 }
 
-/* @loopback: that of the loopback device, too */
-static int turn_gates(const char *verdict, bool loopback, struct rb_err *err)
+/* @which: gates; @shut: or open them. Each rule goes to the head of its chain. */
+static int turn_gates(unsigned int which, bool shut, enum level level, struct rb_err *err)
 {
-	char cmd[320];
+	const char *verdict = shut ? "drop" : "accept";
+	bool capture = shut && level == LEVEL_CAPTURE;
+	_cleanup_buf_ struct rb_buf cmd = {};
+	int r = 0;
 
-	snprintf(cmd, sizeof(cmd),
-		 "insert rule netdev " TABLE " gate %s\n"
-		 "insert rule inet " TABLE " gate %s\n"
-		 "insert rule arp " TABLE " gate %s\n"
-		 "%s%s\n",
-		 verdict, verdict, verdict, loopback ? "insert rule inet " TABLE " lo_gate " : "",
-		 loopback ? verdict : "");
-	return rb_nft_run(cmd, NULL, err);
+	if (which & IN)
+		r |= rb_buf_addf(&cmd,
+				 "insert rule netdev " TABLE " gate_in %s\n%s"
+				 "insert rule inet " TABLE " gate_in %s\n"
+				 "insert rule arp " TABLE " gate_in %s\n",
+				 capture ? CAPTURE : verdict,
+				 capture ? "insert rule netdev " TABLE " gate_in " NOTE_DEVICE "\n"
+					   "insert rule netdev " TABLE " gate_in " INJECTED_PASS
+					   "\n"
+					 : "",
+				 verdict, verdict);
+	if (which & OUT)
+		r |= rb_buf_addf(&cmd,
+				 "insert rule netdev " TABLE " gate_out %s\n"
+				 "insert rule inet " TABLE " gate_out %s\n"
+				 "insert rule arp " TABLE " gate_out %s\n",
+				 verdict, verdict, verdict);
+	if (which & LOOPBACK)
+		r |= rb_buf_addf(&cmd, "insert rule inet " TABLE " lo_gate %s\n", verdict);
+	if (r < 0)
+		return rb_err_set(err, -ENOMEM, "write nftables commands");
+	return rb_nft_run(cmd.data, NULL, err);
+}
+
+static int shut_gates(unsigned int which, struct rb_err *err)
+{
+	int r = turn_gates(which, true, LEVEL_CAPTURE, err);
+
+	return r < 0 && which & IN ? turn_gates(which, true, LEVEL_LAYER2, err) : r;
 }
 
 /* -ENOENT: a device went away meanwhile */
-static int install_once(struct rb_err *err)
+static int install_once(unsigned int which, struct rb_err *err)
 {
 	_cleanup_(free_state) struct state state = {};
 	_cleanup_(free_nameindex) struct if_nameindex *devs = if_nameindex();
@@ -271,21 +363,21 @@ static int install_once(struct rb_err *err)
 	if (r < 0)
 		return r;
 	if (is_complete(&state, devs)) {
-		r = state.shut ? 0 : turn_gates("drop", false, err);
+		which &= ~state.shut;
+		r = which ? shut_gates(which, err) : 0;
 		if (r != -ENOENT)
 			return r;
 		/* not all the tables are there after all */
 	}
-	return build(devs, state.loopback_shut, err);
+	return build(devs, which | state.shut, err);
 }
 
 static int install(void *arg, struct rb_err *err)
 {
 	int r = -ENOENT;
 
-	(void)arg;
 	for (int i = 0; r == -ENOENT && i < TRIES_MAX; i++)
-		r = install_once(err);
+		r = install_once(*(unsigned int *)arg, err);
 	return r < 0 ? rb_err_wrap(err, r, "silence the container's network") : 0;
 }
 
@@ -303,13 +395,22 @@ static int remove_tables(void *arg, struct rb_err *err)
 /* when the gates cannot be turned, tables are missing: they have to go as a whole */
 static int lift(void *arg, struct rb_err *err)
 {
-	return turn_gates("accept", true, NULL) < 0 ? remove_tables(arg, err) : 0;
+	return turn_gates(IN | OUT | LOOPBACK, false, LEVEL_CAPTURE, NULL) < 0
+		       ? remove_tables(arg, err)
+		       : 0;
+}
+
+static int let_speak(void *arg, struct rb_err *err)
+{
+	int r = turn_gates(OUT | LOOPBACK, false, LEVEL_CAPTURE, err);
+
+	(void)arg;
+	return r < 0 ? rb_err_wrap(err, r, "let the container's network speak") : 0;
 }
 
 static int shut_loopback(void *arg, struct rb_err *err)
 {
-	char cmd[] = "insert rule inet " TABLE " lo_gate drop\n";
-	int r = rb_nft_run(cmd, NULL, err);
+	int r = turn_gates(LOOPBACK, true, LEVEL_CAPTURE, err);
 
 	(void)arg;
 	return r < 0 ? rb_err_wrap(err, r, "stop the container's loopback traffic") : 0;
@@ -321,7 +422,7 @@ static int is_on(void *arg, struct rb_err *err)
 	int r = read_state(&state, err);
 
 	(void)arg;
-	return r < 0 ? r : state.shut;
+	return r < 0 ? r : (state.shut & (IN | OUT)) == (IN | OUT);
 }
 
 static bool is_netns_of(pid_t pid, const struct stat *netns)
@@ -351,16 +452,31 @@ static int refuse_host(int netns_fd, struct rb_err *err)
 	return 0;
 }
 
-int rb_silence_on(int netns_fd, struct rb_err *err)
+static int shut(int netns_fd, unsigned int which, struct rb_err *err)
 {
 	int r = refuse_host(netns_fd, err);
 
-	return r < 0 ? r : rb_netns_run(netns_fd, install, NULL, err);
+	return r < 0 ? r : rb_netns_run(netns_fd, install, &which, err);
+}
+
+int rb_silence_on(int netns_fd, struct rb_err *err)
+{
+	return shut(netns_fd, IN | OUT, err);
+}
+
+int rb_silence_hearing(int netns_fd, struct rb_err *err)
+{
+	return shut(netns_fd, IN, err);
 }
 
 int rb_silence_loopback(int netns_fd, struct rb_err *err)
 {
 	return rb_netns_run(netns_fd, shut_loopback, NULL, err);
+}
+
+int rb_silence_speak(int netns_fd, struct rb_err *err)
+{
+	return rb_netns_run(netns_fd, let_speak, NULL, err);
 }
 
 int rb_silence_lift(int netns_fd, struct rb_err *err)

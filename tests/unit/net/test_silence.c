@@ -9,7 +9,7 @@
 
 #define PORT	    7001
 #define CLOSED_PORT 7999
-#define FLOW_MS	    3000
+#define FLOW_MS	    15000 /* timers of TCP double while nothing is heard */
 /* longer than TCP's shortest retransmission timeout and a second of ARP is not needed: what is
  * provoked here leaves at once or within 200 ms */
 #define QUIET_MS 700
@@ -295,7 +295,7 @@ static void test_calls_repeat(void)
 	CHECK_INT(sh(net.inside, "test -z \"$(nft list tables)\""), 0);
 	CHECK_OK(rb_silence_on(net.inside, &err));
 	CHECK_INT(sh(net.inside, "nft delete table netdev reberth"), 0);
-	CHECK_INT(sh(net.inside, "nft insert rule inet reberth gate accept"), 0);
+	CHECK_INT(sh(net.inside, "nft insert rule inet reberth gate_in accept"), 0);
 	CHECK_OK(rb_silence_on(net.inside, &err));
 	CHECK_INT(sh(net.inside, "nft list chain netdev reberth out_c0"), 0);
 	CHECK_OK(rb_silence_off(net.inside, &err));
