@@ -16,7 +16,8 @@
  * have such a name.
  *
  * Needed until rb_silence_on() has covered the container's devices. Siblings on a macvlan share no
- * bridge with us and see past this.
+ * bridge with us and see past this; what such a gratuitous ARP says is what they know already, and
+ * park.c sees to what they send.
  */
 #include "net.h"
 

@@ -110,11 +110,38 @@ int rb_silence_is_on(int netns_fd, struct rb_err *err);
 int rb_guard_on(const char *id, const json_t *macs, struct rb_err *err);
 int rb_guard_off(const char *id, struct rb_err *err);
 
+/**
+ * rb_park / rb_unpark - hide the container's macvlans from their siblings on this host, which would
+ * reach them past any switch (park.c); both may be repeated
+ *
+ * Return: number of macvlans, parked before or now, or negative errno.
+ */
+int rb_park(int netns_fd, struct rb_err *err);
+int rb_unpark(int netns_fd, struct rb_err *err);
+
+/**
+ * rb_passon_open / rb_passon_end - what comes to macvlans that appear in between, in the time until
+ * they are parked, is sent on to the container's old place; to be ended after rb_park() and before
+ * rb_silence_on()
+ *
+ * Return: of the first, a descriptor, for close(2); of the second, the number of frames.
+ */
+int rb_passon_open(int netns_fd, struct rb_err *err);
+int rb_passon_end(int netns_fd, int fd, struct rb_err *err);
+
 /** rb_announce - tell the segment where the addresses are now: gratuitous ARP and unsolicited
  * neighbour advertisements for each address of each device but lo, @times times, 100 ms apart (the
  * first at once). One failing device does not keep the others from being announced. -ENOBUFS: the
  * silence is on */
 int rb_announce(int netns_fd, int times, struct rb_err *err);
+
+/**
+ * rb_dad_suspend / rb_dad_resume - devices that appear in our own namespace in between use their
+ * IPv6 addresses at once, without asking for duplicates
+ * @ret_was: what is to be given to rb_dad_resume()
+ */
+int rb_dad_suspend(int *ret_was, struct rb_err *err);
+void rb_dad_resume(int was);
 
 /**
  * rb_udp_waiting - bytes that wait in the UDP sockets of a process's network namespace for somebody

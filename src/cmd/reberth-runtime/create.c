@@ -31,6 +31,7 @@
 #include "freezer.h"
 #include "io.h"
 #include "json.h"
+#include "net.h"
 #include "placeholder.h"
 #include "proc.h"
 #include "runtime.h"
@@ -232,6 +233,19 @@ static int write_pid_file(const char *path, pid_t pid, struct rb_err *err)
 	return path ? rb_write_file(path, text, (size_t)len, 0644, false, err) : 0;
 }
 
+/* Docker attaches the devices in a hook. Macvlans are parked as soon as can be; the worker does it
+ * once more, and says what is wrong. */
+static int attach(const struct placeholder *p, const json_t *config, struct rb_err *err)
+{
+	_cleanup_close_ int netns = rb_netns_open(p->note.pid, NULL);
+	_cleanup_close_ int seen = netns < 0 ? -EBADF : rb_passon_open(netns, NULL);
+	int r = run_hooks(p, config, err);
+
+	if (r >= 0 && netns >= 0 && rb_park(netns, NULL) > 0 && seen >= 0)
+		rb_passon_end(netns, seen, NULL);
+	return r;
+}
+
 static int create(struct placeholder *p, struct rb_err *err)
 {
 	_cleanup_json_ json_t *config = NULL;
@@ -252,7 +266,7 @@ static int create(struct placeholder *p, struct rb_err *err)
 	if (r == 0)
 		r = start_placeholder(p, err);
 	if (r == 0)
-		r = run_hooks(p, config, err);
+		r = attach(p, config, err);
 	if (r == 0)
 		r = rb_cgroup_move(p->note.pid, p->note.cgroup, true, true, err);
 	if (r == 0)

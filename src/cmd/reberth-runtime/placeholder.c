@@ -109,7 +109,9 @@ static int make_netns(struct placeholder *p, struct rb_err *err)
 	r = rb_silence_on(netns_fd, err);
 	if (r == 0)
 		r = loopback_up(err);
-	return r < 0 ? r : set_net_sysctls(p->note.bundle, err);
+	if (r == 0)
+		r = set_net_sysctls(p->note.bundle, err);
+	return r < 0 ? r : rb_dad_suspend(&p->accept_dad, err);
 }
 
 static int settle(struct talk *t, struct rb_err *err)
@@ -199,6 +201,8 @@ static void begin_restore(struct talk *t)
 
 	if (t->runc > 0 || strcmp(t->p->note.state, "restored") == 0)
 		return;
+	/* all devices are there, and the container finds the settings as they were */
+	rb_dad_resume(t->p->accept_dad);
 	enter_state(t, "restoring");
 	say(t, "restoring\n");
 	if (placeholder_restore(t->p, &pid, &err) < 0)

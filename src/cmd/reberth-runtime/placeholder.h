@@ -19,6 +19,7 @@ struct placeholder {
 	char dir[PATH_MAX];	     /* <run_dir>/arrivals/<id> */
 	char work_dir[PATH_MAX];     /* of the migration */
 	bool own_netns;		     /* not one that the configuration names, nor the host's */
+	int accept_dad;		     /* for rb_dad_resume() */
 	int host_netns_fd;	     /* where runc has to run, or it refuses net.* sysctls */
 	struct rb_cgroup_place home; /* where we came from; we step aside to it */
 	char failure[512];	     /* why the last restore failed */
