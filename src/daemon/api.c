@@ -133,6 +133,59 @@ HANDLER(get_node)
 	return api->ops->node(api->ctx, ret, err);
 }
 
+/* @command with the id as the network's name, and what the body has */
+static int network_command(struct rb_api *api, const struct rb_api_request *req,
+			   const char *command, const json_t *body, json_t **ret,
+			   struct rb_err *err)
+{
+	_cleanup_json_ json_t *request = body ? json_copy((json_t *)body) : json_object();
+
+	json_object_set_new(request, "command", json_string(command));
+	if (req->id[0])
+		json_object_set_new(request, "name", json_string(req->id));
+	return api->ops->network(api->ctx, request, ret, err);
+}
+
+HANDLER(post_network)
+{
+	int r = rb_api_check_network(body, err);
+
+	return r < 0 ? r : network_command(api, req, "create", body, ret, err);
+}
+
+HANDLER(get_networks)
+{
+	(void)body;
+	return network_command(api, req, "ls", NULL, ret, err);
+}
+
+HANDLER(get_network)
+{
+	(void)body;
+	return network_command(api, req, "inspect", NULL, ret, err);
+}
+
+HANDLER(post_network_rm)
+{
+	int r = rb_api_check_network_rm(body, err);
+
+	return r < 0 ? r : network_command(api, req, "rm", body, ret, err);
+}
+
+HANDLER(post_network_join)
+{
+	int r = rb_api_check_network_node(body, err);
+
+	return r < 0 ? r : network_command(api, req, "join", body, ret, err);
+}
+
+HANDLER(post_network_leave)
+{
+	int r = rb_api_check_network_node(body, err);
+
+	return r < 0 ? r : network_command(api, req, "leave", body, ret, err);
+}
+
 HANDLER(get_version)
 {
 	(void)api, (void)req, (void)body, (void)err;
@@ -146,6 +199,12 @@ static const struct route routes[] = {
 	{ "GET", "/v1/migrations/{id}", MHD_HTTP_OK, get_migration },
 	{ "POST", "/v1/migrations/{id}/cancel", MHD_HTTP_ACCEPTED, post_cancel },
 	{ "POST", "/v1/migrations/{id}/resolve", MHD_HTTP_ACCEPTED, post_resolve },
+	{ "POST", "/v1/networks", MHD_HTTP_CREATED, post_network },
+	{ "GET", "/v1/networks", MHD_HTTP_OK, get_networks },
+	{ "GET", "/v1/networks/{id}", MHD_HTTP_OK, get_network },
+	{ "POST", "/v1/networks/{id}/rm", MHD_HTTP_OK, post_network_rm },
+	{ "POST", "/v1/networks/{id}/join", MHD_HTTP_OK, post_network_join },
+	{ "POST", "/v1/networks/{id}/leave", MHD_HTTP_OK, post_network_leave },
 	{ "GET", "/v1/node", MHD_HTTP_OK, get_node },
 	{ "GET", "/v1/version", MHD_HTTP_OK, get_version },
 };

@@ -24,7 +24,8 @@ struct rb_err;
  * object that has "container" and "target" as non-empty texts and whose other members, where they
  * are there, have the right types: "strategy" (text), "dry_run" and "keep_source" (bool),
  * "timeout_ms" (integer above 0). An id has 1 to 64 characters of [A-Za-z0-9_-] and may be the
- * beginning of one. A decision is "commit" or "abort".
+ * beginning of one. The request of network() has "command" and, but for "ls", "name"; the other
+ * members as network/cluster.h has them, of the right types. A decision is "commit" or "abort".
  */
 struct rb_api_ops {
 	int (*migrate)(void *ctx, const json_t *request, json_t **ret, struct rb_err *err);
@@ -33,6 +34,7 @@ struct rb_api_ops {
 	int (*cancel)(void *ctx, const char *id, struct rb_err *err);
 	int (*resolve)(void *ctx, const char *id, const char *decision, struct rb_err *err);
 	int (*node)(void *ctx, json_t **ret, struct rb_err *err);
+	int (*network)(void *ctx, const json_t *request, json_t **ret, struct rb_err *err);
 };
 
 /**

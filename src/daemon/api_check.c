@@ -85,7 +85,7 @@ int rb_api_parse_body(const char *text, size_t len, json_t **ret, struct rb_err 
 	return 0;
 }
 
-enum member_type { MEMBER_TEXT, MEMBER_BOOL, MEMBER_POSITIVE };
+enum member_type { MEMBER_TEXT, MEMBER_BOOL, MEMBER_POSITIVE, MEMBER_TEXTS };
 
 struct member {
 	const char *name;
@@ -97,7 +97,19 @@ static const char *const member_type_names[] = {
 	[MEMBER_TEXT] = "a text that is not empty",
 	[MEMBER_BOOL] = "true or false",
 	[MEMBER_POSITIVE] = "an integer above 0",
+	[MEMBER_TEXTS] = "a list of texts that are not empty",
 };
+
+static bool are_texts(const json_t *list)
+{
+	const json_t *value;
+	size_t i;
+
+	json_array_foreach (list, i, value)
+		if (json_string_length(value) == 0)
+			return false;
+	return json_array_size(list) > 0;
+}
 
 static bool has_type(const json_t *value, enum member_type type)
 {
@@ -108,6 +120,8 @@ static bool has_type(const json_t *value, enum member_type type)
 		return json_is_boolean(value);
 	case MEMBER_POSITIVE:
 		return json_is_integer(value) && json_integer_value(value) > 0;
+	case MEMBER_TEXTS:
+		return are_texts(value);
 	}
 	return false;
 }
@@ -149,6 +163,33 @@ int rb_api_check_migrate(const json_t *body, struct rb_err *err)
 		{ "strategy", MEMBER_TEXT, false },    { "dry_run", MEMBER_BOOL, false },
 		{ "keep_source", MEMBER_BOOL, false }, { "timeout_ms", MEMBER_POSITIVE, false },
 	};
+
+	return check_members(body, members, ARRAY_SIZE(members), err);
+}
+
+int rb_api_check_network(const json_t *body, struct rb_err *err)
+{
+	static const struct member members[] = {
+		{ "name", MEMBER_TEXT, true },	   { "subnet", MEMBER_TEXT, true },
+		{ "driver", MEMBER_TEXT, false },  { "parent", MEMBER_TEXT, false },
+		{ "gateway", MEMBER_TEXT, false }, { "nodes", MEMBER_TEXTS, false },
+		{ "mtu", MEMBER_POSITIVE, false },
+	};
+
+	return check_members(body, members, ARRAY_SIZE(members), err);
+}
+
+int rb_api_check_network_rm(const json_t *body, struct rb_err *err)
+{
+	static const struct member members[] = { { "force", MEMBER_BOOL, false } };
+
+	return check_members(body, members, ARRAY_SIZE(members), err);
+}
+
+int rb_api_check_network_node(const json_t *body, struct rb_err *err)
+{
+	static const struct member members[] = { { "node", MEMBER_TEXT, true },
+						 { "force", MEMBER_BOOL, false } };
 
 	return check_members(body, members, ARRAY_SIZE(members), err);
 }

@@ -34,6 +34,12 @@ int rb_api_parse_body(const char *text, size_t len, json_t **ret, struct rb_err 
 /** rb_api_check_migrate - members of POST /v1/migrations; NULL: no body. Return: as above. */
 int rb_api_check_migrate(const json_t *body, struct rb_err *err);
 
+/** rb_api_check_network, rb_api_check_network_rm, rb_api_check_network_node - members of POST
+ * /v1/networks, of .../rm, and of .../join and .../leave */
+int rb_api_check_network(const json_t *body, struct rb_err *err);
+int rb_api_check_network_rm(const json_t *body, struct rb_err *err);
+int rb_api_check_network_node(const json_t *body, struct rb_err *err);
+
 /** rb_api_check_resolve - members of POST .../resolve. @ret_decision is borrowed from @body. */
 int rb_api_check_resolve(const json_t *body, const char **ret_decision, struct rb_err *err);
 

@@ -20,9 +20,9 @@
 #include "target.h"
 #include "workers.h"
 
-static void answer_plan(void *arg, json_t *plan, const struct rb_err *why)
+static void answer_later(void *arg, json_t *answer, const struct rb_err *why)
 {
-	rb_api_answer(arg, plan, why);
+	rb_api_answer(arg, answer, why);
 }
 
 static int op_migrate(void *ctx, const json_t *request, json_t **ret, struct rb_err *err)
@@ -32,8 +32,8 @@ static int op_migrate(void *ctx, const json_t *request, json_t **ret, struct rb_
 	int r;
 
 	if (rb_json_bool(request, "dry_run", false))
-		return rb_workers_start_plan(ops->workers, request, answer_plan,
-					     rb_api_later(ops->api), err);
+		return rb_workers_start_question(ops->workers, "plan", request, answer_later,
+						 rb_api_later(ops->api), err);
 	r = rb_source_begin(&ops->config->node, request, &entry, err);
 	if (r >= 0)
 		r = rb_workers_start_source(ops->workers, entry.id, err);
@@ -176,6 +176,15 @@ static int op_node(void *ctx, json_t **ret, struct rb_err *err)
 	return r;
 }
 
-const struct rb_api_ops rb_ops = {
-	op_migrate, op_list, op_inspect, op_cancel, op_resolve, op_node
-};
+/* asks other nodes, and Docker */
+static int op_network(void *ctx, const json_t *request, json_t **ret, struct rb_err *err)
+{
+	struct rb_ops_context *ops = ctx;
+
+	(void)ret;
+	return rb_workers_start_question(ops->workers, "network", request, answer_later,
+					 rb_api_later(ops->api), err);
+}
+
+const struct rb_api_ops rb_ops = { op_migrate, op_list,	   op_inspect,	op_cancel,    op_resolve,
+				   op_node,    op_network };

@@ -13,7 +13,9 @@
 #include <sys/signalfd.h>
 #include <unistd.h>
 
+#include "agent.h"
 #include "cleanup.h"
+#include "cluster.h"
 #include "config.h"
 #include "conn.h"
 #include "err.h"
@@ -85,10 +87,14 @@ static int serve(struct rb_config *config, int cancel_fd, struct rb_err *err)
 	return r < 0 ? r : rb_target_serve(&config->node, conn, cancel_fd, err);
 }
 
-static int plan(struct rb_config *config, struct rb_err *err)
+/* a request on standard input, its answer, or why there is none, on standard output */
+static int question(struct rb_config *config,
+		    int (*answer)(const struct rb_node *node, const json_t *request, json_t **ret,
+				  struct rb_err *err),
+		    struct rb_err *err)
 {
 	_cleanup_free_ char *text = calloc(1, 1 << 20);
-	_cleanup_json_ json_t *request = NULL, *answer = NULL, *outcome = NULL;
+	_cleanup_json_ json_t *request = NULL, *value = NULL, *outcome = NULL;
 	_cleanup_free_ char *out = NULL;
 	ssize_t len;
 	int r;
@@ -98,14 +104,19 @@ static int plan(struct rb_config *config, struct rb_err *err)
 	len = rb_read_all(STDIN_FILENO, text, (1 << 20) - 1);
 	r = len < 0 ? (int)len : rb_json_parse(text, (size_t)len, &request, err);
 	if (r >= 0)
-		r = rb_source_plan(&config->node, request, &answer, err);
-	outcome = r >= 0 ? json_pack("{s:O}", "plan", answer)
+		r = answer(&config->node, request, &value, err);
+	outcome = r >= 0 ? json_pack("{s:O}", "answer", value)
 			 : json_pack("{s:s, s:i, s:o}", "code", rb_code_name(err->code), "errno",
 				     err->errnum, "message", rb_json_text(err->msg));
 	out = json_dumps(outcome, JSON_COMPACT);
 	if (out)
 		rb_write_all(STDOUT_FILENO, out, strlen(out));
 	return r;
+}
+
+static bool is_question(const char *kind)
+{
+	return strcmp(kind, "plan") == 0 || strcmp(kind, "network") == 0;
 }
 
 int rb_worker_main(struct rb_config *config, const char *kind, const char *id)
@@ -118,14 +129,20 @@ int rb_worker_main(struct rb_config *config, const char *kind, const char *id)
 	if (r >= 0 && strcmp(kind, "serve") == 0)
 		r = serve(config, cancel_fd, &err);
 	else if (r >= 0 && strcmp(kind, "plan") == 0)
-		r = plan(config, &err);
+		r = question(config, rb_source_plan, &err);
+	else if (r >= 0 && strcmp(kind, "network") == 0)
+		r = question(config, rb_network_command, &err);
+	else if (r >= 0 && strcmp(kind, RB_AGENT_PLUGIN) == 0)
+		r = rb_agent_plugin(&config->node, cancel_fd, &err);
+	else if (r >= 0 && strcmp(kind, RB_AGENT_MESH) == 0)
+		r = rb_agent_mesh(&config->node, cancel_fd, &err);
 	else if (r >= 0 && id && strcmp(kind, "source") == 0)
 		r = work_on(config, id, false, cancel_fd, &err);
 	else if (r >= 0 && id && strcmp(kind, "recover") == 0)
 		r = work_on(config, id, true, cancel_fd, &err);
 	else if (r >= 0)
 		r = rb_err_code(&err, RB_E_USAGE, -EINVAL, "unknown kind of worker '%s'", kind);
-	if (r < 0 && strcmp(kind, "plan") != 0)
+	if (r < 0 && !is_question(kind))
 		rb_error("%s: %s", err.stage[0] ? err.stage : kind, err.msg);
 	rb_config_close(config);
 	return rb_code_exit(r < 0 ? err.code : RB_OK);

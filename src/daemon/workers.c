@@ -6,6 +6,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -13,23 +14,29 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "agent.h"
 #include "cleanup.h"
 #include "config.h"
 #include "err.h"
 #include "io.h"
 #include "journal.h"
 #include "json.h"
+#include "lock.h"
 #include "log.h"
 #include "proc.h"
 #include "wait.h"
 
-#define MAX_WORKERS 256
-#define RETRY_MS    2000
+#define MAX_WORKERS   256
+#define RETRY_MS      2000
+#define AGENTS_END_MS 2000
+
+/* always one of each, see network/agent.h */
+static const char *const agents[] = { RB_AGENT_PLUGIN, RB_AGENT_MESH };
 
 struct worker {
 	struct rb_child child;
 	char id[RB_ID_LEN + 1]; /* "" for one that serves a peer, or plans */
-	int answer_fd;		/* plan: file that gets the answer */
+	int answer_fd;		/* question: file that gets the answer */
 	void (*done)(void *arg, json_t *plan, const struct rb_err *why);
 	void *arg;
 };
@@ -46,6 +53,22 @@ struct rb_workers {
 	size_t next_tried;
 };
 
+/* They hold the journal open, and may be of an older program than the daemon that comes next. */
+static void end_agents(const struct rb_node *node)
+{
+	int64_t until = rb_now_ms() + AGENTS_END_MS;
+
+	for (size_t i = 0; i < ARRAY_SIZE(agents); i++) {
+		int pid = rb_lock_holder(node, agents[i]);
+
+		if (pid > 0)
+			kill(pid, SIGTERM);
+	}
+	for (size_t i = 0; i < ARRAY_SIZE(agents); i++)
+		while (rb_lock_holder(node, agents[i]) && rb_now_ms() < until)
+			rb_wait_ms(5, NULL, NULL);
+}
+
 int rb_workers_new(const struct rb_config *config, struct rb_workers **ret, struct rb_err *err)
 {
 	struct rb_workers *workers = calloc(1, sizeof(*workers));
@@ -53,12 +76,15 @@ int rb_workers_new(const struct rb_config *config, struct rb_workers **ret, stru
 	if (!workers)
 		return rb_err_set(err, -ENOMEM, "set up workers");
 	workers->config = config;
+	end_agents(&config->node);
 	*ret = workers;
 	return 0;
 }
 
 void rb_workers_free(struct rb_workers *workers)
 {
+	if (workers)
+		end_agents(&workers->config->node);
 	for (size_t i = 0; workers && i < workers->n; i++)
 		rb_close_fd(&workers->workers[i].child.pidfd);
 	free(workers);
@@ -105,19 +131,19 @@ int rb_workers_start_serve(struct rb_workers *workers, int fd, struct rb_err *er
 	return start(workers, "serve", NULL, fd, 0, NULL, err);
 }
 
-/* question and answer of a planning worker are files without a name: nobody blocks on a pipe */
+/* question and answer of such a worker are files without a name: nobody blocks on a pipe */
 static int memory_file(const char *text, struct rb_err *err)
 {
-	_cleanup_close_ int fd = memfd_create("reberth-plan", MFD_CLOEXEC);
+	_cleanup_close_ int fd = memfd_create("reberth-question", MFD_CLOEXEC);
 
 	if (fd < 0 || rb_write_all(fd, text, strlen(text)) < 0 || lseek(fd, 0, SEEK_SET) < 0)
 		return rb_err_set(err, -errno, "hand a request to a worker");
 	return TAKE_FD(fd);
 }
 
-int rb_workers_start_plan(struct rb_workers *workers, const json_t *request,
-			  void (*done)(void *arg, json_t *plan, const struct rb_err *why),
-			  void *arg, struct rb_err *err)
+int rb_workers_start_question(struct rb_workers *workers, const char *kind, const json_t *request,
+			      void (*done)(void *arg, json_t *answer, const struct rb_err *why),
+			      void *arg, struct rb_err *err)
 {
 	_cleanup_free_ char *text = json_dumps(request, JSON_COMPACT);
 	_cleanup_close_ int question = memory_file(text ? text : "{}", err);
@@ -127,7 +153,7 @@ int rb_workers_start_plan(struct rb_workers *workers, const json_t *request,
 
 	if (question < 0 || answer < 0)
 		return question < 0 ? question : answer;
-	r = start(workers, "plan", NULL, question, answer, &worker, err);
+	r = start(workers, kind, NULL, question, answer, &worker, err);
 	if (r < 0)
 		return r;
 	worker->answer_fd = TAKE_FD(answer);
@@ -136,7 +162,7 @@ int rb_workers_start_plan(struct rb_workers *workers, const json_t *request,
 	return 0;
 }
 
-static void finish_plan(struct worker *worker)
+static void finish_question(struct worker *worker)
 {
 	_cleanup_json_ json_t *answer = NULL;
 	_cleanup_free_ char *text = calloc(1, 1 << 20);
@@ -150,8 +176,8 @@ static void finish_plan(struct worker *worker)
 		worker->done(worker->arg, NULL, &why);
 		return;
 	}
-	if (json_object_get(answer, "plan")) {
-		worker->done(worker->arg, json_incref(json_object_get(answer, "plan")), NULL);
+	if (json_object_get(answer, "answer")) {
+		worker->done(worker->arg, json_incref(json_object_get(answer, "answer")), NULL);
 		return;
 	}
 	rb_err_code(&why, rb_code_parse(rb_json_str(answer, "code", "")),
@@ -183,7 +209,7 @@ void rb_workers_reap(struct rb_workers *workers)
 			rb_warn("%s worker %d was ended by signal %d", worker.id,
 				(int)worker.child.pid, WTERMSIG(status));
 		if (worker.done)
-			finish_plan(&worker);
+			finish_question(&worker);
 		workers->workers[i] = workers->workers[--workers->n];
 	}
 }
@@ -225,9 +251,27 @@ static int tend_one(void *arg, const struct rb_entry *entry)
 	return 0;
 }
 
+static void tend_agents(struct rb_workers *workers)
+{
+	struct rb_err why = {};
+
+	for (size_t i = 0; i < ARRAY_SIZE(agents); i++) {
+		/* one that was just started has no lock yet, and ours has no child of an old daemon
+		 */
+		if (rb_workers_pid(workers, agents[i]) ||
+		    rb_lock_holder(&workers->config->node, agents[i]) ||
+		    tried_lately(workers, agents[i]))
+			continue;
+		if (start(workers, agents[i], agents[i], 0, 0, NULL, &why) < 0)
+			rb_error("network: %s", why.msg);
+	}
+}
+
 void rb_workers_tend(struct rb_workers *workers)
 {
 	struct rb_err why = {};
+
+	tend_agents(workers);
 
 	if (rb_journal_each(workers->config->node.journal, true, tend_one, workers, &why) < 0)
 		rb_error("%s", why.msg);

@@ -16,7 +16,9 @@ struct rb_config;
 struct rb_err;
 struct rb_workers;
 
+/** rb_workers_new - ends agents of an older daemon, which may be of an older program */
 int rb_workers_new(const struct rb_config *config, struct rb_workers **ret, struct rb_err *err);
+/** rb_workers_free - ends the agents, too; those who migrate go on */
 void rb_workers_free(struct rb_workers *workers);
 
 /** rb_workers_start_source - a worker for a migration that was just entered into the journal */
@@ -27,12 +29,15 @@ int rb_workers_start_source(struct rb_workers *workers, const char *id, struct r
 int rb_workers_start_serve(struct rb_workers *workers, int fd, struct rb_err *err);
 
 /**
- * rb_workers_start_plan - a worker for a dry run
- * @done: called from rb_workers_reap() with the plan (reference taken over), or NULL and the reason
+ * rb_workers_start_question - a worker that answers one question: request on its standard input,
+ * answer on its standard output
+ * @kind: "plan" (a dry run), "network" (rb_network_command())
+ * @done: called from rb_workers_reap() with the answer (reference taken over), or NULL and the
+ * reason
  */
-int rb_workers_start_plan(struct rb_workers *workers, const json_t *request,
-			  void (*done)(void *arg, json_t *plan, const struct rb_err *why),
-			  void *arg, struct rb_err *err);
+int rb_workers_start_question(struct rb_workers *workers, const char *kind, const json_t *request,
+			      void (*done)(void *arg, json_t *answer, const struct rb_err *why),
+			      void *arg, struct rb_err *err);
 
 /** rb_workers_pid - our child that works on this migration, or 0 */
 pid_t rb_workers_pid(const struct rb_workers *workers, const char *id);
@@ -40,5 +45,6 @@ pid_t rb_workers_pid(const struct rb_workers *workers, const char *id);
 /** rb_workers_reap - take note of workers that ended (on SIGCHLD) */
 void rb_workers_reap(struct rb_workers *workers);
 
-/** rb_workers_tend - start workers that recover, where one is missing; call about once a second */
+/** rb_workers_tend - start workers that recover, and the network's two agents, where one is
+ * missing; call about once a second */
 void rb_workers_tend(struct rb_workers *workers);

@@ -24,6 +24,7 @@
 #include "peer.h"
 #include "proc.h"
 #include "report.h"
+#include "serve.h"
 
 #define ANSWER_MS    20000
 #define ASK_EVERY_MS 500
@@ -186,6 +187,17 @@ static int answer_query(const struct rb_node *node, struct rb_conn *conn, const 
 	return rb_conn_answer(conn, answer, wait, err);
 }
 
+/* "network": see network/serve.h; has nothing to do with a migration */
+static int answer_network(const struct rb_node *node, struct rb_conn *conn, const json_t *args,
+			  struct rb_err *err)
+{
+	struct rb_wait wait = rb_migration_cleanup_wait(ANSWER_MS);
+	_cleanup_json_ json_t *answer = NULL;
+	int r = rb_network_serve(node, rb_conn_peer(conn), args, &answer, err);
+
+	return r < 0 ? r : rb_conn_answer(conn, answer, &wait, err);
+}
+
 /* "prepare" begins a migration on this connection */
 static int begin(struct rb_migration *m, const struct rb_node *node, struct rb_conn *conn,
 		 const json_t *offer, int cancel_fd, struct rb_err *err)
@@ -277,6 +289,8 @@ static int serve_call(struct rb_migration *m, const struct rb_node *node, struct
 
 	if (strcmp(name, "query") == 0)
 		return answer_query(node, conn, args, &wait, err);
+	if (strcmp(name, "network") == 0 && !m->conn)
+		return answer_network(node, conn, args, err);
 	if (strcmp(name, "prepare") == 0 && !m->conn)
 		return answer_prepare(m, node, conn, args, cancel_fd, err);
 	for (size_t i = 0; m->conn && i < ARRAY_SIZE(verbs); i++)

@@ -170,3 +170,17 @@ int client_migration_path(char ret[CLIENT_PATH_MAX], const char *id, const char 
 	snprintf(ret, CLIENT_PATH_MAX, "/v1/migrations/%s%s", id, suffix);
 	return 0;
 }
+
+int client_network_path(char ret[CLIENT_PATH_MAX], const char *name, const char *suffix,
+			struct rb_err *err)
+{
+	size_t len = strspn(name, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
+				  "0123456789_-");
+
+	if (len == 0 || len > ID_MAX || name[len])
+		return rb_err_code(err, RB_E_NOT_FOUND, -ENOENT,
+				   "reberth has no network '%.100s': see 'reberth network ls'",
+				   name);
+	snprintf(ret, CLIENT_PATH_MAX, "/v1/networks/%s%s", name, suffix);
+	return 0;
+}

@@ -47,5 +47,9 @@ int client_request(struct client *client, const char *method, const char *path, 
 int client_migration_path(char ret[CLIENT_PATH_MAX], const char *id, const char *suffix,
 			  struct rb_err *err);
 
+/** client_network_path - "/v1/networks/<name>" + @suffix. Return: as above. */
+int client_network_path(char ret[CLIENT_PATH_MAX], const char *name, const char *suffix,
+			struct rb_err *err);
+
 /** client_error - fill @err from {"code","errno","stage","message"} */
 void client_error(const json_t *error, struct rb_err *err);

@@ -13,6 +13,7 @@
 #include "err.h"
 #include "io.h"
 #include "json.h"
+#include "listing.h"
 #include "output.h"
 
 enum { OPT_JSON = CLI_LONG };
@@ -73,38 +74,16 @@ static int add_row(struct out_table *table, const json_t *migration)
 	return out_table_row(table, cells);
 }
 
-static int print_table(const json_t *migrations)
-{
-	static const char *const headings[] = { "ID",	 "CONTAINER", "FROM",	  "TO",
-						"STATE", "STAGE",     "PROGRESS", "STARTED" };
-	_cleanup_(out_table_free) struct out_table table = { .headings = headings,
-							     .columns = ARRAY_SIZE(headings) };
-	_cleanup_buf_ struct rb_buf text = {};
-	json_t *migration;
-	size_t i;
+static const char *const headings[] = { "ID",	 "CONTAINER", "FROM",	  "TO",
+					"STATE", "STAGE",     "PROGRESS", "STARTED" };
 
-	json_array_foreach (migrations, i, migration)
-		if (add_row(&table, migration) < 0)
-			return -ENOMEM;
-	if (out_table_render(&table, &text) < 0)
-		return -ENOMEM;
-	fputs(text.data, stdout);
-	return 0;
-}
-
-static int print(const struct cli *cli, const json_t *migrations, bool quiet)
-{
-	json_t *migration;
-	size_t i;
-
-	if (cli->json)
-		return cli_print_json(migrations);
-	if (!quiet)
-		return print_table(migrations) < 0 ? 1 : 0;
-	json_array_foreach (migrations, i, migration)
-		printf("%s\n", rb_json_str(migration, "id", "-"));
-	return 0;
-}
+static const struct listing listing = {
+	.path = "/v1/migrations",
+	.key = "id",
+	.headings = headings,
+	.columns = ARRAY_SIZE(headings),
+	.add_row = add_row,
+};
 
 int verb_migration_ls(struct cli *cli, int argc, char **argv)
 {
@@ -127,11 +106,11 @@ int verb_migration_ls(struct cli *cli, int argc, char **argv)
 	client = client_new(cli->socket);
 	if (!client)
 		return 1;
-	if (client_request(client, "GET", "/v1/migrations", NULL, CLIENT_TIMEOUT_MS, &migrations,
+	if (client_request(client, "GET", listing.path, NULL, CLIENT_TIMEOUT_MS, &migrations,
 			   &err) < 0)
 		return cli_fail(cli, &err);
 	for (size_t i = json_array_size(migrations); !all && i-- > 0;)
 		if (has_ended(json_array_get(migrations, i)))
 			json_array_remove(migrations, i);
-	return print(cli, migrations, quiet);
+	return listing_print(cli, &listing, migrations, quiet);
 }
