@@ -54,10 +54,18 @@ static void format_time(int64_t realtime_ms, char *ret, size_t size)
 	snprintf(ret + len, size - len, ".%03dZ", (int)(realtime_ms % 1000));
 }
 
+/* A roll-back is over for its user when the container runs on, although the target has not heard of
+ * it yet. */
+static bool is_active(const struct rb_entry *entry)
+{
+	return !rb_state_is_final(entry->state) && !(entry->state == RB_ABORT && entry->report);
+}
+
 static json_t *show_entry(const struct rb_node *node, const struct rb_entry *entry)
 {
-	bool source = entry->role == RB_SOURCE, active = !rb_state_is_final(entry->state);
-	_cleanup_json_ json_t *progress = active ? rb_progress_read(node, entry->id) : NULL;
+	bool source = entry->role == RB_SOURCE, active = is_active(entry);
+	_cleanup_json_ json_t *progress =
+		rb_state_is_final(entry->state) ? NULL : rb_progress_read(node, entry->id);
 	char started[40], updated[40];
 
 	format_time(entry->created_ms, started, sizeof(started));
@@ -117,11 +125,10 @@ static int op_inspect(void *ctx, const char *id, json_t **ret, struct rb_err *er
 
 static int op_cancel(void *ctx, const char *id, struct rb_err *err)
 {
-	pid_t pid;
-
 	const struct rb_node *node = &((struct rb_ops_context *)ctx)->config->node;
 	_cleanup_entry_ struct rb_entry entry = {};
 	int r = rb_journal_get(node->journal, id, &entry, err);
+	pid_t pid;
 
 	if (r < 0)
 		return r;

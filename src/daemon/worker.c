@@ -57,7 +57,14 @@ static int work_on(struct rb_config *config, const char *id, bool recover, int c
 	if (rb_state_is_final(entry.state))
 		return 0;
 	r = rb_migration_open(&m, &config->node, &entry, recover ? -EBADF : cancel_fd, err);
-	/* the lock first: only its owner may sign as the worker */
+	/* the lock first: only its owner may sign as the worker, and what its last owner did is
+	 * known only now */
+	if (r >= 0)
+		r = rb_migration_reload_all(&m, err);
+	if (r >= 0 && rb_state_is_final(m.entry.state)) {
+		rb_migration_close(&m);
+		return 0;
+	}
 	if (r >= 0)
 		r = rb_journal_worker(config->node.journal, id, err);
 	timeout_ms = rb_json_int(m.entry.facts, "timeout_ms", 0);

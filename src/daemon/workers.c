@@ -23,6 +23,7 @@
 #include "json.h"
 #include "lock.h"
 #include "log.h"
+#include "migration.h"
 #include "proc.h"
 #include "wait.h"
 
@@ -275,4 +276,5 @@ void rb_workers_tend(struct rb_workers *workers)
 
 	if (rb_journal_each(workers->config->node.journal, true, tend_one, workers, &why) < 0)
 		rb_error("%s", why.msg);
+	rb_migration_sweep(&workers->config->node);
 }

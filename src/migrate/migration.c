@@ -4,11 +4,13 @@
  */
 #include "migration.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/file.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "cleanup.h"
@@ -22,6 +24,7 @@
 
 static int take_lock(struct rb_migration *m, struct rb_err *err)
 {
+	struct stat st = {};
 	char path[512];
 	int r;
 
@@ -31,13 +34,56 @@ static int take_lock(struct rb_migration *m, struct rb_err *err)
 	if (r < 0)
 		return r;
 	rb_path(path, sizeof(path), "%s/migrations/%s.lock", m->node->run_dir, m->entry.id);
-	m->lock_fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
-	if (m->lock_fd < 0)
-		return rb_err_set(err, -errno, "open '%s'", path);
-	if (flock(m->lock_fd, LOCK_EX | LOCK_NB) < 0)
-		return rb_err_code(err, RB_E_CONFLICT, -EBUSY,
-				   "another worker works on migration %s", m->entry.id);
+	/* again if it was swept away between open(2) and flock(2) */
+	while (st.st_nlink == 0) {
+		rb_close_fd(&m->lock_fd);
+		m->lock_fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+		if (m->lock_fd < 0)
+			return rb_err_set(err, -errno, "open '%s'", path);
+		if (flock(m->lock_fd, LOCK_EX | LOCK_NB) < 0)
+			return rb_err_code(err, RB_E_CONFLICT, -EBUSY,
+					   "another worker works on migration %s", m->entry.id);
+		if (fstat(m->lock_fd, &st) < 0)
+			return rb_err_set(err, -errno, "look at '%s'", path);
+	}
 	return 0;
+}
+
+static bool has_ended(const struct rb_node *node, const char *id)
+{
+	_cleanup_entry_ struct rb_entry entry = {};
+	int r = rb_journal_get(node->journal, id, &entry, NULL);
+
+	return r == -ENOENT || (r >= 0 && rb_state_is_final(entry.state));
+}
+
+/* Not while the owner of the lock still has something to say. */
+static void sweep_one(const struct rb_node *node, int dir_fd, const char *name)
+{
+	char id[RB_ID_LEN + 1], lock[RB_ID_LEN + 8];
+	_cleanup_close_ int fd = -EBADF;
+
+	snprintf(id, sizeof(id), "%.*s", RB_ID_LEN, name);
+	snprintf(lock, sizeof(lock), "%s.lock", id);
+	if (!has_ended(node, id))
+		return;
+	fd = openat(dir_fd, lock, O_RDWR | O_CLOEXEC);
+	if (fd < 0 ? errno == ENOENT : flock(fd, LOCK_EX | LOCK_NB) == 0)
+		unlinkat(dir_fd, name, 0);
+}
+
+/* "<id>.lock", "<id>.progress", and what a killed worker left of writing it */
+void rb_migration_sweep(const struct rb_node *node)
+{
+	_cleanup_closedir_ DIR *dir = NULL;
+	struct dirent *entry;
+	char path[512];
+
+	if (rb_path(path, sizeof(path), "%s/migrations", node->run_dir) == 0)
+		dir = opendir(path);
+	while (dir && (entry = readdir(dir)))
+		if (strlen(entry->d_name) > RB_ID_LEN && entry->d_name[RB_ID_LEN] == '.')
+			sweep_one(node, dirfd(dir), entry->d_name);
 }
 
 int rb_migration_open(struct rb_migration *m, const struct rb_node *node, struct rb_entry *entry,
@@ -70,6 +116,32 @@ void rb_migration_close(struct rb_migration *m)
 	rb_entry_release(&m->entry);
 	rb_close_fd(&m->lock_fd);
 	*m = (struct rb_migration){ .lock_fd = -EBADF };
+}
+
+int rb_migration_reload(struct rb_migration *m, struct rb_err *err)
+{
+	_cleanup_entry_ struct rb_entry now = {};
+	int r = rb_journal_get(m->node->journal, m->entry.id, &now, err);
+
+	if (r >= 0) {
+		m->entry.state = now.state;
+		snprintf(m->entry.boot_id, sizeof(m->entry.boot_id), "%s", now.boot_id);
+	}
+	return r;
+}
+
+int rb_migration_reload_all(struct rb_migration *m, struct rb_err *err)
+{
+	struct rb_entry now = {};
+	int r = rb_journal_get(m->node->journal, m->entry.id, &now, err);
+
+	if (r < 0)
+		return r;
+	rb_entry_release(&m->entry);
+	m->entry = now;
+	if (!m->entry.facts)
+		m->entry.facts = json_object();
+	return 0;
 }
 
 void rb_migration_hang_up(struct rb_migration *m)

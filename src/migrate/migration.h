@@ -41,6 +41,7 @@ struct rb_migration {
 	/* source */
 	int64_t frozen_us;    /* rb_now_us() when the freeze began; 0: not yet */
 	int64_t downtime_ms;  /* -1: unknown */
+	bool ready_asked;     /* the target may be READY */
 	struct rb_sync *sync; /* manifests of what was sent, see sync.h */
 
 	/* target */
@@ -50,6 +51,7 @@ struct rb_migration {
 
 	/* progress */
 	const char *shown;    /* stage that is shown */
+	char message[256];    /* what is being waited for, or "" */
 	uint64_t bytes_total; /* estimate of what this side sends in all */
 	int64_t progress_ms;  /* when it was last written */
 	uint64_t bytes_last;
@@ -68,6 +70,20 @@ struct rb_migration {
 int rb_migration_open(struct rb_migration *m, const struct rb_node *node, struct rb_entry *entry,
 		      int cancel_fd, struct rb_err *err);
 void rb_migration_close(struct rb_migration *m);
+
+/** rb_migration_sweep - remove lock and progress of migrations that have ended */
+void rb_migration_sweep(const struct rb_node *node);
+
+/** rb_migration_reload - state and boot id from the journal: a person, or a source that rebooted,
+ * may have decided meanwhile */
+int rb_migration_reload(struct rb_migration *m, struct rb_err *err);
+
+/** rb_migration_reload_all - the facts, too: what the last worker knew, under its lock */
+int rb_migration_reload_all(struct rb_migration *m, struct rb_err *err);
+
+/** rb_migration_doubt - what is waited for, and why, into the log (once) and into the progress */
+void rb_migration_doubt(struct rb_migration *m, const char *format, ...)
+	__attribute__((format(printf, 2, 3)));
 
 /** rb_migration_hang_up - close the connection, keeping its counters for the report */
 void rb_migration_hang_up(struct rb_migration *m);

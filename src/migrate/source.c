@@ -24,6 +24,7 @@
 
 #define UNDO_MS	     60000
 #define ASK_EVERY_MS 500
+#define ASK_MS	     10000
 
 /* clang-format off */
 const struct rb_stage rb_source_stages[] = {
@@ -45,17 +46,28 @@ const struct rb_stage rb_source_stages[] = {
 };
 /* clang-format on */
 
-static int start_again(struct rb_migration *m, struct rb_err *err)
+/* What Docker refuses now it refuses later, too: that becomes part of @why, and the rest of the
+ * undo goes on. */
+static int start_again(struct rb_migration *m, struct rb_err *why, struct rb_err *err)
 {
 	struct rb_wait wait = rb_migration_cleanup_wait(UNDO_MS);
+	struct rb_err refused = {};
+	size_t len = strlen(why->msg);
 	int r;
 
 	r = rb_engine_wait_ready(m->node->engine, &wait, err);
-	if (r >= 0)
-		r = rb_engine_start(m->node->engine, m->entry.container_id, &wait, err);
-	if (r >= 0)
+	if (r < 0)
+		return r;
+	r = rb_engine_start(m->node->engine, m->entry.container_id, &wait, &refused);
+	if (r >= 0) {
 		rb_info("recovery: '%s' was started again", m->entry.container);
-	return r == -ENOENT ? 0 : r;
+	} else if (r != -ENOENT) {
+		rb_error("recovery: '%s' could not be started again: %s", m->entry.container,
+			 refused.msg);
+		snprintf(why->msg + len, sizeof(why->msg) - len,
+			 "; it could not be started again: %.200s", refused.msg);
+	}
+	return 0;
 }
 
 static int complete(struct rb_migration *m, struct rb_err *err)
@@ -70,30 +82,122 @@ static int complete(struct rb_migration *m, struct rb_err *err)
 	return r;
 }
 
-/* ABORT stands in the journal; give the container back and tell the target */
-static int undo(struct rb_migration *m, const struct rb_err *why, struct rb_err *err)
+/* closing the connection is enough for the target; an answer means that it has cleaned up */
+static bool tell_target(struct rb_migration *m)
 {
 	struct rb_wait wait = rb_migration_cleanup_wait(UNDO_MS);
-	struct rb_err undo_err = {};
+	bool heard = false;
+	int r = 0;
+
+	if (!m->conn)
+		return false;
+	/* A call that was cancelled is answered first, and that answer means nothing now. Before
+	 * "ready" the target may wait for the rest of a stream instead. */
+	while (m->ready_asked && r != -ECONNRESET && r != -ETIMEDOUT && rb_conn_unanswered(m->conn))
+		r = rb_conn_reply(m->conn, NULL, &wait, NULL);
+	if (rb_conn_unanswered(m->conn) == 0)
+		heard = rb_conn_call(m->conn, "abort", NULL, &wait, NULL) >= 0 &&
+			rb_conn_reply(m->conn, NULL, &wait, NULL) >= 0;
+	rb_migration_hang_up(m);
+	return heard;
+}
+
+/*
+ * ABORT stands in the journal, the container runs here, but a target that may be READY has not
+ * heard of it. Until it has, Docker must not start the container at a boot of this host behind our
+ * back: somebody may take the host for lost, and tell the target by hand to go on.
+ *
+ * Return: 0 when the target will never let it go; 1 when it has, told so by hand.
+ */
+static int await_confirmation(struct rb_migration *m, struct rb_err *err)
+{
 	int r;
 
-	r = rb_stages_undo(m, rb_source_stages, &undo_err);
-	/* closing is enough for the target; an answer means that it has cleaned up */
-	if (m->conn) {
-		if (rb_conn_call(m->conn, "abort", NULL, &wait, NULL) >= 0)
-			rb_conn_reply(m->conn, NULL, &wait, NULL);
-		rb_migration_hang_up(m);
-	}
-	if (r < 0) {
-		*err = undo_err;
-		rb_err_wrap(err, r, "rolling back is not finished, it is tried again");
+	/* a person's word may be newer than what we know */
+	r = rb_migration_reload_all(m, err);
+	if (r < 0 || rb_json_bool(m->entry.facts, "confirmed_by_hand", false))
 		return r;
+	rb_migration_fact(m, "unconfirmed", json_true());
+	r = rb_migration_save(m, err);
+	while (r >= 0) {
+		struct rb_wait wait = rb_migration_cleanup_wait(ASK_MS);
+		_cleanup_entry_ struct rb_entry now = {};
+		enum rb_state theirs = RB_STATE_MAX;
+		struct rb_err why = {};
+
+		r = rb_journal_get(m->node->journal, m->entry.id, &now, err);
+		if (r < 0 || rb_json_bool(now.facts, "confirmed_by_hand", false))
+			return r < 0 ? r : 0;
+		if (rb_peer_state(m, &theirs, &wait, &why) >= 0 && theirs != RB_PREPARING &&
+		    theirs != RB_READY)
+			return theirs == RB_GO || theirs == RB_DONE;
+		rb_migration_doubt(m,
+				   "'%s' runs on here; it gets its restart policy back when node "
+				   "'%s' has confirmed the roll-back: %s",
+				   m->entry.container, m->entry.peer, why.msg);
+		rb_wait_ms(ASK_EVERY_MS, NULL, NULL);
 	}
-	r = rb_report_save(m, "rolled-back", why, err);
-	if (r >= 0)
-		r = rb_journal_move(m->node->journal, m->entry.id, RB_IN(RB_ABORT), RB_ABORTED,
-				    err);
 	return r;
+}
+
+static bool has_policy(const struct rb_migration *m)
+{
+	return rb_engine_policy_restarts(json_object_get(m->entry.facts, "restart_policy"));
+}
+
+/* A person made the target go on; @here: what there is on this side, and what to do about it. */
+static int report_told_by_hand(struct rb_migration *m, const char *when, const char *here,
+			       struct rb_err *err)
+{
+	struct rb_err why = { .code = RB_E_IN_DOUBT };
+
+	snprintf(why.msg, sizeof(why.msg), "node '%s' was told by hand to go on with '%s'%s",
+		 m->entry.peer, m->entry.container, here);
+	rb_error("%s: %s", when, why.msg);
+	return rb_report_save(m, "failed", &why, err);
+}
+
+/* Return: 0 when Docker may start the container again, 1 when it runs at the target */
+static int confirm(struct rb_migration *m, struct rb_err *err)
+{
+	int r = await_confirmation(m, err);
+
+	if (r <= 0)
+		return r;
+	r = report_told_by_hand(m, "roll-back", ", which runs here, too: remove one of them", err);
+	return r < 0 ? r : 1;
+}
+
+/* The undo of stage "freeze" is journalled from its very beginning. */
+static bool may_have_been_frozen(const struct rb_migration *m)
+{
+	return strcmp(m->entry.stage, "freeze") == 0;
+}
+
+/* ABORT stands in the journal; give the container back and tell the target. What cannot be undone
+ * keeps nothing else from being undone. */
+static int undo(struct rb_migration *m, const struct rb_err *why, struct rb_err *err)
+{
+	struct rb_err undo_err = {};
+	int undone = rb_stages_undo(m, rb_source_stages, &undo_err), r = 0;
+	bool confirmed = tell_target(m);
+
+	/* what a killed worker has reported is nearer to the cause than what its successor knows */
+	if (undone >= 0 && !m->entry.report)
+		r = rb_report_save(m, "rolled-back", why, err);
+	if (r >= 0 && may_have_been_frozen(m)) {
+		if (!confirmed && m->ready_asked && has_policy(m))
+			r = confirm(m, err);
+		if (r == 0)
+			r = rb_source_policy_back(m, err);
+	}
+	if (r < 0)
+		return r;
+	if (undone < 0) {
+		*err = undo_err;
+		return rb_err_wrap(err, undone, "rolling back is not finished, it is tried again");
+	}
+	return rb_journal_move(m->node->journal, m->entry.id, RB_IN(RB_ABORT), RB_ABORTED, err);
 }
 
 /*
@@ -102,11 +206,7 @@ static int undo(struct rb_migration *m, const struct rb_err *why, struct rb_err 
  */
 static bool ended_by_accident(const struct rb_migration *m)
 {
-	const json_t *policy = json_object_get(m->entry.facts, "restart_policy");
-	const char *name = rb_json_str(policy, "Name", "");
-
-	return m->entry.state == RB_FROZEN && !rb_source_init_alive(m) && *name &&
-	       strcmp(name, "no") != 0;
+	return m->entry.state == RB_FROZEN && !rb_source_init_alive(m) && has_policy(m);
 }
 
 static int roll_back(struct rb_migration *m, struct rb_err *err)
@@ -130,7 +230,7 @@ static int roll_back(struct rb_migration *m, struct rb_err *err)
 				    &undo_err);
 	}
 	if (r >= 0 && rb_json_bool(m->entry.facts, "restart_here", false))
-		r = start_again(m, &undo_err);
+		r = start_again(m, &why, &undo_err);
 	if (r >= 0)
 		r = undo(m, &why, &undo_err);
 	if (r < 0) {
@@ -159,7 +259,7 @@ static int uncommit(struct rb_migration *m, struct rb_err *err)
 		return r;
 	m->entry.state = RB_ABORT;
 	if (lost)
-		r = start_again(m, err);
+		r = start_again(m, &why, err);
 	if (r < 0)
 		return r;
 	r = undo(m, &why, err);
@@ -201,29 +301,31 @@ static int roll_forward(struct rb_migration *m, struct rb_err *err)
  */
 static int ask_after_reboot(struct rb_migration *m, enum rb_state *ret_decision, struct rb_err *err)
 {
-	bool aborted = m->entry.state == RB_ABORT, told = false;
+	bool aborted = m->entry.state == RB_ABORT;
 
 	for (;;) {
-		struct rb_wait wait = rb_migration_cleanup_wait(10000);
+		struct rb_wait wait = rb_migration_cleanup_wait(ASK_MS);
 		_cleanup_entry_ struct rb_entry now = {};
 		enum rb_state theirs = RB_STATE_MAX;
 		struct rb_err why = {};
 		int r = rb_journal_get(m->node->journal, m->entry.id, &now, err);
 
 		*ret_decision = RB_ABORT;
-		if (r < 0 || rb_json_bool(now.facts, "confirmed_by_hand", false))
-			return r < 0 ? r : 0;
+		if (r < 0)
+			return r;
+		if (rb_json_bool(now.facts, "confirmed_by_hand", false)) {
+			rb_migration_fact(m, "confirmed_by_hand", json_true());
+			return 0;
+		}
 		r = rb_peer_state(m, &theirs, &wait, &why);
 		/* past ABORT the tasks may have run on here: a copy that is only READY is stale */
 		if (theirs == RB_GO || theirs == RB_DONE || (theirs == RB_READY && !aborted))
 			*ret_decision = RB_COMMIT;
 		if (r >= 0 && theirs != RB_PREPARING && !(aborted && theirs == RB_READY))
 			return 0;
-		if (!told)
-			rb_warn("recovery: '%s' stays stopped until node '%s' says whether it has "
-				"it: %s",
-				m->entry.container, m->entry.peer, why.msg);
-		told = true;
+		rb_migration_doubt(m,
+				   "'%s' stays stopped until node '%s' says whether it has it: %s",
+				   m->entry.container, m->entry.peer, why.msg);
 		rb_wait_ms(ASK_EVERY_MS, NULL, NULL);
 	}
 }
@@ -242,7 +344,6 @@ static int keep_stopped(struct rb_migration *m, struct rb_err *err)
 {
 	struct rb_wait wait = rb_migration_cleanup_wait(UNDO_MS);
 	_cleanup_json_ json_t *never = json_pack("{s:s}", "Name", "no");
-	struct rb_err why = { .code = RB_E_IN_DOUBT };
 	int r;
 
 	r = rb_engine_wait_ready(m->node->engine, &wait, err);
@@ -254,13 +355,8 @@ static int keep_stopped(struct rb_migration *m, struct rb_err *err)
 	if (r == -ECANCELED || r == -ETIMEDOUT)
 		return r;
 
-	snprintf(why.msg, sizeof(why.msg),
-		 "node '%s' was told by hand to go on with '%s'; the copy here stays, stopped: "
-		 "remove it when"
-		 " you are sure",
-		 m->entry.peer, m->entry.container);
-	rb_error("recovery: %s", why.msg);
-	r = rb_report_save(m, "failed", &why, err);
+	r = report_told_by_hand(m, "recovery",
+				"; the copy here stays, stopped: remove it when you are sure", err);
 	return r < 0 ? r
 		     : rb_journal_move(m->node->journal, m->entry.id, RB_IN(RB_ABORT), RB_DONE,
 				       err);
@@ -274,14 +370,8 @@ static int recover_abort(struct rb_migration *m, bool rebooted, struct rb_err *e
 	snprintf(why.stage, sizeof(why.stage), "%s", m->entry.stage);
 	snprintf(why.msg, sizeof(why.msg), "%s after stage '%s' had begun; it was rolled back",
 		 rebooted ? "this host was restarted" : "the worker ended", m->entry.stage);
-	r = rebooted ? start_again(m, err) : 0;
+	r = rebooted ? start_again(m, &why, err) : 0;
 	return r < 0 ? r : undo(m, &why, err);
-}
-
-/* The undo of stage "freeze" is journalled from its very beginning. */
-static bool may_have_been_frozen(const struct rb_migration *m)
-{
-	return strcmp(m->entry.stage, "freeze") == 0;
 }
 
 int rb_source_recover(struct rb_migration *m, struct rb_err *err)
@@ -294,6 +384,7 @@ int rb_source_recover(struct rb_migration *m, struct rb_err *err)
 
 	rb_info("recovery: found in state %s, stage '%s'", rb_state_name(m->entry.state),
 		m->entry.stage);
+	m->ready_asked = may_have_been_frozen(m);
 	if (m->entry.state == RB_COMMIT)
 		return roll_forward(m, err);
 	if (rebooted) {

@@ -39,6 +39,8 @@ int rb_source_plan(const struct rb_node *node, const json_t *request, json_t **r
  * rb_source_resolve_abort - a person vouches that nobody let the container go on the target
  *
  * For a source that was restarted and cannot ask the target: the container is started again here.
+ * Or for one whose target has not confirmed a roll-back: the container gets its restart policy
+ * back.
  */
 int rb_source_resolve_abort(const struct rb_node *node, const struct rb_entry *entry,
 			    struct rb_err *err);
@@ -64,6 +66,7 @@ int rb_source_arm(struct rb_migration *m, struct rb_err *err);
 int rb_source_arm_undo(struct rb_migration *m, struct rb_err *err);
 int rb_source_freeze(struct rb_migration *m, struct rb_err *err);
 int rb_source_freeze_undo(struct rb_migration *m, struct rb_err *err);
+int rb_source_policy_back(struct rb_migration *m, struct rb_err *err);
 /** rb_source_init_alive - is the container's init still the very process that was frozen? */
 bool rb_source_init_alive(const struct rb_migration *m);
 int rb_source_dump(struct rb_migration *m, struct rb_err *err);

@@ -30,8 +30,6 @@
 
 int rb_source_wait_target(struct rb_migration *m, struct rb_err *err)
 {
-	bool told = false;
-
 	for (;;) {
 		struct rb_wait wait = rb_migration_cleanup_wait(10000);
 		enum rb_state state = RB_STATE_MAX;
@@ -53,10 +51,8 @@ int rb_source_wait_target(struct rb_migration *m, struct rb_err *err)
 				"else, 'docker kill' and 'docker start' give it a fresh "
 				"start here",
 				m->entry.peer, m->entry.id);
-		if (!told)
-			rb_warn("commit: in doubt until node '%s' answers that it runs: %s",
-				m->entry.peer, r < 0 ? why.msg : rb_state_name(state));
-		told = true;
+		rb_migration_doubt(m, "in doubt until node '%s' answers that it runs: %s",
+				   m->entry.peer, r < 0 ? why.msg : rb_state_name(state));
 		rb_wait_ms(ASK_EVERY_MS, NULL, NULL);
 	}
 }

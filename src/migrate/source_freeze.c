@@ -170,18 +170,28 @@ static int give_back(struct rb_migration *m, struct rb_err *err)
 
 int rb_source_freeze_undo(struct rb_migration *m, struct rb_err *err)
 {
+	return rb_source_init_alive(m) ? give_back(m, err) : 0;
+}
+
+int rb_source_policy_back(struct rb_migration *m, struct rb_err *err)
+{
 	struct rb_wait wait = rb_migration_cleanup_wait(UNDO_MS);
 	const json_t *policy = json_object_get(m->entry.facts, "restart_policy");
-	int r = 0, r2;
+	_cleanup_json_ json_t *now = NULL;
+	int r = rb_engine_inspect(m->node->engine, m->entry.container_id, &now, &wait, err);
 
-	if (rb_source_init_alive(m))
-		r = give_back(m, err);
-	r2 = rb_engine_restart_policy(m->node->engine, m->entry.container_id, policy, &wait,
-				      r < 0 ? NULL : err);
-	/* the user may have removed the container meanwhile: nothing to give back then */
-	if (r2 == -ENOENT)
-		r2 = 0;
-	return r < 0 ? r : r2;
+	/* the user may have removed the container meanwhile, or given it another policy */
+	if (r == -ENOENT)
+		return 0;
+	if (r < 0)
+		return r;
+	if (rb_engine_policy_restarts(rb_json_path(now, "HostConfig.RestartPolicy")))
+		return 0;
+	if (!rb_json_bool(json_object_get(now, "State"), "Running", false))
+		rb_warn("roll-back: '%s' ended meanwhile; 'docker start' starts it",
+			m->entry.container);
+	r = rb_engine_restart_policy(m->node->engine, m->entry.container_id, policy, &wait, err);
+	return r == -ENOENT ? 0 : r;
 }
 
 /* A CRIU that was started early waits for a freeze that does not come. */
@@ -315,7 +325,9 @@ int rb_source_transfer(struct rb_migration *m, struct rb_err *err)
 /* READY: the target has restored the container and holds it. */
 int rb_source_restore(struct rb_migration *m, struct rb_err *err)
 {
-	int r = rb_conn_call(m->conn, "ready", NULL, &m->wait, err);
+	int r;
 
+	m->ready_asked = true;
+	r = rb_conn_call(m->conn, "ready", NULL, &m->wait, err);
 	return r < 0 ? r : rb_conn_reply(m->conn, NULL, &m->wait, err);
 }

@@ -17,8 +17,9 @@
 #include "spec.h"
 #include "sync.h"
 
-#define ENGINE_MS 10000
-#define PLAN_MS	  20000
+#define ENGINE_MS  10000
+#define PLAN_MS	   20000
+#define TIMEOUT_MS 600000 /* of a request that names none */
 
 static int check_node(const struct rb_node *node, const char *target, struct rb_err *err)
 {
@@ -111,9 +112,34 @@ static int describe_request(const struct rb_node *node, const json_t *request, s
 			       "volumes", volumes, "strategy", "cold", "keep_source",
 			       rb_json_bool(request, "keep_source", false), "dry_run",
 			       rb_json_bool(request, "dry_run", false), "timeout_ms",
-			       (json_int_t)rb_json_int(request, "timeout_ms", 0), "restart_policy",
-			       rb_json_path(inspect, "HostConfig.RestartPolicy"));
+			       (json_int_t)rb_json_int(request, "timeout_ms", TIMEOUT_MS),
+			       "restart_policy", rb_json_path(inspect, "HostConfig.RestartPolicy"));
 	return ret->facts ? 0 : rb_err_set(err, -ENOMEM, "note the request");
+}
+
+/* An earlier move of the container is over for its user, but not for us: say what it waits for. */
+static int find_unconfirmed(void *arg, const struct rb_entry *entry)
+{
+	struct rb_entry *wanted = arg;
+
+	if (strcmp(entry->container, wanted->container) != 0 || entry->role != RB_SOURCE ||
+	    !rb_json_bool(entry->facts, "unconfirmed", false))
+		return 0;
+	snprintf(wanted->id, sizeof(wanted->id), "%s", entry->id);
+	snprintf(wanted->peer, sizeof(wanted->peer), "%s", entry->peer);
+	return 1;
+}
+
+static int explain_conflict(const struct rb_node *node, struct rb_entry *entry, struct rb_err *err)
+{
+	if (rb_journal_each(node->journal, true, find_unconfirmed, entry, NULL) != 1)
+		return -EBUSY;
+	return rb_err_code(
+		err, RB_E_CONFLICT, -EBUSY,
+		"node '%s' has not confirmed yet that it rolled migration %s of '%s' back: bring "
+		"it "
+		"back, or, if it is gone for good, 'reberth migration resolve %s --abort'",
+		entry->peer, entry->id, entry->container, entry->id);
 }
 
 int rb_source_begin(const struct rb_node *node, const json_t *request, struct rb_entry *ret,
@@ -124,6 +150,8 @@ int rb_source_begin(const struct rb_node *node, const json_t *request, struct rb
 
 	if (r >= 0)
 		r = rb_journal_add(node->journal, &entry, err);
+	if (r == -EBUSY && err->code == RB_E_CONFLICT && entry.id[0])
+		r = explain_conflict(node, &entry, err);
 	if (r < 0) {
 		rb_entry_release(&entry);
 		return r;
@@ -185,7 +213,8 @@ int rb_source_resolve_abort(const struct rb_node *node, const struct rb_entry *e
 			err, RB_E_CONFLICT, -EINVAL,
 			"migration %s is in state %s on its %s here, and cannot be aborted by hand",
 			entry->id, rb_state_name(entry->state), rb_role_name(entry->role));
-	if (!rb_json_bool(entry->facts, "restart_here", false))
+	if (!rb_json_bool(entry->facts, "restart_here", false) &&
+	    !rb_json_bool(entry->facts, "unconfirmed", false))
 		return rb_err_code(err, RB_E_CONFLICT, -EINVAL,
 				   "migration %s is under way and needs nobody's word: 'reberth "
 				   "migration cancel %s' rolls it back",

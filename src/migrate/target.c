@@ -86,24 +86,12 @@ static int give_up(struct rb_migration *m, const struct rb_err *why, struct rb_e
 	return undo(m, why, err);
 }
 
-/* Our own journal may have changed under us: a person, or a source that rebooted, decided. */
-static int reload_state(struct rb_migration *m, struct rb_err *err)
-{
-	_cleanup_entry_ struct rb_entry now = {};
-	int r = rb_journal_get(m->node->journal, m->entry.id, &now, err);
-
-	if (r >= 0) {
-		m->entry.state = now.state;
-		snprintf(m->entry.boot_id, sizeof(m->entry.boot_id), "%s", now.boot_id);
-	}
-	return r;
-}
-
 static int finish_alone(struct rb_migration *m, struct rb_err *err)
 {
 	int r = 0;
 
 	m->wait = (struct rb_wait){ .cancel_fd = -EBADF };
+	rb_progress_stage(m, "go");
 	if (!rb_json_bool(m->entry.facts, "running", false) || rb_migration_rebooted(m))
 		r = rb_target_go(m, NULL, NULL, err);
 	return r < 0 ? r : rb_target_finish(m, NULL, NULL, err);
@@ -113,7 +101,6 @@ static int finish_alone(struct rb_migration *m, struct rb_err *err)
 static int in_doubt(struct rb_migration *m, struct rb_err *err)
 {
 	struct rb_err why = { .code = RB_E_CANCELED };
-	bool told = false;
 	int r;
 
 	snprintf(why.msg, sizeof(why.msg), "node '%s' rolled the migration back", m->entry.peer);
@@ -125,24 +112,23 @@ static int in_doubt(struct rb_migration *m, struct rb_err *err)
 		r = rb_peer_state(m, &theirs, &wait, &ask);
 		if (r >= 0 && (theirs == RB_COMMIT || theirs == RB_DONE)) {
 			r = finish_alone(m, err);
-			if (r < 0 && reload_state(m, NULL) >= 0 && m->entry.state == RB_ABORT)
+			if (r < 0 && rb_migration_reload(m, NULL) >= 0 &&
+			    m->entry.state == RB_ABORT)
 				return undo(m, err, err);
 			return r;
 		}
 		if (r >= 0 && (theirs == RB_ABORT || theirs == RB_ABORTED))
 			return give_up(m, &why, err);
-		r = reload_state(m, err);
+		r = rb_migration_reload(m, err);
 		if (r < 0)
 			return r;
 		if (m->entry.state == RB_GO)
 			return finish_alone(m, err);
 		if (m->entry.state == RB_ABORT)
 			return undo(m, &why, err);
-		if (!told)
-			rb_warn("restore: in doubt, '%s' is held until node '%s' says how it "
-				"decided: %s",
-				m->entry.container, m->entry.peer, ask.msg);
-		told = true;
+		rb_migration_doubt(m,
+				   "in doubt: '%s' is held until node '%s' says how it decided: %s",
+				   m->entry.container, m->entry.peer, ask.msg);
 		rb_wait_ms(ASK_EVERY_MS, NULL, NULL);
 	}
 }
@@ -153,7 +139,7 @@ static int conclude(struct rb_migration *m, const struct rb_err *why, struct rb_
 	int r;
 
 	rb_migration_hang_up(m);
-	r = reload_state(m, err);
+	r = rb_migration_reload(m, err);
 	if (r < 0)
 		return r;
 	switch (m->entry.state) {
@@ -346,7 +332,11 @@ int rb_target_serve(const struct rb_node *node, struct rb_conn *conn, int cancel
 		struct rb_wait wait = rb_migration_cleanup_wait(ANSWER_MS);
 
 		r2 = give_up(&m, &why, err);
-		rb_conn_answer(conn, NULL, &wait, NULL);
+		/* told that we have, the source gives the container its restart policy back */
+		if (r2 >= 0)
+			rb_conn_answer(conn, NULL, &wait, NULL);
+		else
+			rb_conn_answer_error(conn, err, &wait, NULL);
 		rb_migration_hang_up(&m);
 	} else {
 		r2 = conclude(&m, &why, err);
