@@ -47,7 +47,7 @@ mtype = {
 	S_RECOVER, S_LOST, S_LOST_ASKED, S_OFF, S_END,
 
 	/* Steps of the target. */
-	T_WAIT, T_DATA, T_RESTORE, T_SYNC, T_JOURNAL, T_READY, T_HELD,
+	T_WAIT, T_DATA, T_RESTORE, T_JOURNAL, T_READY, T_HELD,
 	T_POLL, T_POLLED, T_AGAIN, T_GO, T_RUN, T_POLICY, T_RUNNING, T_DONE,
 	T_ABORT, T_CLEAN, T_RECOVER, T_OFF, T_END
 }
@@ -57,7 +57,8 @@ mtype sj = NONE;		/* the source's journal */
 mtype tj = NONE;		/* the target's journal */
 bool s_policy = true;		/* Docker starts it at boot, on the source */
 bool t_policy = false;		/* the same on the target */
-bool t_synced = false;		/* checkpoint and files are on the target's disk */
+bool t_images = false;		/* the checkpoint is there, in memory or on the target's disk */
+bool t_synced = false;		/* ... on its disk */
 bool s_resolved = false;	/* a person said --abort on the source */
 
 /* Of the host: outlive a crash of reberth, not a reboot. */
@@ -93,7 +94,7 @@ bool t_ran = false;		/* the target ran */
 bool two_running = false;	/* both ran at one moment */
 bool stale_run = false;		/* an older state ran after a newer one */
 bool destroyed_early = false;	/* the source's went while the target had no GO */
-bool images_missing = false;	/* READY in the journal, nothing to restore from */
+bool images_missing = false;	/* restored from images that a power loss took */
 bool nothing_known = false;	/* an undecided side was told "never heard of it" */
 bool none_running = false;	/* all is quiet and nobody runs */
 bool not_settled = false;	/* all is quiet and the journals do not agree */
@@ -509,20 +510,13 @@ active proctype target()
 		s2t?M_DATA;
 		t_pc = T_RESTORE
 	}
-	:: atomic { (t_pc == T_DATA || t_pc == T_RESTORE || t_pc == T_SYNC ||
-		     t_pc == T_JOURNAL) && (!link || tj == ABORT) ->
+	:: atomic { (t_pc == T_DATA || t_pc == T_RESTORE || t_pc == T_JOURNAL) && (!link || tj == ABORT) ->
 		t_pc = T_ABORT
 	}
 	:: atomic { t_pc == T_RESTORE ->
 		SAY("target: restored, held\n");
 		t_ct = HELD;
-		t_pc = T_SYNC
-	}
-	:: atomic { t_pc == T_SYNC ->
-#ifndef MUT_READY_UNSYNCED
-		SAY("target: images and files synced\n");
-		t_synced = true;
-#endif
+		t_images = true;
 		t_pc = T_JOURNAL
 	}
 #ifdef MUT_READY_EARLY
@@ -572,6 +566,11 @@ active proctype target()
 		t_pc = T_POLL
 #endif
 	}
+	/* Some time later, or never. */
+	:: atomic { (t_pc == T_HELD || t_pc == T_POLL) && t_images && !t_synced ->
+		SAY("target: images are on the disk\n");
+		t_synced = true
+	}
 	/* READY and no conversation: ask until the source has decided. */
 	:: atomic { t_pc == T_POLL && tj != READY ->
 		t_pc = T_RECOVER
@@ -597,15 +596,20 @@ active proctype target()
 	}
 	/*
 	 * The held tasks may have been lost since (reboot, killed).  They never
-	 * ran, so the images are still good.  If that fails, ABORT: the source
-	 * is frozen or stopped until it hears from us, and takes it back.
+	 * ran, so the images, if they are still there, are good.  If that fails,
+	 * ABORT: the source is frozen or stopped until it hears from us, and
+	 * takes it back.
 	 */
 	:: atomic { t_pc == T_AGAIN ->
 		if
 		:: t_ct != ABSENT || tj != READY -> t_pc = T_GO
+#ifdef MUT_IMAGES_UNCHECKED
 		:: t_ct == ABSENT && tj == READY ->
+#else
+		:: t_ct == ABSENT && tj == READY && t_images ->
+#endif
 			SAY("target: restores again from its images\n");
-			images_missing = !t_synced;
+			images_missing = !t_images;
 			NEVER(images_missing);
 			t_ct = HELD;
 			t_pc = T_GO
@@ -695,6 +699,7 @@ active proctype target()
 		SAY("target: removes everything, closes the conversation\n");
 		link = false;
 		t_ct = ABSENT;
+		t_images = false;
 		t_synced = false;
 		t_policy = false;
 		t_pc = T_END
@@ -802,6 +807,9 @@ active proctype environment()
 		FAILURE("--- the target loses power\n");
 		t_up = false;
 		t_ct = ABSENT;
+#ifndef NO_GIVING_UP
+		t_images = t_synced;
+#endif
 		t_orphan = false;
 		link = false;
 		forget_all(s2t);
@@ -839,7 +847,7 @@ active proctype environment()
 		SAY("--- cancelled (user, timeout, error): journal ABORT\n");
 		sj = ABORT
 	}
-	:: atomic { t_pc == T_DATA || t_pc == T_RESTORE || t_pc == T_SYNC ->
+	:: atomic { t_pc == T_DATA || t_pc == T_RESTORE ->
 		SAY("--- an error on the target\n");
 		t_pc = T_ABORT
 	}

@@ -52,5 +52,17 @@ int rb_target_start(struct rb_migration *m, const json_t *args, json_t **ret, st
 int rb_target_start_undo(struct rb_migration *m, struct rb_err *err);
 int rb_target_restore(struct rb_migration *m, const json_t *args, json_t **ret, struct rb_err *err);
 int rb_target_ready(struct rb_migration *m, const json_t *args, json_t **ret, struct rb_err *err);
+
+/** rb_target_restore_again - the held tasks are lost, but never ran: once more from the images.
+ * Return: 0; -ENODATA when a power loss came before the images were on the disk. */
+int rb_target_restore_again(struct rb_migration *m, struct rb_err *err);
+
+/** rb_target_netns - the container's network namespace, which the placeholder holds */
+int rb_target_netns(const struct rb_migration *m, struct rb_err *err);
+
+/** rb_target_end_sync - nobody needs the images on the disk any more */
+void rb_target_end_sync(struct rb_migration *m);
+
+/* target_go.c */
 int rb_target_go(struct rb_migration *m, const json_t *args, json_t **ret, struct rb_err *err);
 int rb_target_finish(struct rb_migration *m, const json_t *args, json_t **ret, struct rb_err *err);

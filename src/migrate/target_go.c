@@ -1,0 +1,248 @@
+// SPDX-License-Identifier: Apache-2.0
+/*
+ * target_go.c - the target's verbs from held tasks to the container that runs
+ *
+ * go	    GO is written, the network speaks, the tasks run
+ * finish   name, restart policy; nothing of the migration is left
+ *
+ * Past GO there is no way back: what cannot be let go is restored once more, and what ran and ended
+ * is started afresh, as Docker would after a power loss.
+ */
+#include <errno.h>
+#include <string.h>
+
+#include "arrival.h"
+#include "cleanup.h"
+#include "engine.h"
+#include "err.h"
+#include "fault.h"
+#include "io.h"
+#include "json.h"
+#include "log.h"
+#include "net.h"
+#include "report.h"
+#include "target.h"
+#include "workdir.h"
+
+#define ENGINE_MS     60000
+#define RESTORE_MS    120000
+#define RESTORE_TRIES 3
+#define HELD_MS	      3000
+
+static int open_arrival(struct rb_migration *m, struct rb_err *err)
+{
+	if (m->arrival)
+		return 0;
+	return rb_arrival_open(m->node->run_dir, m->entry.id, m->entry.container_id, m->work_dir,
+			       &m->arrival, err);
+}
+
+/* the network speaks, then the tasks run */
+static int let_go(struct rb_migration *m, struct rb_err *err)
+{
+	struct rb_wait wait = rb_migration_cleanup_wait(RESTORE_MS);
+	_cleanup_close_ int netns = rb_target_netns(m, err);
+	int init, r;
+
+	if (netns < 0)
+		return netns;
+	r = open_arrival(m, err);
+	if (r >= 0)
+		r = rb_silence_lift(netns, err);
+	if (r >= 0)
+		r = rb_arrival_release(m->arrival, true, &wait, err);
+	if (r < 0)
+		return r;
+	/* peers and bridges learn the new place while CRIU lets the tasks go */
+	if (rb_announce(netns, 1, NULL) < 0)
+		rb_warn("go: the new place of the addresses could not be announced");
+	r = rb_arrival_wait_running(m->arrival, &init, &wait, err);
+	return r < 0 ? r : rb_silence_off(netns, err);
+}
+
+/* Are there tasks, and somebody who holds them? CRIU may have been killed, or still be on its way
+ * back to a worker that has just taken over. */
+static bool is_held(struct rb_migration *m)
+{
+	struct rb_wait wait = rb_migration_cleanup_wait(HELD_MS);
+	int init;
+
+	if (rb_arrival_probe(m->node->run_dir, m->node->runtime_root, m->entry.container_id,
+			     NULL) != 1 ||
+	    rb_arrival_lost(m->arrival))
+		return false;
+	return rb_arrival_wait_held(m->arrival, &init, &wait, NULL) >= 0;
+}
+
+/* Have held tasks: those that are there, or restored once more from the images. */
+static int ensure_held(struct rb_migration *m, struct rb_err *err)
+{
+	int r = open_arrival(m, err);
+
+	if (r < 0 || is_held(m))
+		return r;
+	for (int i = 0; i < RESTORE_TRIES; i++) {
+		r = rb_target_restore_again(m, err);
+		if (r >= 0)
+			return 0;
+		rb_warn("restore: %s", err->msg);
+	}
+	return r;
+}
+
+/* All that can be done is what Docker would do for any container after a power loss. */
+static int start_fresh(struct rb_migration *m, struct rb_err *err)
+{
+	struct rb_wait wait = rb_migration_cleanup_wait(ENGINE_MS);
+	bool runs;
+	int r;
+
+	rb_warn("recovery: '%s' ran here and ended before the migration did: starting it afresh",
+		m->entry.container);
+	runs = rb_arrival_probe(m->node->run_dir, m->node->runtime_root, m->entry.container_id,
+				NULL) == 2;
+	rb_arrival_close(TAKE_PTR(m->arrival), true);
+	rb_arrival_forget(m->node->run_dir, m->entry.container_id);
+	r = rb_engine_wait_ready(m->node->engine, &wait, err);
+	if (r < 0 || runs)
+		return r;
+	/* what Docker takes for the container may be a placeholder, or tasks that are held for ever
+	 */
+	rb_engine_kill(m->node->engine, m->entry.container_id, "KILL", &wait, NULL);
+	r = rb_engine_wait_stopped(m->node->engine, m->entry.container_id, &wait, err);
+	return r < 0 ? r : rb_engine_start(m->node->engine, m->entry.container_id, &wait, err);
+}
+
+/* it runs already; what another worker did not come to do */
+static int lift_silence(struct rb_migration *m, struct rb_err *err)
+{
+	_cleanup_close_ int netns = rb_target_netns(m, err);
+
+	return netns < 0 ? netns : rb_silence_off(netns, err);
+}
+
+/* The word "go" was passed on: the tasks run, or are about to, or did. */
+static int see_it_run(struct rb_migration *m, struct rb_err *err)
+{
+	struct rb_wait wait = rb_migration_cleanup_wait(HELD_MS);
+	int init, r;
+
+	r = open_arrival(m, err);
+	if (r >= 0)
+		r = rb_arrival_wait_running(m->arrival, &init, &wait, err);
+	return r < 0 ? r : lift_silence(m, err);
+}
+
+/* GO stands in the journal: from here on the container runs here, one way or the other */
+static int run_container(struct rb_migration *m, bool rebooted, struct rb_err *err)
+{
+	const char *id = m->entry.container_id;
+	int r = -EIO;
+
+	for (int i = 0; r < 0 && !rebooted && i < RESTORE_TRIES; i++) {
+		/* what may have run is not restored from images again: they are older */
+		if (rb_arrival_was_released(m->node->run_dir, id)) {
+			r = see_it_run(m, err);
+			break;
+		}
+		r = ensure_held(m, err);
+		if (r >= 0)
+			r = let_go(m, err);
+		if (r < 0)
+			rb_warn("go: %s", err->msg);
+	}
+	return r < 0 ? start_fresh(m, err) : 0;
+}
+
+int rb_target_go(struct rb_migration *m, const json_t *args, json_t **ret, struct rb_err *err)
+{
+	bool rebooted = m->entry.state == RB_GO && rb_migration_rebooted(m);
+	struct rb_err ignored = {};
+	int r;
+
+	(void)args;
+	(void)ret;
+	if (m->entry.state == RB_READY) {
+		r = ensure_held(m, err);
+		/* nothing to let go: the source, told so by our journal, takes the container back
+		 */
+		if (r < 0) {
+			rb_journal_move(m->node->journal, m->entry.id, RB_IN(RB_READY), RB_ABORT,
+					&ignored);
+			return r;
+		}
+	}
+	r = rb_journal_move(m->node->journal, m->entry.id, RB_IN(RB_READY), RB_GO, err);
+	if (r < 0)
+		return r;
+	m->entry.state = RB_GO;
+	rb_target_end_sync(m);
+	m->wait = (struct rb_wait){ .cancel_fd = -EBADF };
+	rb_fault_point("target.go.written", NULL, NULL);
+	r = run_container(m, rebooted, err);
+	if (r < 0)
+		return r;
+	rb_migration_fact(m, "running", json_true());
+	return 0;
+}
+
+/* It ended before its restart policy was given back: Docker would have started it again. */
+static int start_if_owed(struct rb_migration *m, const struct rb_wait *wait, struct rb_err *err)
+{
+	_cleanup_json_ json_t *inspect = NULL;
+	int r;
+
+	if (!rb_engine_policy_restarts(rb_json_path(m->entry.facts, "offer.restart_policy")))
+		return 0;
+	r = rb_engine_inspect(m->node->engine, m->entry.container_id, &inspect, wait, err);
+	if (r < 0 || rb_json_bool(json_object_get(inspect, "State"), "Running", false))
+		return r;
+	return rb_engine_start(m->node->engine, m->entry.container_id, wait, err);
+}
+
+/* Works also when another finish was cut short anywhere. */
+int rb_target_finish(struct rb_migration *m, const json_t *args, json_t **ret, struct rb_err *err)
+{
+	struct rb_wait wait = rb_migration_cleanup_wait(ENGINE_MS);
+	int r;
+
+	(void)args;
+	(void)ret;
+	r = rb_migration_save(m, err);
+	if (r < 0)
+		return r;
+	rb_arrival_close(TAKE_PTR(m->arrival), true);
+	rb_arrival_forget(m->node->run_dir, m->entry.container_id);
+	r = rb_engine_rename(m->node->engine, m->entry.container_id, m->entry.container, &wait,
+			     err);
+	if (r == -EBUSY)
+		rb_warn("finish: the name '%s' was taken here meanwhile; the container is called "
+			"reberth-%s:"
+			" 'docker rename' it",
+			m->entry.container, m->entry.id);
+	/* or removed by its user by now */
+	if (r == -EBUSY || r == -ENOENT)
+		r = 0;
+	if (r >= 0)
+		r = rb_engine_restart_policy(m->node->engine, m->entry.container_id,
+					     rb_json_path(m->entry.facts, "offer.restart_policy"), &wait,
+					     err);
+	if (r >= 0)
+		r = start_if_owed(m, &wait, err);
+	if (r == -ENOENT)
+		r = 0;
+	if (r < 0)
+		return r;
+	rb_guard_off(m->entry.id, NULL);
+	rb_criu_remove_scratch(m->work_dir);
+	r = rb_rm_rf(m->work_dir, err);
+	if (r >= 0)
+		r = rb_report_save(m, "completed", NULL, err);
+	if (r >= 0)
+		r = rb_journal_move(m->node->journal, m->entry.id, RB_IN(RB_GO), RB_DONE, err);
+	if (r >= 0) {
+		m->entry.state = RB_DONE;
+		rb_info("done: '%s' arrived from node '%s'", m->entry.container, m->entry.peer);
+	}
+	return r;
+}
