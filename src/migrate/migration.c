@@ -10,6 +10,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/file.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -21,6 +22,9 @@
 #include "json.h"
 #include "log.h"
 #include "proc.h"
+#include "switchover.h"
+
+#define HURRY_NICE (-15)
 
 static int take_lock(struct rb_migration *m, struct rb_err *err)
 {
@@ -112,6 +116,7 @@ int rb_migration_open(struct rb_migration *m, const struct rb_node *node, struct
 void rb_migration_close(struct rb_migration *m)
 {
 	rb_conn_free(m->conn);
+	rb_switchover_close(m);
 	json_decref(m->timings);
 	rb_entry_release(&m->entry);
 	rb_close_fd(&m->lock_fd);
@@ -142,6 +147,11 @@ int rb_migration_reload_all(struct rb_migration *m, struct rb_err *err)
 	if (!m->entry.facts)
 		m->entry.facts = json_object();
 	return 0;
+}
+
+void rb_migration_hurry(bool hurry)
+{
+	setpriority(PRIO_PROCESS, 0, hurry ? HURRY_NICE : 0);
 }
 
 void rb_migration_hang_up(struct rb_migration *m)

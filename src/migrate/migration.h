@@ -11,6 +11,7 @@
 #include <jansson.h>
 #include <stdint.h>
 
+#include "io.h"
 #include "journal.h"
 #include "node.h"
 #include "wait.h"
@@ -46,8 +47,15 @@ struct rb_migration {
 
 	/* target */
 	struct rb_arrival *arrival;
+	bool settled;		     /* the new place is announced, and all is heard */
+	struct rb_buf carried;	     /* what was caught on the source, until then */
 	pid_t sync_pid;		     /* child that has the images reach the disk, or 0 */
 	struct rb_overlay *detached; /* the container's overlay while it is not mounted */
+
+	/* what the container's network hears while it cannot, on either side (switchover.c) */
+	struct rb_capture *capture;
+	struct rb_injector *injector;
+	int frames; /* that were caught on the source and heard there or here */
 
 	/* progress */
 	const char *shown;    /* stage that is shown */
@@ -80,6 +88,10 @@ int rb_migration_reload(struct rb_migration *m, struct rb_err *err);
 
 /** rb_migration_reload_all - the facts, too: what the last worker knew, under its lock */
 int rb_migration_reload_all(struct rb_migration *m, struct rb_err *err);
+
+/** rb_migration_hurry - while the container stands still its worker goes before other processes of
+ * the host, CRIU's among them: what it does is short, and others wait for it */
+void rb_migration_hurry(bool hurry);
 
 /** rb_migration_doubt - what is waited for, and why, into the log (once) and into the progress */
 void rb_migration_doubt(struct rb_migration *m, const char *format, ...)

@@ -33,6 +33,8 @@ int rb_report_save(struct rb_migration *m, const char *result, const struct rb_e
 		rb_json_str(m->entry.facts, "new_id", ""), "stages", m->timings);
 	if (!report)
 		return rb_err_set(err, -ENOMEM, "write the report");
+	if (source)
+		json_object_set_new(report, "frames", json_integer(m->frames));
 	if (why)
 		json_object_set_new(report, "error",
 				    json_pack("{s:s, s:s}", "code", rb_code_name(why->code),

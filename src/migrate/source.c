@@ -20,6 +20,7 @@
 #include "log.h"
 #include "peer.h"
 #include "report.h"
+#include "switchover.h"
 #include "sync.h"
 
 #define UNDO_MS	     60000
@@ -182,6 +183,7 @@ static int undo(struct rb_migration *m, const struct rb_err *why, struct rb_err 
 	int undone = rb_stages_undo(m, rb_source_stages, &undo_err), r = 0;
 	bool confirmed = tell_target(m);
 
+	rb_switchover_close(m);
 	/* what a killed worker has reported is nearer to the cause than what its successor knows */
 	if (undone >= 0 && !m->entry.report)
 		r = rb_report_save(m, "rolled-back", why, err);
@@ -216,6 +218,7 @@ static int roll_back(struct rb_migration *m, struct rb_err *err)
 	int r = 0;
 
 	rb_warn("%s: %s; rolling back", why.stage, why.msg);
+	rb_migration_hurry(false);
 	if (ended_by_accident(m)) {
 		rb_migration_fact(m, "restart_here", json_true());
 		r = rb_migration_save(m, &undo_err);

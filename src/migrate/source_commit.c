@@ -19,10 +19,11 @@
 #include "io.h"
 #include "json.h"
 #include "log.h"
-#include "peer.h"
 #include "net.h"
+#include "peer.h"
 #include "proc.h"
 #include "source.h"
+#include "switchover.h"
 
 #define GO_MS	     20000
 #define ASK_EVERY_MS 500
@@ -68,9 +69,34 @@ static int still_frozen(struct rb_migration *m, struct rb_err *err)
 			   m->entry.container);
 }
 
+/* @send: writes the stream that follows the call, or NULL */
+static int call(struct rb_migration *m, const char *verb,
+		int (*send)(struct rb_migration *m, const struct rb_wait *wait, struct rb_err *err),
+		struct rb_err *err)
+{
+	struct rb_wait wait = rb_migration_cleanup_wait(GO_MS);
+	int r = rb_conn_call(m->conn, verb, NULL, &wait, err);
+
+	if (r >= 0 && send)
+		r = send(m, &wait, err);
+	if (r >= 0 && send)
+		r = rb_stream_end(m->conn, &wait, err);
+	return r < 0 ? r : rb_conn_reply(m->conn, NULL, &wait, err);
+}
+
+/* What siblings on this host send goes to the new place from here on; what they sent before was
+ * caught. */
+static void hide(const struct rb_migration *m)
+{
+	_cleanup_close_ int netns =
+		rb_netns_open((int)rb_json_int(m->entry.facts, "init_pid", 0), NULL);
+
+	if (netns >= 0)
+		rb_park(netns, NULL);
+}
+
 int rb_source_commit(struct rb_migration *m, struct rb_err *err)
 {
-	struct rb_wait wait;
 	struct rb_err why = {};
 	int r;
 
@@ -87,14 +113,21 @@ int rb_source_commit(struct rb_migration *m, struct rb_err *err)
 	/* from here on neither the user nor the clock can stop it */
 	m->wait = (struct rb_wait){ .cancel_fd = -EBADF };
 	rb_fault_point("source.commit.written", NULL, NULL);
-	wait = rb_migration_cleanup_wait(GO_MS);
-	r = rb_conn_call(m->conn, "go", NULL, &wait, &why);
+	r = call(m, "go", NULL, &why);
 	if (r >= 0)
-		r = rb_conn_reply(m->conn, NULL, &wait, &why);
-	if (r >= 0) {
+		r = call(m, "running", NULL, &why);
+	if (r >= 0)
 		m->downtime_ms = (rb_now_us() - m->frozen_us + 500) / 1000;
+	if (r >= 0)
+		r = call(m, "frames", rb_switchover_send, &why);
+	if (r >= 0)
+		hide(m);
+	if (r >= 0)
+		r = call(m, "settle", rb_switchover_send_stragglers, &why);
+	rb_migration_hurry(false);
+	rb_switchover_close(m);
+	if (r >= 0)
 		return 0;
-	}
 	rb_warn("commit: no answer to GO: %s", why.msg);
 	rb_migration_hang_up(m);
 	return rb_source_wait_target(m, err);
@@ -114,6 +147,7 @@ static int kill_frozen(struct rb_migration *m, const struct rb_wait *wait, struc
 			return netns;
 		/* it is on already, unless somebody flushed the rules */
 		r = rb_silence_on(netns, err);
+		rb_park(netns, NULL);
 		if (r >= 0)
 			r = rb_freezer_kill(freezer, wait, err);
 		if (r < 0)

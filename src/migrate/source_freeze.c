@@ -5,8 +5,9 @@
  * From rb_source_freeze() on the container stands still; every path out of here goes through
  * COMMIT or through rb_source_freeze_undo(). The order of the freeze matters: first Docker must not
  * start the container behind our back any more (restart policy `no`); then the journal says FROZEN;
- * then nothing may leave or reach its network any more (the kernel would go on acknowledging data
- * for frozen tasks); then the tasks are stopped.
+ * then nothing may reach its network any more (the kernel would go on acknowledging data for frozen
+ * tasks), but is caught, to be heard where the container runs next; then the tasks are stopped;
+ * then nothing may leave any more.
  */
 #include <dirent.h>
 #include <errno.h>
@@ -22,18 +23,22 @@
 #include "err.h"
 #include "fault.h"
 #include "freezer.h"
+#include "groups.h"
 #include "io.h"
 #include "json.h"
 #include "log.h"
+#include "neighbours.h"
 #include "net.h"
 #include "proc.h"
 #include "source.h"
+#include "switchover.h"
 #include "sync.h"
 #include "tree.h"
 #include "vfork.h"
 
 #define UNDO_MS	   60000
 #define FREEZE_MS  10000
+#define READ_MS	   10
 #define MAX_TASKS  4096
 #define DUMP_TRIES 10
 
@@ -91,7 +96,17 @@ bool rb_source_init_alive(const struct rb_migration *m)
 			    (unsigned long long)rb_json_int(m->entry.facts, "init_start", 0));
 }
 
-/* Nothing is heard of the tasks any more, then they stand still. */
+/* Nothing new comes in: what waits in UDP sockets, which CRIU does not save, is read in a moment,
+ * or nobody reads it. */
+static void let_read(const struct rb_migration *m)
+{
+	int init = (int)rb_json_int(m->entry.facts, "init_pid", 0);
+
+	for (int ms = 0; ms < READ_MS && rb_udp_waiting(init) > 0; ms++)
+		rb_wait_ms(1, NULL, NULL);
+}
+
+/* What the tasks still say before they stand still is heard: it is part of what they did. */
 static int stop_tasks(struct rb_migration *m, struct rb_err *err)
 {
 	struct rb_wait wait = rb_migration_wait(m, FREEZE_MS);
@@ -101,12 +116,18 @@ static int stop_tasks(struct rb_migration *m, struct rb_err *err)
 	netns = rb_netns_open((int)rb_json_int(m->entry.facts, "init_pid", 0), err);
 	if (netns < 0)
 		return netns;
+	rb_switchover_capture(m, netns);
+	rb_migration_hurry(true);
 	m->frozen_us = rb_now_us();
-	r = rb_silence_on(netns, err);
+	r = rb_silence_hearing(netns, err);
+	if (r >= 0)
+		let_read(m);
 	if (r >= 0)
 		r = rb_fault_point("source.freeze.silent", &m->wait, err);
 	if (r >= 0)
 		r = rb_vfork_freeze(rb_json_str(m->entry.facts, "freezer", ""), &wait, err);
+	if (r >= 0)
+		r = rb_silence_on(netns, err);
 	/* connections of the container to itself: both their ends must stand still */
 	return r < 0 ? r : rb_silence_loopback(netns, err);
 }
@@ -137,10 +158,33 @@ static void leave_repair_mode(const char *freezer)
 		rb_tcp_repair_off(pids[i], NULL);
 }
 
-/*
- * Gives the tasks back, whatever state they were left in. The network speaks again before they
- * run, so that not even their first packet is lost.
- */
+/* No undo of the network keeps the tasks from being thawed: a container that runs without it can be
+ * helped more easily. */
+static int thaw(struct rb_migration *m, const char *freezer, int netns, struct rb_err *err)
+{
+	struct rb_err later = {};
+	int r = netns, r2;
+
+	if (netns >= 0) {
+		rb_net_mend(netns, NULL);
+		if (m->capture)
+			rb_switchover_prepare(m, netns);
+		/* so that not even their first packet is lost */
+		r = rb_silence_speak(netns, NULL);
+		if (r < 0)
+			r = rb_silence_off(netns, err);
+	}
+	r2 = rb_freezer_thaw(freezer, &later);
+	if (netns >= 0 && r >= 0) {
+		rb_switchover_open(m, netns, NULL);
+		r = rb_silence_off(netns, err);
+	}
+	if (r2 < 0 && r >= 0 && err)
+		*err = later;
+	return r < 0 ? r : r2;
+}
+
+/* Gives the tasks back, whatever state they were left in. */
 static int give_back(struct rb_migration *m, struct rb_err *err)
 {
 	struct rb_wait wait = rb_migration_cleanup_wait(UNDO_MS);
@@ -154,15 +198,8 @@ static int give_back(struct rb_migration *m, struct rb_err *err)
 	r = rb_criu_mend(&dump, &wait, err);
 	leave_repair_mode(freezer);
 	netns = rb_netns_open(dump.init_pid, &later);
-	if (netns >= 0) {
-		rb_net_mend(netns, NULL);
-		r2 = rb_silence_off(netns, &later);
-	} else {
-		r2 = netns;
-	}
-	/* thawed in any case: a container that runs without a network can be helped more easily */
-	if (rb_freezer_thaw(freezer, r2 < 0 ? NULL : &later) < 0 && r2 >= 0)
-		r2 = -EIO;
+	r2 = thaw(m, freezer, netns, &later);
+	rb_migration_hurry(false);
 	if (r >= 0 && r2 < 0 && err)
 		*err = later;
 	return r < 0 ? r : r2;
@@ -224,6 +261,17 @@ static int dump_later(struct rb_migration *m, int tried, struct rb_err *err)
 	return r < 0 ? r : stop_tasks(m, err);
 }
 
+/* Whom the container knows on its segment; without it has to ask for them anew. */
+static void note_neighbours(struct rb_migration *m)
+{
+	_cleanup_close_ int netns =
+		rb_netns_open((int)rb_json_int(m->entry.facts, "init_pid", 0), NULL);
+	json_t *list = NULL;
+
+	if (netns >= 0 && rb_neighbours_read(netns, &list, NULL) >= 0)
+		rb_migration_fact(m, "neighbours", list);
+}
+
 /* While CRIU dumps, the files travel: the tasks stand still for both. */
 static int dump_and_sync(struct rb_migration *m, struct rb_err *err)
 {
@@ -235,6 +283,8 @@ static int dump_and_sync(struct rb_migration *m, struct rb_err *err)
 	fd = rb_criu_dump_begin(&dump, err);
 	if (fd < 0)
 		return fd;
+	note_neighbours(m);
+	rb_groups_note(m);
 	r2 = rb_sync_round(m, &sync_err);
 	r = rb_criu_dump_end(fd, &m->wait, err);
 	if (r >= 0 && r2 < 0 && err)
@@ -325,9 +375,13 @@ int rb_source_transfer(struct rb_migration *m, struct rb_err *err)
 /* READY: the target has restored the container and holds it. */
 int rb_source_restore(struct rb_migration *m, struct rb_err *err)
 {
+	_cleanup_json_ json_t *args =
+		json_pack("{s:O*, s:O*}", "neighbours",
+			  json_object_get(m->entry.facts, "neighbours"), "multicast",
+			  json_object_get(m->entry.facts, "multicast"));
 	int r;
 
 	m->ready_asked = true;
-	r = rb_conn_call(m->conn, "ready", NULL, &m->wait, err);
+	r = rb_conn_call(m->conn, "ready", args, &m->wait, err);
 	return r < 0 ? r : rb_conn_reply(m->conn, NULL, &m->wait, err);
 }

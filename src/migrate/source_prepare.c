@@ -129,6 +129,7 @@ int rb_source_check(struct rb_migration *m, struct rb_err *err)
 {
 	struct rb_wait wait = rb_migration_wait(m, CALL_MS);
 	_cleanup_json_ json_t *obstacles = json_array(), *offer = NULL, *answer = NULL;
+	bool dry_run = rb_json_bool(m->entry.facts, "dry_run", false);
 	json_t *theirs;
 	int r;
 
@@ -140,8 +141,7 @@ int rb_source_check(struct rb_migration *m, struct rb_err *err)
 		r = describe(m, &offer, err);
 	if (r < 0)
 		return r;
-	json_object_set_new(offer, "dry_run",
-			    json_boolean(rb_json_bool(m->entry.facts, "dry_run", false)));
+	json_object_set_new(offer, "dry_run", json_boolean(dry_run));
 	r = rb_conn_call(m->conn, "prepare", offer, &wait, err);
 	if (r >= 0)
 		r = rb_conn_reply(m->conn, &answer, &wait, err);
@@ -158,7 +158,7 @@ int rb_source_check(struct rb_migration *m, struct rb_err *err)
 		rb_migration_fact(
 			m, "image_bytes",
 			json_integer(rb_json_int(json_object_get(offer, "image"), "size", 0)));
-	if (rb_json_bool(m->entry.facts, "dry_run", false))
+	if (dry_run)
 		return 0;
 	m->bytes_total = (uint64_t)rb_json_int(offer, "file_bytes", 0) +
 			 (uint64_t)rb_json_int(offer, "memory_bytes", 0) +

@@ -29,6 +29,7 @@
 #define ANSWER_MS    20000
 #define ASK_EVERY_MS 500
 #define RECOVER_MS   60000
+#define DEAF_MS	     2000
 
 /* clang-format off */
 const struct rb_stage rb_target_stages[] = {
@@ -51,6 +52,9 @@ static const struct verb {
 	{ "restore", rb_target_restore, RB_PREPARING },
 	{ "ready",   rb_target_ready,   RB_PREPARING }, /* -> READY */
 	{ "go",      rb_target_go,      RB_READY },	/* -> GO */
+	{ "running", rb_target_running, RB_GO },
+	{ "frames",  rb_target_frames,  RB_GO },
+	{ "settle",  rb_target_settle,  RB_GO },
 	{ "finish",  rb_target_finish,  RB_GO },	/* -> DONE */
 };
 /* clang-format on */
@@ -94,6 +98,8 @@ static int finish_alone(struct rb_migration *m, struct rb_err *err)
 	rb_progress_stage(m, "go");
 	if (!rb_json_bool(m->entry.facts, "running", false) || rb_migration_rebooted(m))
 		r = rb_target_go(m, NULL, NULL, err);
+	if (r >= 0)
+		r = rb_target_running(m, NULL, NULL, err);
 	return r < 0 ? r : rb_target_finish(m, NULL, NULL, err);
 }
 
@@ -139,6 +145,7 @@ static int conclude(struct rb_migration *m, const struct rb_err *why, struct rb_
 	int r;
 
 	rb_migration_hang_up(m);
+	rb_migration_hurry(false);
 	r = rb_migration_reload(m, err);
 	if (r < 0)
 		return r;
@@ -291,11 +298,21 @@ static int serve_calls(struct rb_migration *m, const struct rb_node *node, struc
 {
 	for (;;) {
 		struct rb_wait idle = { .cancel_fd = cancel_fd };
+		bool deaf = m->entry.state == RB_GO && !m->settled;
 		struct rb_wait answer = rb_migration_cleanup_wait(ANSWER_MS);
 		_cleanup_json_ json_t *args = NULL;
 		const char *name;
-		int r = rb_conn_next_call(conn, &name, &args, &idle, err);
+		int r;
 
+		/* the container runs, and does not hear yet: a source that has nothing more to say
+		 * must not keep it deaf */
+		if (deaf)
+			idle = rb_wait_within(&idle, DEAF_MS);
+		r = rb_conn_next_call(conn, &name, &args, &idle, err);
+		if (r == -ETIMEDOUT && deaf) {
+			rb_target_end_silence(m);
+			continue;
+		}
 		if (r <= 0)
 			return r;
 		if (strcmp(name, "abort") == 0)
@@ -331,6 +348,7 @@ int rb_target_serve(const struct rb_node *node, struct rb_conn *conn, int cancel
 		/* the source has ABORT in its journal: the one word that a READY target may take */
 		struct rb_wait wait = rb_migration_cleanup_wait(ANSWER_MS);
 
+		rb_migration_hurry(false);
 		r2 = give_up(&m, &why, err);
 		/* told that we have, the source gives the container its restart policy back */
 		if (r2 >= 0)

@@ -57,6 +57,14 @@ int rb_target_ready(struct rb_migration *m, const json_t *args, json_t **ret, st
  * Return: 0; -ENODATA when a power loss came before the images were on the disk. */
 int rb_target_restore_again(struct rb_migration *m, struct rb_err *err);
 
+/** rb_target_prepare_switchover - for what arrives from now on, and what will be carried over; whom
+ * the container knows on its segment it knows here, too */
+void rb_target_prepare_switchover(struct rb_migration *m);
+
+/** rb_target_unhide - its macvlans, which until then had other hardware addresses (net/park.c),
+ * have their own; past GO only: what their siblings send goes to the source before */
+int rb_target_unhide(struct rb_migration *m, int netns, struct rb_err *err);
+
 /** rb_target_netns - the container's network namespace, which the placeholder holds */
 int rb_target_netns(const struct rb_migration *m, struct rb_err *err);
 
@@ -65,4 +73,11 @@ void rb_target_end_sync(struct rb_migration *m);
 
 /* target_go.c */
 int rb_target_go(struct rb_migration *m, const json_t *args, json_t **ret, struct rb_err *err);
+int rb_target_running(struct rb_migration *m, const json_t *args, json_t **ret, struct rb_err *err);
+int rb_target_frames(struct rb_migration *m, const json_t *args, json_t **ret, struct rb_err *err);
+int rb_target_settle(struct rb_migration *m, const json_t *args, json_t **ret, struct rb_err *err);
+
+/** rb_target_end_silence - the new place is announced, and the container hears again */
+void rb_target_end_silence(struct rb_migration *m);
+
 int rb_target_finish(struct rb_migration *m, const json_t *args, json_t **ret, struct rb_err *err);

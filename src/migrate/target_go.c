@@ -2,7 +2,10 @@
 /*
  * target_go.c - the target's verbs from held tasks to the container that runs
  *
- * go	    GO is written, the network speaks, the tasks run
+ * go	    GO is written, the network speaks, the tasks are let go
+ * running  they run
+ * frames   what they missed is heard, their new place announced
+ * settle   what came to the old place since is heard, and what came here
  * finish   name, restart policy; nothing of the migration is left
  *
  * Past GO there is no way back: what cannot be let go is restored once more, and what ran and ended
@@ -16,17 +19,20 @@
 #include "engine.h"
 #include "err.h"
 #include "fault.h"
+#include "groups.h"
 #include "io.h"
 #include "json.h"
 #include "log.h"
 #include "net.h"
 #include "report.h"
+#include "switchover.h"
 #include "target.h"
 #include "workdir.h"
 
 #define ENGINE_MS     60000
 #define RESTORE_MS    120000
 #define RESTORE_TRIES 3
+#define AGAIN_MS      100
 #define HELD_MS	      3000
 
 static int open_arrival(struct rb_migration *m, struct rb_err *err)
@@ -37,27 +43,27 @@ static int open_arrival(struct rb_migration *m, struct rb_err *err)
 			       &m->arrival, err);
 }
 
-/* the network speaks, then the tasks run */
+/* The network speaks, then the tasks run: CRIU needs some time for that. What arrives is caught. */
 static int let_go(struct rb_migration *m, struct rb_err *err)
 {
 	struct rb_wait wait = rb_migration_cleanup_wait(RESTORE_MS);
 	_cleanup_close_ int netns = rb_target_netns(m, err);
-	int init, r;
+	int r;
 
 	if (netns < 0)
 		return netns;
 	r = open_arrival(m, err);
-	if (r >= 0)
-		r = rb_silence_lift(netns, err);
-	if (r >= 0)
-		r = rb_arrival_release(m->arrival, true, &wait, err);
 	if (r < 0)
 		return r;
-	/* peers and bridges learn the new place while CRIU lets the tasks go */
-	if (rb_announce(netns, 1, NULL) < 0)
-		rb_warn("go: the new place of the addresses could not be announced");
-	r = rb_arrival_wait_running(m->arrival, &init, &wait, err);
-	return r < 0 ? r : rb_silence_off(netns, err);
+	rb_target_prepare_switchover(m);
+	/* tables that somebody flushed need not be opened */
+	if (rb_silence_speak(netns, NULL) < 0)
+		r = rb_silence_off(netns, err);
+	if (r >= 0)
+		r = rb_target_unhide(m, netns, err);
+	if (r >= 0)
+		rb_groups_rejoin(m, netns);
+	return r < 0 ? r : rb_arrival_release(m->arrival, true, &wait, err);
 }
 
 /* Are there tasks, and somebody who holds them? CRIU may have been killed, or still be on its way
@@ -65,8 +71,12 @@ static int let_go(struct rb_migration *m, struct rb_err *err)
 static bool is_held(struct rb_migration *m)
 {
 	struct rb_wait wait = rb_migration_cleanup_wait(HELD_MS);
+	_cleanup_close_ int netns = rb_target_netns(m, NULL);
 	int init;
 
+	/* without the placeholder they are about to end */
+	if (netns < 0)
+		return false;
 	if (rb_arrival_probe(m->node->run_dir, m->node->runtime_root, m->entry.container_id,
 			     NULL) != 1 ||
 	    rb_arrival_lost(m->arrival))
@@ -74,7 +84,8 @@ static bool is_held(struct rb_migration *m)
 	return rb_arrival_wait_held(m->arrival, &init, &wait, NULL) >= 0;
 }
 
-/* Have held tasks: those that are there, or restored once more from the images. */
+/* Have held tasks: those that are there, or restored once more from the images. Return: 1 when they
+ * were let go already. */
 static int ensure_held(struct rb_migration *m, struct rb_err *err)
 {
 	int r = open_arrival(m, err);
@@ -82,6 +93,9 @@ static int ensure_held(struct rb_migration *m, struct rb_err *err)
 	if (r < 0 || is_held(m))
 		return r;
 	for (int i = 0; i < RESTORE_TRIES; i++) {
+		/* what may have run is not restored from images again: they are older */
+		if (rb_arrival_was_released(m->node->run_dir, m->entry.container_id))
+			return 1;
 		r = rb_target_restore_again(m, err);
 		if (r >= 0)
 			return 0;
@@ -103,6 +117,8 @@ static int start_fresh(struct rb_migration *m, struct rb_err *err)
 				NULL) == 2;
 	rb_arrival_close(TAKE_PTR(m->arrival), true);
 	rb_arrival_forget(m->node->run_dir, m->entry.container_id);
+	/* it gets a network of its own */
+	rb_switchover_close(m);
 	r = rb_engine_wait_ready(m->node->engine, &wait, err);
 	if (r < 0 || runs)
 		return r;
@@ -113,45 +129,43 @@ static int start_fresh(struct rb_migration *m, struct rb_err *err)
 	return r < 0 ? r : rb_engine_start(m->node->engine, m->entry.container_id, &wait, err);
 }
 
-/* it runs already; what another worker did not come to do */
-static int lift_silence(struct rb_migration *m, struct rb_err *err)
-{
-	_cleanup_close_ int netns = rb_target_netns(m, err);
-
-	return netns < 0 ? netns : rb_silence_off(netns, err);
-}
-
 /* The word "go" was passed on: the tasks run, or are about to, or did. */
 static int see_it_run(struct rb_migration *m, struct rb_err *err)
 {
-	struct rb_wait wait = rb_migration_cleanup_wait(HELD_MS);
+	/* a worker that did not pass it on itself knows less of who may still answer */
+	struct rb_wait wait = rb_migration_cleanup_wait(m->conn ? RESTORE_MS : HELD_MS);
 	int init, r;
 
 	r = open_arrival(m, err);
+	return r < 0 ? r : rb_arrival_wait_running(m->arrival, &init, &wait, err);
+}
+
+static int start_afresh(struct rb_migration *m, struct rb_err *err)
+{
+	int r = start_fresh(m, err);
+
 	if (r >= 0)
-		r = rb_arrival_wait_running(m->arrival, &init, &wait, err);
-	return r < 0 ? r : lift_silence(m, err);
+		rb_migration_fact(m, "running", json_true());
+	return r;
 }
 
 /* GO stands in the journal: from here on the container runs here, one way or the other */
-static int run_container(struct rb_migration *m, bool rebooted, struct rb_err *err)
+static int release_container(struct rb_migration *m, bool rebooted, struct rb_err *err)
 {
-	const char *id = m->entry.container_id;
 	int r = -EIO;
 
 	for (int i = 0; r < 0 && !rebooted && i < RESTORE_TRIES; i++) {
-		/* what may have run is not restored from images again: they are older */
-		if (rb_arrival_was_released(m->node->run_dir, id)) {
-			r = see_it_run(m, err);
-			break;
-		}
+		if (rb_arrival_was_released(m->node->run_dir, m->entry.container_id))
+			return 0;
 		r = ensure_held(m, err);
-		if (r >= 0)
+		if (r == 0)
 			r = let_go(m, err);
-		if (r < 0)
+		if (r < 0) {
 			rb_warn("go: %s", err->msg);
+			rb_wait_ms(AGAIN_MS, NULL, NULL);
+		}
 	}
-	return r < 0 ? start_fresh(m, err) : 0;
+	return r < 0 ? start_afresh(m, err) : 0;
 }
 
 int rb_target_go(struct rb_migration *m, const json_t *args, json_t **ret, struct rb_err *err)
@@ -179,11 +193,102 @@ int rb_target_go(struct rb_migration *m, const json_t *args, json_t **ret, struc
 	rb_target_end_sync(m);
 	m->wait = (struct rb_wait){ .cancel_fd = -EBADF };
 	rb_fault_point("target.go.written", NULL, NULL);
-	r = run_container(m, rebooted, err);
-	if (r < 0)
-		return r;
-	rb_migration_fact(m, "running", json_true());
+	return release_container(m, rebooted, err);
+}
+
+/* The tasks were let go: see them run. */
+int rb_target_running(struct rb_migration *m, const json_t *args, json_t **ret, struct rb_err *err)
+{
+	int r;
+
+	(void)args;
+	(void)ret;
+	for (int i = 0; !rb_json_bool(m->entry.facts, "running", false); i++) {
+		r = see_it_run(m, err);
+		if (r >= 0) {
+			rb_migration_fact(m, "running", json_true());
+		} else if (i == RESTORE_TRIES ||
+			   rb_arrival_was_released(m->node->run_dir, m->entry.container_id)) {
+			return start_afresh(m, err);
+		} else {
+			/* told to run, and gone before they did */
+			rb_warn("go: %s", err->msg);
+			r = release_container(m, false, err);
+			if (r < 0)
+				return r;
+		}
+	}
 	return 0;
+}
+
+/* Of the placeholder, or of a container that was started afresh. */
+static int open_netns(struct rb_migration *m)
+{
+	struct rb_wait wait = rb_migration_cleanup_wait(ENGINE_MS);
+	_cleanup_json_ json_t *inspect = NULL;
+	int netns = rb_target_netns(m, NULL);
+
+	if (netns >= 0)
+		return netns;
+	if (rb_engine_inspect(m->node->engine, m->entry.container_id, &inspect, &wait, NULL) < 0 ||
+	    !rb_json_bool(json_object_get(inspect, "State"), "Running", false))
+		return -ESRCH;
+	return rb_netns_open((int)rb_json_int(json_object_get(inspect, "State"), "Pid", 0), NULL);
+}
+
+static void announce(struct rb_migration *m)
+{
+	_cleanup_close_ int netns = open_netns(m);
+
+	if (netns < 0 || rb_announce(netns, 1, NULL) < 0)
+		rb_warn("go: the new place of the addresses could not be announced");
+}
+
+/* What was caught on the source. Until the announcement most peers send to the old place. */
+int rb_target_frames(struct rb_migration *m, const json_t *args, json_t **ret, struct rb_err *err)
+{
+	(void)args;
+	(void)ret;
+	(void)err;
+	rb_switchover_receive(m);
+	announce(m);
+	return 0;
+}
+
+/* What came to the old place since, then what came here; then the container hears by itself. */
+int rb_target_settle(struct rb_migration *m, const json_t *args, json_t **ret, struct rb_err *err)
+{
+	_cleanup_close_ int netns = rb_target_netns(m, NULL);
+
+	(void)args;
+	(void)ret;
+	(void)err;
+	rb_switchover_receive(m);
+	if (netns >= 0 && rb_switchover_open(m, netns, NULL) >= 0)
+		m->settled = true;
+	rb_switchover_close(m);
+	rb_migration_hurry(false);
+	return 0;
+}
+
+void rb_target_end_silence(struct rb_migration *m)
+{
+	/* it may have ended since, and its namespace with it */
+	_cleanup_close_ int netns = open_netns(m);
+	struct rb_err why = {};
+
+	rb_migration_hurry(false);
+	if (netns >= 0 && rb_json_bool(m->entry.facts, "macvlans", false) &&
+	    rb_unpark(netns, &why) < 0)
+		rb_warn("go: %s", why.msg);
+	if (netns >= 0 && !m->settled) {
+		announce(m);
+		rb_switchover_open(m, netns, NULL);
+	}
+	m->settled = true;
+	rb_switchover_close(m);
+	if (netns >= 0 && rb_silence_off(netns, NULL) < 0)
+		rb_warn("go: rules of the silence stay in the container's network namespace");
 }
 
 /* It ended before its restart policy was given back: Docker would have started it again. */
@@ -208,6 +313,7 @@ int rb_target_finish(struct rb_migration *m, const json_t *args, json_t **ret, s
 
 	(void)args;
 	(void)ret;
+	rb_target_end_silence(m);
 	r = rb_migration_save(m, err);
 	if (r < 0)
 		return r;
@@ -225,8 +331,8 @@ int rb_target_finish(struct rb_migration *m, const json_t *args, json_t **ret, s
 		r = 0;
 	if (r >= 0)
 		r = rb_engine_restart_policy(m->node->engine, m->entry.container_id,
-					     rb_json_path(m->entry.facts, "offer.restart_policy"), &wait,
-					     err);
+					     rb_json_path(m->entry.facts, "offer.restart_policy"),
+					     &wait, err);
 	if (r >= 0)
 		r = start_if_owed(m, &wait, err);
 	if (r == -ENOENT)

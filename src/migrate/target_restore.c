@@ -25,10 +25,12 @@
 #include "io.h"
 #include "json.h"
 #include "log.h"
+#include "neighbours.h"
 #include "net.h"
-#include "proc.h"
 #include "overlay.h"
+#include "proc.h"
 #include "spec.h"
+#include "switchover.h"
 #include "target.h"
 #include "tree.h"
 #include "workdir.h"
@@ -43,15 +45,34 @@ static const json_t *offer_of(const struct rb_migration *m)
 }
 
 /* What Docker attached is silent on layer 2, too, from here on; so the guard may go. */
-static int silence(const struct rb_migration *m, int placeholder, struct rb_err *err)
+static int silence(struct rb_migration *m, int netns, struct rb_err *err)
 {
-	_cleanup_close_ int netns = rb_netns_open(placeholder, err);
-	int r;
+	int r = rb_silence_on(netns, err);
 
-	if (netns < 0)
-		return netns;
-	r = rb_silence_on(netns, err);
 	return r < 0 ? r : rb_guard_off(m->entry.id, err);
+}
+
+/* Now, so that eth1, eth2, ... come in their order. */
+static int attach_more(struct rb_migration *m, int placeholder, struct rb_wait *wait,
+		       struct rb_err *err)
+{
+	const json_t *more = json_object_get(offer_of(m), "more_networks");
+	_cleanup_close_ int netns = rb_netns_open(placeholder, err), seen = -EBADF;
+	int r = netns;
+
+	if (r >= 0 && json_array_size(more))
+		seen = rb_passon_open(netns, NULL);
+	if (r >= 0)
+		r = rb_engine_connect_missing(m->node->engine, m->entry.container_id, more, wait,
+					      err);
+	if (r >= 0)
+		r = rb_park(netns, err);
+	if (r < 0)
+		return r;
+	rb_migration_fact(m, "macvlans", json_boolean(r > 0));
+	if (r > 0 && seen >= 0)
+		rb_passon_end(netns, seen, NULL);
+	return silence(m, netns, err);
 }
 
 static int start_placeholder(struct rb_migration *m, struct rb_err *err)
@@ -67,14 +88,7 @@ static int start_placeholder(struct rb_migration *m, struct rb_err *err)
 		r = rb_engine_start(m->node->engine, m->entry.container_id, &wait, err);
 	if (r >= 0)
 		r = rb_arrival_wait_placeholder(m->arrival, &pid, &wait, err);
-	/* now, so that eth1, eth2, ... come in their order */
-	if (r >= 0)
-		r = rb_engine_connect_missing(m->node->engine, m->entry.container_id,
-					      json_object_get(offer_of(m), "more_networks"), &wait,
-					      err);
-	if (r >= 0)
-		r = silence(m, pid, err);
-	return r;
+	return r < 0 ? r : attach_more(m, pid, &wait, err);
 }
 
 int rb_target_start(struct rb_migration *m, const json_t *args, json_t **ret, struct rb_err *err)
@@ -111,6 +125,7 @@ static void sync_images(struct rb_migration *m)
 		return;
 	/* neither the lock nor the connection may outlive the worker in a child that only syncs */
 	prctl(PR_SET_PDEATHSIG, SIGKILL);
+	rb_migration_hurry(false);
 	close(m->lock_fd);
 	close(rb_conn_fd(m->conn));
 	rb_wait_ms(SYNC_AFTER_MS, NULL, NULL);
@@ -147,6 +162,7 @@ int rb_target_start_undo(struct rb_migration *m, struct rb_err *err)
 	int r;
 
 	rb_target_end_sync(m);
+	rb_switchover_close(m);
 	/* CRIU kills what it holds; what does not listen goes with the container's cgroup */
 	if (!m->arrival)
 		rb_arrival_open(m->node->run_dir, m->entry.id, m->entry.container_id, m->work_dir,
@@ -204,10 +220,9 @@ static int begin_restore(struct rb_migration *m, struct rb_err *err)
 static int end_restore(struct rb_migration *m, struct rb_err *err)
 {
 	struct rb_wait wait = rb_migration_wait(m, RESTORE_MS);
-	int init, r;
+	int init;
 
-	r = rb_arrival_pages(m->arrival, err);
-	return r < 0 ? r : rb_arrival_wait_held(m->arrival, &init, &wait, err);
+	return rb_arrival_wait_held(m->arrival, &init, &wait, err);
 }
 
 int rb_target_restore(struct rb_migration *m, const json_t *args, json_t **ret, struct rb_err *err)
@@ -216,8 +231,36 @@ int rb_target_restore(struct rb_migration *m, const json_t *args, json_t **ret, 
 
 	(void)args;
 	(void)ret;
+	rb_migration_hurry(true);
 	r = attach_overlay(m, err);
 	return r < 0 ? r : begin_restore(m, err);
+}
+
+void rb_target_prepare_switchover(struct rb_migration *m)
+{
+	_cleanup_close_ int netns = -EBADF;
+
+	/* commonly all is there since READY, and the tasks wait */
+	if (m->injector)
+		return;
+	netns = rb_target_netns(m, NULL);
+	if (netns < 0)
+		return;
+	rb_switchover_capture(m, netns);
+	rb_switchover_prepare(m, netns);
+	rb_neighbours_write(netns, json_object_get(m->entry.facts, "neighbours"), NULL);
+}
+
+int rb_target_unhide(struct rb_migration *m, int netns, struct rb_err *err)
+{
+	int r;
+
+	if (!rb_json_bool(m->entry.facts, "macvlans", false))
+		return 0;
+	r = rb_unpark(netns, err);
+	/* a device forgets its neighbours with its address */
+	rb_neighbours_write(netns, json_object_get(m->entry.facts, "neighbours"), NULL);
+	return r;
 }
 
 int rb_target_ready(struct rb_migration *m, const json_t *args, json_t **ret, struct rb_err *err)
@@ -225,8 +268,13 @@ int rb_target_ready(struct rb_migration *m, const json_t *args, json_t **ret, st
 	char boot_id[37];
 	int r;
 
-	(void)args;
-	r = end_restore(m, err);
+	r = rb_arrival_pages(m->arrival, err);
+	/* while CRIU does its work */
+	rb_migration_fact(m, "neighbours", json_incref(json_object_get(args, "neighbours")));
+	rb_migration_fact(m, "multicast", json_incref(json_object_get(args, "multicast")));
+	rb_target_prepare_switchover(m);
+	if (r >= 0)
+		r = end_restore(m, err);
 	if (r >= 0)
 		r = rb_boot_id(boot_id, err);
 	if (r >= 0) {
@@ -265,8 +313,12 @@ int rb_target_restore_again(struct rb_migration *m, struct rb_err *err)
 	if (r < 0)
 		return r;
 	rb_arrival_close(TAKE_PTR(m->arrival), true);
+	/* a new placeholder has a new network */
+	rb_switchover_close(m);
 	r = start_placeholder(m, err);
 	if (r >= 0)
 		r = begin_restore(m, err);
+	if (r >= 0)
+		r = rb_arrival_pages(m->arrival, err);
 	return r < 0 ? r : end_restore(m, err);
 }
