@@ -22,6 +22,7 @@
 #include "report.h"
 #include "switchover.h"
 #include "sync.h"
+#include "travel.h"
 
 #define UNDO_MS	     60000
 #define ASK_EVERY_MS 500
@@ -184,6 +185,8 @@ static int undo(struct rb_migration *m, const struct rb_err *why, struct rb_err 
 	bool confirmed = tell_target(m);
 
 	rb_switchover_close(m);
+	rb_travel_stay(m->node, rb_json_path(m->entry.facts, "inspect.NetworkSettings.Networks"),
+		       NULL);
 	/* what a killed worker has reported is nearer to the cause than what its successor knows */
 	if (undone >= 0 && !m->entry.report)
 		r = rb_report_save(m, "rolled-back", why, err);

@@ -24,6 +24,7 @@
 #include "proc.h"
 #include "source.h"
 #include "switchover.h"
+#include "travel.h"
 
 #define GO_MS	     20000
 #define ASK_EVERY_MS 500
@@ -104,6 +105,10 @@ int rb_source_commit(struct rb_migration *m, struct rb_err *err)
 	/* the last moment in which a cancel or the time limit counts */
 	if (r >= 0)
 		r = rb_wait_ms(0, &m->wait, err);
+	if (r >= 0)
+		r = rb_travel_leave(
+			m->node, rb_json_path(m->entry.facts, "inspect.NetworkSettings.Networks"),
+			m->entry.peer, err);
 	if (r < 0)
 		return r;
 	r = rb_journal_move(m->node->journal, m->entry.id, RB_IN(RB_FROZEN), RB_COMMIT, err);

@@ -27,6 +27,7 @@
 #include "report.h"
 #include "switchover.h"
 #include "target.h"
+#include "travel.h"
 #include "workdir.h"
 
 #define ENGINE_MS     60000
@@ -337,6 +338,10 @@ int rb_target_finish(struct rb_migration *m, const json_t *args, json_t **ret, s
 		r = start_if_owed(m, &wait, err);
 	if (r == -ENOENT)
 		r = 0;
+	if (r < 0)
+		return r;
+	r = rb_travel_settle(m->node, rb_json_path(m->entry.facts, "offer.networks"), m->entry.id,
+			     err);
 	if (r < 0)
 		return r;
 	rb_guard_off(m->entry.id, NULL);

@@ -26,6 +26,7 @@
 #include "obstacles.h"
 #include "overlay.h"
 #include "target.h"
+#include "travel.h"
 #include "tree.h"
 
 #define ENGINE_MS 60000
@@ -238,6 +239,9 @@ int rb_target_create(struct rb_migration *m, const json_t *args, json_t **ret, s
 	if (r >= 0)
 		r = create_volumes(m, &wait, err);
 	if (r >= 0)
+		r = rb_travel_arrive(m->node, json_object_get(offer_of(m), "networks"), m->entry.id,
+				     m->entry.peer, err);
+	if (r >= 0)
 		r = use_image(m, spec, &wait, err);
 	if (r >= 0)
 		r = rb_engine_create(m->node->engine, name, spec, id, &wait, err);
@@ -265,6 +269,9 @@ int rb_target_create_undo(struct rb_migration *m, struct rb_err *err)
 
 	temporary_name(m, name, sizeof(name));
 	r = rb_engine_remove(m->node->engine, name, true, false, &wait, err);
+	if (r >= 0)
+		r = rb_travel_turn_back(m->node, json_object_get(offer_of(m), "networks"),
+					m->entry.id, err);
 	if (r < 0)
 		return r;
 	json_array_foreach (json_object_get(m->entry.facts, "volumes_made"), i, volume) {

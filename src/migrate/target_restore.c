@@ -32,6 +32,7 @@
 #include "spec.h"
 #include "switchover.h"
 #include "target.h"
+#include "travel.h"
 #include "tree.h"
 #include "workdir.h"
 
@@ -248,6 +249,7 @@ void rb_target_prepare_switchover(struct rb_migration *m)
 		return;
 	rb_switchover_capture(m, netns);
 	rb_switchover_prepare(m, netns);
+	rb_travel_neighbours(m->node, json_object_get(m->entry.facts, "neighbours"));
 	rb_neighbours_write(netns, json_object_get(m->entry.facts, "neighbours"), NULL);
 }
 
