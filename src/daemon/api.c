@@ -172,6 +172,18 @@ HANDLER(post_network_rm)
 	return r < 0 ? r : network_command(api, req, "rm", body, ret, err);
 }
 
+HANDLER(get_forwards)
+{
+	(void)req, (void)body;
+	return api->ops->forwards(api->ctx, ret, err);
+}
+
+HANDLER(delete_forward)
+{
+	(void)body, (void)ret;
+	return api->ops->forward_rm(api->ctx, req->id, err);
+}
+
 HANDLER(post_network_join)
 {
 	int r = rb_api_check_network_node(body, err);
@@ -206,6 +218,8 @@ static const struct route routes[] = {
 	{ "POST", "/v1/networks/{id}/join", MHD_HTTP_OK, post_network_join },
 	{ "POST", "/v1/networks/{id}/leave", MHD_HTTP_OK, post_network_leave },
 	{ "GET", "/v1/node", MHD_HTTP_OK, get_node },
+	{ "GET", "/v1/forwards", MHD_HTTP_OK, get_forwards },
+	{ "DELETE", "/v1/forwards/{id}", MHD_HTTP_OK, delete_forward },
 	{ "GET", "/v1/version", MHD_HTTP_OK, get_version },
 };
 

@@ -15,6 +15,7 @@
 #include "err.h"
 #include "journal.h"
 #include "json.h"
+#include "ports.h"
 #include "proc.h"
 #include "source.h"
 #include "target.h"
@@ -193,5 +194,32 @@ static int op_network(void *ctx, const json_t *request, json_t **ret, struct rb_
 					 rb_api_later(ops->api), err);
 }
 
+static int op_forwards(void *ctx, json_t **ret, struct rb_err *err)
+{
+	_cleanup_json_ json_t *list = NULL;
+	json_t *forward;
+	char since[40];
+	size_t i;
+	int r = rb_ports_list(&((struct rb_ops_context *)ctx)->config->node, &list, err);
+
+	if (r < 0)
+		return r;
+	json_array_foreach (list, i, forward) {
+		format_time(rb_json_int(forward, "since", 0), since, sizeof(since));
+		json_object_set_new(forward, "since", json_string(since));
+	}
+	*ret = json_incref(list);
+	return 0;
+}
+
+static int op_forward_rm(void *ctx, const char *id, struct rb_err *err)
+{
+	_cleanup_json_ json_t *request = json_pack("{s:s}", "id", id);
+	struct rb_ops_context *ops = ctx;
+
+	return rb_workers_start_question(ops->workers, "forward-rm", request, answer_later,
+					 rb_api_later(ops->api), err);
+}
+
 const struct rb_api_ops rb_ops = { op_migrate, op_list,	   op_inspect,	op_cancel,    op_resolve,
-				   op_node,    op_network };
+				   op_node,    op_network, op_forwards, op_forward_rm };

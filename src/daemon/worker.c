@@ -23,6 +23,7 @@
 #include "journal.h"
 #include "json.h"
 #include "log.h"
+#include "ports.h"
 #include "source.h"
 #include "target.h"
 
@@ -121,9 +122,17 @@ static int question(struct rb_config *config,
 	return r;
 }
 
+static int end_forward(const struct rb_node *node, const json_t *request, json_t **ret,
+		       struct rb_err *err)
+{
+	*ret = json_object();
+	return rb_ports_end(node, rb_json_str(request, "id", ""), err);
+}
+
 static bool is_question(const char *kind)
 {
-	return strcmp(kind, "plan") == 0 || strcmp(kind, "network") == 0;
+	return strcmp(kind, "plan") == 0 || strcmp(kind, "network") == 0 ||
+	       strcmp(kind, "forward-rm") == 0;
 }
 
 int rb_worker_main(struct rb_config *config, const char *kind, const char *id)
@@ -143,6 +152,10 @@ int rb_worker_main(struct rb_config *config, const char *kind, const char *id)
 		r = rb_agent_plugin(&config->node, cancel_fd, &err);
 	else if (r >= 0 && strcmp(kind, RB_AGENT_MESH) == 0)
 		r = rb_agent_mesh(&config->node, cancel_fd, &err);
+	else if (r >= 0 && strcmp(kind, "forward-rm") == 0)
+		r = question(config, end_forward, &err);
+	else if (r >= 0 && strcmp(kind, "forwards") == 0)
+		r = rb_ports_upkeep(&config->node, &err);
 	else if (r >= 0 && id && strcmp(kind, "source") == 0)
 		r = work_on(config, id, false, cancel_fd, &err);
 	else if (r >= 0 && id && strcmp(kind, "recover") == 0)

@@ -18,6 +18,7 @@
 #include "cleanup.h"
 #include "config.h"
 #include "err.h"
+#include "forwards.h"
 #include "io.h"
 #include "journal.h"
 #include "json.h"
@@ -29,7 +30,9 @@
 
 #define MAX_WORKERS   256
 #define RETRY_MS      2000
+#define UPKEEP_MS     2000
 #define AGENTS_END_MS 2000
+#define UPKEEP	      "forwards" /* migrate/ports.h; one at a time */
 
 /* always one of each, see network/agent.h */
 static const char *const agents[] = { RB_AGENT_PLUGIN, RB_AGENT_MESH };
@@ -52,6 +55,7 @@ struct rb_workers {
 		int64_t not_before_ms;
 	} tried[64];
 	size_t next_tried;
+	int64_t upkeep_ms; /* when it is due */
 };
 
 /* They hold the journal open, and may be of an older program than the daemon that comes next. */
@@ -268,11 +272,29 @@ static void tend_agents(struct rb_workers *workers)
 	}
 }
 
+/* What this host forwards for containers that moved is looked after, where there is any. */
+static void tend_forwards(struct rb_workers *workers)
+{
+	_cleanup_json_ json_t *rows = NULL;
+	struct rb_err why = {};
+	int r = 0;
+
+	if (rb_now_ms() < workers->upkeep_ms || rb_workers_pid(workers, UPKEEP))
+		return;
+	workers->upkeep_ms = rb_now_ms() + UPKEEP_MS;
+	r = rb_forwards_list(workers->config->node.journal, NULL, &rows, &why);
+	if (r >= 0 && json_array_size(rows))
+		r = start(workers, UPKEEP, UPKEEP, 0, 0, NULL, &why);
+	if (r < 0)
+		rb_error("forwards: %s", why.msg);
+}
+
 void rb_workers_tend(struct rb_workers *workers)
 {
 	struct rb_err why = {};
 
 	tend_agents(workers);
+	tend_forwards(workers);
 
 	if (rb_journal_each(workers->config->node.journal, true, tend_one, workers, &why) < 0)
 		rb_error("%s", why.msg);

@@ -31,7 +31,7 @@ int rb_workers_start_serve(struct rb_workers *workers, int fd, struct rb_err *er
 /**
  * rb_workers_start_question - a worker that answers one question: request on its standard input,
  * answer on its standard output
- * @kind: "plan" (a dry run), "network" (rb_network_command())
+ * @kind: "plan" (a dry run), "network" (rb_network_command()), "forward-rm" (rb_ports_end())
  * @done: called from rb_workers_reap() with the answer (reference taken over), or NULL and the
  * reason
  */

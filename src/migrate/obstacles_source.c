@@ -226,10 +226,6 @@ static void check_leftovers(const struct subject *s)
 	if (rb_json_bool(s->host_config, "AutoRemove", false))
 		rb_obstacle_add(s->obstacles, "warning", NULL,
 				"--rm does not move along: remove it by hand when it ends");
-	if (json_object_size(json_object_get(s->host_config, "PortBindings")))
-		rb_obstacle_add(s->obstacles, "warning", NULL,
-				"connections through this host's published ports end; they open on "
-				"the target");
 }
 
 static void (*const checks[])(const struct subject *s) = {

@@ -13,6 +13,7 @@
 #include "err.h"
 #include "facts.h"
 #include "json.h"
+#include "ports.h"
 
 /* room for both copies of the memory's images and for what a running system needs */
 #define DISK_RESERVE_BYTES ((uint64_t)64 << 20)
@@ -195,5 +196,6 @@ int rb_obstacles_target(const struct rb_node *node, const json_t *offer, json_t 
 	subject.info = info;
 	for (size_t i = 0; i < ARRAY_SIZE(checks); i++)
 		checks[i](&subject);
+	rb_obstacles_ports_target(node, offer, obstacles, wait);
 	return 0;
 }

@@ -19,6 +19,7 @@
 #include "json.h"
 #include "log.h"
 #include "peer.h"
+#include "ports.h"
 #include "report.h"
 #include "switchover.h"
 #include "sync.h"
@@ -36,6 +37,7 @@ const struct rb_stage rb_source_stages[] = {
 	{ "create",   rb_source_create,  rb_source_forget_work },
 	{ "sync",     rb_source_sync },
 	{ "start",    rb_source_start },
+	{ "ports",    rb_source_ports,   rb_source_ports_undo },
 	{ "arm",      rb_source_arm,     rb_source_arm_undo },
 	{ "freeze",   rb_source_freeze,  rb_source_freeze_undo, .undo_first = true },
 	{ "dump",     rb_source_dump },

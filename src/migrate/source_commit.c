@@ -21,6 +21,7 @@
 #include "log.h"
 #include "net.h"
 #include "peer.h"
+#include "ports.h"
 #include "proc.h"
 #include "source.h"
 #include "switchover.h"
@@ -208,7 +209,10 @@ int rb_source_finish(struct rb_migration *m, struct rb_err *err)
 	bool keep = rb_json_bool(m->entry.facts, "keep_source", false);
 	int r;
 
-	r = kill_frozen(m, &wait, err);
+	r = rb_ports_keep(m, err);
+	rb_fault_point("source.finish.kept", NULL, NULL);
+	if (r >= 0)
+		r = kill_frozen(m, &wait, err);
 	if (r < 0)
 		return r;
 	if (keep)
@@ -216,6 +220,9 @@ int rb_source_finish(struct rb_migration *m, struct rb_err *err)
 	else
 		r = rb_engine_remove(m->node->engine, m->entry.container_id, true, true, &wait,
 				     err);
+	if (r < 0)
+		return r;
+	r = rb_ports_leave(m, err);
 	if (r < 0)
 		return r;
 	if (!keep)

@@ -29,6 +29,7 @@
 #include "log.h"
 #include "neighbours.h"
 #include "net.h"
+#include "ports.h"
 #include "proc.h"
 #include "source.h"
 #include "switchover.h"
@@ -284,6 +285,7 @@ static int dump_and_sync(struct rb_migration *m, struct rb_err *err)
 	if (fd < 0)
 		return fd;
 	note_neighbours(m);
+	rb_ports_note(m);
 	rb_groups_note(m);
 	r2 = rb_sync_round(m, &sync_err);
 	r = rb_criu_dump_end(fd, &m->wait, err);
@@ -375,12 +377,15 @@ int rb_source_transfer(struct rb_migration *m, struct rb_err *err)
 /* READY: the target has restored the container and holds it. */
 int rb_source_restore(struct rb_migration *m, struct rb_err *err)
 {
+	_cleanup_json_ json_t *flows = json_array();
 	_cleanup_json_ json_t *args =
-		json_pack("{s:O*, s:O*}", "neighbours",
-			  json_object_get(m->entry.facts, "neighbours"), "multicast",
-			  json_object_get(m->entry.facts, "multicast"));
+		json_pack("{s:O*, s:O, s:O*}", "neighbours",
+			  json_object_get(m->entry.facts, "neighbours"), "flows", flows,
+			  "multicast", json_object_get(m->entry.facts, "multicast"));
 	int r;
 
+	json_array_extend(flows, json_object_get(m->entry.facts, "flows"));
+	json_array_extend(flows, json_object_get(m->entry.facts, "flows_passed"));
 	m->ready_asked = true;
 	r = rb_conn_call(m->conn, "ready", args, &m->wait, err);
 	return r < 0 ? r : rb_conn_reply(m->conn, NULL, &m->wait, err);

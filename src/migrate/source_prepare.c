@@ -18,6 +18,7 @@
 #include "io.h"
 #include "json.h"
 #include "obstacles.h"
+#include "ports.h"
 #include "proc.h"
 #include "source.h"
 #include "spec.h"
@@ -136,12 +137,18 @@ int rb_source_check(struct rb_migration *m, struct rb_err *err)
 	r = rb_obstacles_source(m->node, json_object_get(m->entry.facts, "inspect"), obstacles,
 				&wait, err);
 	if (r >= 0)
+		rb_obstacles_ports_source(m->node, m->entry.facts,
+					  json_object_get(m->entry.facts, "inspect"), obstacles);
+	if (r >= 0)
 		r = find_tasks(m, err);
 	if (r >= 0)
 		r = describe(m, &offer, err);
 	if (r < 0)
 		return r;
 	json_object_set_new(offer, "dry_run", json_boolean(dry_run));
+	json_object_set_new(offer, "forwards",
+			    json_boolean(rb_ports_forwards(
+				    m->entry.facts, json_object_get(m->entry.facts, "inspect"))));
 	r = rb_conn_call(m->conn, "prepare", offer, &wait, err);
 	if (r >= 0)
 		r = rb_conn_reply(m->conn, &answer, &wait, err);

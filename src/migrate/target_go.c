@@ -24,6 +24,7 @@
 #include "json.h"
 #include "log.h"
 #include "net.h"
+#include "ports.h"
 #include "report.h"
 #include "switchover.h"
 #include "target.h"
@@ -310,6 +311,7 @@ static int start_if_owed(struct rb_migration *m, const struct rb_wait *wait, str
 int rb_target_finish(struct rb_migration *m, const json_t *args, json_t **ret, struct rb_err *err)
 {
 	struct rb_wait wait = rb_migration_cleanup_wait(ENGINE_MS);
+	struct rb_err why = {};
 	int r;
 
 	(void)args;
@@ -344,6 +346,8 @@ int rb_target_finish(struct rb_migration *m, const json_t *args, json_t **ret, s
 			     err);
 	if (r < 0)
 		return r;
+	if (rb_ports_home(m, &why) < 0)
+		rb_warn("finish: %s; 'reberth forward ls' shows what stays", why.msg);
 	rb_guard_off(m->entry.id, NULL);
 	rb_criu_remove_scratch(m->work_dir);
 	r = rb_rm_rf(m->work_dir, err);

@@ -28,6 +28,7 @@
 #include "neighbours.h"
 #include "net.h"
 #include "overlay.h"
+#include "ports.h"
 #include "proc.h"
 #include "spec.h"
 #include "switchover.h"
@@ -182,7 +183,8 @@ int rb_target_start_undo(struct rb_migration *m, struct rb_err *err)
 		rb_overlay_free(m->detached);
 		free(TAKE_PTR(m->detached));
 	}
-	return rb_guard_off(m->entry.id, err);
+	r = rb_guard_off(m->entry.id, err);
+	return r < 0 ? r : rb_ports_arrive_undo(m, err);
 }
 
 static int attach_overlay(struct rb_migration *m, struct rb_err *err)
@@ -275,6 +277,8 @@ int rb_target_ready(struct rb_migration *m, const json_t *args, json_t **ret, st
 	rb_migration_fact(m, "neighbours", json_incref(json_object_get(args, "neighbours")));
 	rb_migration_fact(m, "multicast", json_incref(json_object_get(args, "multicast")));
 	rb_target_prepare_switchover(m);
+	if (r >= 0)
+		r = rb_ports_arrive(m, json_object_get(args, "flows"), err);
 	if (r >= 0)
 		r = end_restore(m, err);
 	if (r >= 0)

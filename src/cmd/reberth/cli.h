@@ -103,6 +103,8 @@ int verb_network_inspect(struct cli *cli, int argc, char **argv);
 int verb_network_join(struct cli *cli, int argc, char **argv);
 int verb_network_leave(struct cli *cli, int argc, char **argv);
 int verb_network_rm(struct cli *cli, int argc, char **argv);
+int verb_forward_ls(struct cli *cli, int argc, char **argv);
+int verb_forward_rm(struct cli *cli, int argc, char **argv);
 int verb_node(struct cli *cli, int argc, char **argv);
 int verb_version(struct cli *cli, int argc, char **argv);
 int verb_help(struct cli *cli, int argc, char **argv);

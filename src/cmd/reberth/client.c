@@ -105,6 +105,7 @@ static int perform(struct client *client, const char *method, const char *path, 
 	curl_easy_setopt(curl, CURLOPT_TIMEOUT_MS, (long)timeout_ms);
 	curl_easy_setopt(curl, CURLOPT_WRITEFUNCTION, collect);
 	curl_easy_setopt(curl, CURLOPT_WRITEDATA, (void *)ret_text);
+	curl_easy_setopt(curl, CURLOPT_CUSTOMREQUEST, method);
 	if (strcmp(method, "POST") == 0)
 		curl_easy_setopt(curl, CURLOPT_COPYPOSTFIELDS, body ? body : "");
 	code = curl_easy_perform(curl);
@@ -153,6 +154,15 @@ int client_request(struct client *client, const char *method, const char *path, 
 		return err && err->errnum > 0 ? -err->errnum : -EIO;
 	}
 	*ret = TAKE_PTR(value);
+	return 0;
+}
+
+int client_forward_path(char ret[CLIENT_PATH_MAX], const char *id, struct rb_err *err)
+{
+	if (!*id || strlen(id) > ID_MAX || strspn(id, "0123456789abcdef") != strlen(id))
+		return rb_err_code(err, RB_E_PROTOCOL, -EPROTO,
+				   "'%.100s' cannot be the ID of a forward", id);
+	snprintf(ret, CLIENT_PATH_MAX, "/v1/forwards/%s", id);
 	return 0;
 }
 

@@ -51,5 +51,8 @@ int client_migration_path(char ret[CLIENT_PATH_MAX], const char *id, const char 
 int client_network_path(char ret[CLIENT_PATH_MAX], const char *name, const char *suffix,
 			struct rb_err *err);
 
+/** client_forward_path - "/v1/forwards/<id>". Return: 0 or -EPROTO. */
+int client_forward_path(char ret[CLIENT_PATH_MAX], const char *id, struct rb_err *err);
+
 /** client_error - fill @err from {"code","errno","stage","message"} */
 void client_error(const json_t *error, struct rb_err *err);

@@ -18,7 +18,14 @@
 #define TIMEOUT_DEFAULT_MS ((int64_t)10 * 60 * 1000)
 #define DRY_RUN_EXTRA_MS   5000
 
-enum { OPT_STRATEGY = CLI_LONG, OPT_DRY_RUN, OPT_JSON, OPT_TIMEOUT, OPT_KEEP_SOURCE };
+enum {
+	OPT_STRATEGY = CLI_LONG,
+	OPT_DRY_RUN,
+	OPT_JSON,
+	OPT_TIMEOUT,
+	OPT_KEEP_SOURCE,
+	OPT_NO_FORWARD
+};
 
 static const struct cli_option options[] = {
 	{ OPT_STRATEGY, "strategy", "NAME", "how memory moves: cold (default)" },
@@ -26,6 +33,8 @@ static const struct cli_option options[] = {
 	  "check both hosts and say what would be sent, change nothing" },
 	{ OPT_TIMEOUT, "timeout", "DURATION",
 	  "roll back if not done by then: 30s, 2m, ... (default 10m)" },
+	{ OPT_NO_FORWARD, "no-forward", NULL,
+	  "do not lead this host's published ports to the container any more" },
 	{ OPT_KEEP_SOURCE, "keep-source", NULL, "keep the old container, stopped and renamed" },
 	{ 'd', "detach", NULL, "print the migration's ID and leave it to reberthd" },
 	{ OPT_JSON, "json", NULL, "print the report, or what went wrong, as JSON" },
@@ -74,6 +83,9 @@ static int parse(struct cli *cli, int argc, char **argv, struct request *req)
 				return cli_fail_usage(cli, usage.verb,
 						      "'%s' is no duration like 30s, 2m or 1h",
 						      optarg);
+			break;
+		case OPT_NO_FORWARD:
+			json_object_set_new(req->body, "no_forward", json_true());
 			break;
 		case OPT_KEEP_SOURCE:
 			json_object_set_new(req->body, "keep_source", json_true());

@@ -281,6 +281,24 @@ test_ls() {
 	is "$(json "$out" .0.role)" source
 }
 
+test_forward() {
+	run 0 "$REBERTH" forward ls
+	is "$(head -n 1 <<<"$out" | tr -s ' ')" "ID CONTAINER PORTS MOVED TO CONNECTIONS SINCE"
+	has "$out" "0.0.0.0:8080->10.88.1.1:80/tcp"
+	run 0 "$REBERTH" forward ls -q
+	is "$out" 0123456789abcdef
+	run 0 "$REBERTH" forward ls --json
+	is "$(json "$out" .0.connections)" 2
+	run 2 "$REBERTH" forward rm
+	run 3 "$REBERTH" forward rm other
+	has "$errors" "nothing is forwarded here for 'other'"
+	run 0 "$REBERTH" forward rm web
+	is "$out" web
+	run 3 "$REBERTH" forward rm web
+	run 0 "$REBERTH" forward rm --all
+	is "$out" ""
+}
+
 test_inspect() {
 	run 3 "$REBERTH" migration inspect lost nothing
 	is "$(json "$out" .0.container)" lost
@@ -335,7 +353,7 @@ test_help() {
 	run 0 "$REBERTH" --help
 	run 0 "$REBERTH" migration --help
 	for verb in migrate 'migration ls' 'migration inspect' 'migration cancel' \
-		'migration resolve' node version; do
+		'migration resolve' 'forward ls' 'forward rm' node version; do
 		# shellcheck disable=SC2086  # a verb may have two words
 		run 0 "$REBERTH" $verb --help
 		has "$out" "Usage: reberth $verb"

@@ -44,6 +44,7 @@ struct migration {
 };
 
 struct fake {
+	struct rb_api *api;
 	struct migration migrations[MIGRATIONS_MAX];
 	size_t count;
 };
@@ -228,8 +229,34 @@ static int op_node(void *ctx, json_t **ret, struct rb_err *err)
 	return 0;
 }
 
-static const struct rb_api_ops ops = { op_migrate, op_list,    op_inspect,
-				       op_cancel,  op_resolve, op_node };
+static bool forwards = true;
+
+static int op_forwards(void *ctx, json_t **ret, struct rb_err *err)
+{
+	(void)ctx;
+	(void)err;
+	*ret = forwards ? json_pack("[{s:s, s:s, s:s, s:s, s:[{s:s, s:s, s:i, s:s, s:i}], s:i, "
+				    "s:s}]",
+				    "id", "0123456789abcdef", "container", "web", "moved_to", "h2",
+				    "state", "kept", "ports", "proto", "tcp", "host_ip", "",
+				    "host_port", 8080, "ip", "10.88.1.1", "port", 80, "connections",
+				    2, "since", "2026-01-01T00:00:00.000Z")
+			: json_array();
+	return 0;
+}
+
+/* its answer comes at once; that of the real one comes later */
+static int op_forward_rm(void *ctx, const char *id, struct rb_err *err)
+{
+	if (!forwards || strcmp(id, "0123456789abcdef") != 0)
+		return rb_err_code(err, RB_E_NOT_FOUND, -ENOENT, "no forward '%s'", id);
+	forwards = false;
+	rb_api_answer(rb_api_later(((struct fake *)ctx)->api), json_object(), NULL);
+	return 0;
+}
+
+static const struct rb_api_ops ops = { op_migrate, op_list, op_inspect,	 op_cancel,    op_resolve,
+				       op_node,	   NULL,    op_forwards, op_forward_rm };
 
 int main(int argc, char **argv)
 {
@@ -241,6 +268,7 @@ int main(int argc, char **argv)
 		fprintf(stderr, "fake_reberthd: %s\n", argc == 2 ? err.msg : "which socket?");
 		return 1;
 	}
+	fake.api = api;
 	signal(SIGPIPE, SIG_IGN);
 	printf("ready\n");
 	fflush(stdout);

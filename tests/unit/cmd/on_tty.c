@@ -85,6 +85,7 @@ int main(int argc, char **argv)
 	if (pid < 0)
 		return 98;
 	if (pid == 0) {
+		signal(SIGINT, SIG_DFL); /* whatever the tests were started by ignores */
 		execvp(argv[first + 1], argv + first + 1);
 		_exit(127);
 	}

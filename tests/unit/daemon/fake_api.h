@@ -106,8 +106,27 @@ static int op_node(void *ctx, json_t **ret, struct rb_err *err)
 	return 0;
 }
 
-static const struct rb_api_ops ops = { op_migrate, op_list,    op_inspect,
-				       op_cancel,  op_resolve, op_node };
+static int op_forwards(void *ctx, json_t **ret, struct rb_err *err)
+{
+	(void)ctx, (void)err;
+	*ret = json_pack("[{s:s}]", "id", "f0");
+	return 0;
+}
+
+static int op_forward_rm(void *ctx, const char *id, struct rb_err *err)
+{
+	struct rb_api_request *req;
+
+	(void)ctx;
+	if (strcmp(id, "f0") != 0)
+		return rb_err_code(err, RB_E_NOT_FOUND, -ENOENT, "no forward '%s'", id);
+	req = rb_api_later(fake_api);
+	rb_api_answer(req, json_object(), NULL);
+	return 0;
+}
+
+static const struct rb_api_ops ops = { op_migrate, op_list, op_inspect,	 op_cancel,    op_resolve,
+				       op_node,	   NULL,    op_forwards, op_forward_rm };
 
 /* Serve until the other end of @stop_fd is closed. */
 static void serve(int ready_fd, int stop_fd)
