@@ -161,6 +161,7 @@ int rb_api_check_migrate(const json_t *body, struct rb_err *err)
 	static const struct member members[] = {
 		{ "container", MEMBER_TEXT, true },	  { "target", MEMBER_TEXT, true },
 		{ "strategy", MEMBER_TEXT, false },	  { "dry_run", MEMBER_BOOL, false },
+		{ "keep_source", MEMBER_BOOL, false },	  { "reconnect", MEMBER_BOOL, false },
 		{ "keep_source", MEMBER_BOOL, false },	  { "no_forward", MEMBER_BOOL, false },
 		{ "timeout_ms", MEMBER_POSITIVE, false },
 	};

@@ -5,11 +5,13 @@
 #include "report.h"
 
 #include <errno.h>
+#include <string.h>
 
 #include "conn.h"
 #include "err.h"
 #include "json.h"
 #include "migration.h"
+#include "reconnect.h"
 
 int rb_report_save(struct rb_migration *m, const char *result, const struct rb_err *why,
 		   struct rb_err *err)
@@ -33,6 +35,11 @@ int rb_report_save(struct rb_migration *m, const char *result, const struct rb_e
 		rb_json_str(m->entry.facts, "new_id", ""), "stages", m->timings);
 	if (!report)
 		return rb_err_set(err, -ENOMEM, "write the report");
+	if (rb_reconnect_wanted(m))
+		json_object_set_new(report, "reconnected",
+				    json_boolean(strcmp(result, "completed") == 0));
+	if (json_object_get(m->entry.facts, "addresses"))
+		json_object_set(report, "addresses", json_object_get(m->entry.facts, "addresses"));
 	if (source)
 		json_object_set_new(report, "frames", json_integer(m->frames));
 	if (why)

@@ -10,7 +10,7 @@
 
 /**
  * rb_source_begin - check a request and enter it into the journal
- * @request: {"container","target","strategy","timeout_ms","keep_source"}
+ * @request: {"container","target","strategy","timeout_ms","keep_source","reconnect"}
  *
  * Finds what can be told at once: unknown container or node, the same node, not running, paused, a
  * second migration of one container. Runs in the daemon; asks only the local engine.

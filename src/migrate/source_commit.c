@@ -23,6 +23,7 @@
 #include "peer.h"
 #include "ports.h"
 #include "proc.h"
+#include "reconnect.h"
 #include "source.h"
 #include "switchover.h"
 #include "travel.h"
@@ -119,6 +120,9 @@ int rb_source_commit(struct rb_migration *m, struct rb_err *err)
 	/* from here on neither the user nor the clock can stop it */
 	m->wait = (struct rb_wait){ .cancel_fd = -EBADF };
 	rb_fault_point("source.commit.written", NULL, NULL);
+	/* what came for the old address is nobody's any more */
+	if (rb_reconnect_wanted(m))
+		rb_switchover_close(m);
 	r = call(m, "go", NULL, &why);
 	if (r >= 0)
 		r = call(m, "running", NULL, &why);
@@ -139,7 +143,8 @@ int rb_source_commit(struct rb_migration *m, struct rb_err *err)
 	return rb_source_wait_target(m, err);
 }
 
-/* Kills the frozen tasks; nothing of that is seen on the network. */
+/* Kills the frozen tasks; nothing of that is seen on the network, but for the RSTs of connections
+ * that did not move along. */
 static int kill_frozen(struct rb_migration *m, const struct rb_wait *wait, struct rb_err *err)
 {
 	const char *freezer = rb_json_str(m->entry.facts, "freezer", "");
@@ -154,6 +159,8 @@ static int kill_frozen(struct rb_migration *m, const struct rb_wait *wait, struc
 		/* it is on already, unless somebody flushed the rules */
 		r = rb_silence_on(netns, err);
 		rb_park(netns, NULL);
+		if (r >= 0)
+			rb_reconnect_farewell(m, netns);
 		if (r >= 0)
 			r = rb_freezer_kill(freezer, wait, err);
 		if (r < 0)

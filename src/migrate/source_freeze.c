@@ -31,6 +31,7 @@
 #include "net.h"
 #include "ports.h"
 #include "proc.h"
+#include "reconnect.h"
 #include "source.h"
 #include "switchover.h"
 #include "sync.h"
@@ -377,15 +378,19 @@ int rb_source_transfer(struct rb_migration *m, struct rb_err *err)
 /* READY: the target has restored the container and holds it. */
 int rb_source_restore(struct rb_migration *m, struct rb_err *err)
 {
+	/* at other addresses there are other neighbours, and no connections */
+	bool same = !rb_reconnect_wanted(m);
 	_cleanup_json_ json_t *flows = json_array();
 	_cleanup_json_ json_t *args =
 		json_pack("{s:O*, s:O, s:O*}", "neighbours",
-			  json_object_get(m->entry.facts, "neighbours"), "flows", flows,
-			  "multicast", json_object_get(m->entry.facts, "multicast"));
+			  same ? json_object_get(m->entry.facts, "neighbours") : NULL, "flows",
+			  flows, "multicast", json_object_get(m->entry.facts, "multicast"));
 	int r;
 
-	json_array_extend(flows, json_object_get(m->entry.facts, "flows"));
-	json_array_extend(flows, json_object_get(m->entry.facts, "flows_passed"));
+	if (same) {
+		json_array_extend(flows, json_object_get(m->entry.facts, "flows"));
+		json_array_extend(flows, json_object_get(m->entry.facts, "flows_passed"));
+	}
 	m->ready_asked = true;
 	r = rb_conn_call(m->conn, "ready", args, &m->wait, err);
 	return r < 0 ? r : rb_conn_reply(m->conn, NULL, &m->wait, err);

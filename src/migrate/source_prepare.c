@@ -20,6 +20,7 @@
 #include "obstacles.h"
 #include "ports.h"
 #include "proc.h"
+#include "reconnect.h"
 #include "source.h"
 #include "spec.h"
 #include "sync.h"
@@ -104,6 +105,8 @@ static int describe(struct rb_migration *m, json_t **ret, struct rb_err *err)
 			 json_object_get(m->entry.facts, "restart_policy"));
 	if (!*ret)
 		return rb_err_set(err, -ENOMEM, "describe the container");
+	if (rb_reconnect_wanted(m))
+		rb_reconnect_describe(*ret, inspect);
 	rb_migration_fact(m, "image", json_incref(image));
 	rb_migration_fact(m, "file_bytes", json_integer((json_int_t)file_bytes));
 	return 0;
@@ -222,7 +225,13 @@ int rb_source_sync(struct rb_migration *m, struct rb_err *err)
 int rb_source_start(struct rb_migration *m, struct rb_err *err)
 {
 	struct rb_wait wait = rb_migration_wait(m, CALL_MS);
+	_cleanup_json_ json_t *answer = NULL;
 	int r = rb_conn_call(m->conn, "start", NULL, &wait, err);
 
-	return r < 0 ? r : rb_conn_reply(m->conn, NULL, &wait, err);
+	if (r >= 0)
+		r = rb_conn_reply(m->conn, &answer, &wait, err);
+	if (r >= 0 && rb_reconnect_wanted(m))
+		rb_migration_fact(m, "addresses",
+				  json_incref(json_object_get(answer, "addresses")));
+	return r;
 }

@@ -108,11 +108,12 @@ static int describe_request(const struct rb_node *node, const json_t *request, s
 	snprintf(ret->container, sizeof(ret->container), "%s", container + (container[0] == '/'));
 	snprintf(ret->container_id, sizeof(ret->container_id), "%s", id);
 	snprintf(ret->peer, sizeof(ret->peer), "%s", target);
-	ret->facts = json_pack("{s:O, s:O, s:s, s:b, s:b, s:b, s:I, s:O*}", "inspect", inspect,
+	ret->facts = json_pack("{s:O, s:O, s:s, s:b, s:b, s:b, s:b, s:I, s:O*}", "inspect", inspect,
 			       "volumes", volumes, "strategy", "cold", "keep_source",
 			       rb_json_bool(request, "keep_source", false), "no_forward",
 			       rb_json_bool(request, "no_forward", false), "dry_run",
-			       rb_json_bool(request, "dry_run", false), "timeout_ms",
+			       rb_json_bool(request, "dry_run", false), "reconnect",
+			       rb_json_bool(request, "reconnect", false), "timeout_ms",
 			       (json_int_t)rb_json_int(request, "timeout_ms", TIMEOUT_MS),
 			       "restart_policy", rb_json_path(inspect, "HostConfig.RestartPolicy"));
 	return ret->facts ? 0 : rb_err_set(err, -ENOMEM, "note the request");

@@ -30,6 +30,7 @@
 #include "overlay.h"
 #include "ports.h"
 #include "proc.h"
+#include "reconnect.h"
 #include "spec.h"
 #include "switchover.h"
 #include "target.h"
@@ -93,6 +94,20 @@ static int start_placeholder(struct rb_migration *m, struct rb_err *err)
 	return r < 0 ? r : attach_more(m, pid, &wait, err);
 }
 
+/* which addresses Docker gave it */
+static int tell_addresses(struct rb_migration *m, json_t **ret, struct rb_err *err)
+{
+	struct rb_wait wait = rb_migration_wait(m, ENGINE_MS);
+	_cleanup_json_ json_t *inspect = NULL, *addresses = NULL;
+	int r = rb_engine_inspect(m->node->engine, m->entry.container_id, &inspect, &wait, err);
+
+	if (r >= 0)
+		r = rb_spec_addresses(inspect, &addresses, err);
+	if (r >= 0)
+		*ret = json_pack("{s:O}", "addresses", addresses);
+	return r;
+}
+
 int rb_target_start(struct rb_migration *m, const json_t *args, json_t **ret, struct rb_err *err)
 {
 	const json_t *volume;
@@ -100,14 +115,15 @@ int rb_target_start(struct rb_migration *m, const json_t *args, json_t **ret, st
 	int r;
 
 	(void)args;
-	(void)ret;
 	/* what came so far is on disk before the freeze: the sync inside it has little left to do
 	 */
 	r = rb_tree_sync(rb_json_str(m->entry.facts, "upper", "/"), err);
 	json_array_foreach (json_object_get(offer_of(m), "volumes"), i, volume)
 		if (r >= 0)
 			r = rb_tree_sync(rb_json_str(volume, "here", "/"), err);
-	return r < 0 ? r : start_placeholder(m, err);
+	if (r >= 0)
+		r = start_placeholder(m, err);
+	return r >= 0 && rb_reconnect_wanted(m) ? tell_addresses(m, ret, err) : r;
 }
 
 /*
@@ -217,15 +233,21 @@ static int begin_restore(struct rb_migration *m, struct rb_err *err)
 		return netns;
 	/* connections of the container to itself: not a packet before both ends are whole */
 	r = rb_silence_loopback(netns, err);
+	if (r >= 0)
+		r = rb_reconnect_lend(m, netns, err);
 	return r < 0 ? r : rb_arrival_restore(m->arrival, &wait, err);
 }
 
 static int end_restore(struct rb_migration *m, struct rb_err *err)
 {
 	struct rb_wait wait = rb_migration_wait(m, RESTORE_MS);
-	int init;
+	_cleanup_close_ int netns = rb_target_netns(m, err);
+	int init, r;
 
-	return rb_arrival_wait_held(m->arrival, &init, &wait, err);
+	if (netns < 0)
+		return netns;
+	r = rb_arrival_wait_held(m->arrival, &init, &wait, err);
+	return r < 0 ? r : rb_reconnect_reset(m, netns, init, err);
 }
 
 int rb_target_restore(struct rb_migration *m, const json_t *args, json_t **ret, struct rb_err *err)

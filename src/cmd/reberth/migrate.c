@@ -24,6 +24,7 @@ enum {
 	OPT_JSON,
 	OPT_TIMEOUT,
 	OPT_KEEP_SOURCE,
+	OPT_RECONNECT,
 	OPT_NO_FORWARD
 };
 
@@ -36,6 +37,8 @@ static const struct cli_option options[] = {
 	{ OPT_NO_FORWARD, "no-forward", NULL,
 	  "do not lead this host's published ports to the container any more" },
 	{ OPT_KEEP_SOURCE, "keep-source", NULL, "keep the old container, stopped and renamed" },
+	{ OPT_RECONNECT, "reconnect", NULL,
+	  "take new addresses there: connections are reset, listening sockets move" },
 	{ 'd', "detach", NULL, "print the migration's ID and leave it to reberthd" },
 	{ OPT_JSON, "json", NULL, "print the report, or what went wrong, as JSON" },
 	{},
@@ -89,6 +92,9 @@ static int parse(struct cli *cli, int argc, char **argv, struct request *req)
 			break;
 		case OPT_KEEP_SOURCE:
 			json_object_set_new(req->body, "keep_source", json_true());
+			break;
+		case OPT_RECONNECT:
+			json_object_set_new(req->body, "reconnect", json_true());
 			break;
 		case OPT_JSON:
 			cli->json = true;

@@ -104,6 +104,21 @@ static void print_summary(const json_t *migration, const json_t *report)
 					    rb_json_str(migration, "new_container_id", NULL))));
 }
 
+/* --reconnect: where it can be reached now */
+static void print_addresses(const json_t *report)
+{
+	const json_t *address;
+	size_t i;
+
+	json_array_foreach (json_object_get(report, "addresses"), i, address) {
+		const char *ipv4 = rb_json_str(address, "ipv4", "");
+		const char *ipv6 = rb_json_str(address, "ipv6", "");
+
+		printf("new address %s%s%s in network %s\n", ipv4, *ipv4 && *ipv6 ? ", " : "", ipv6,
+		       rb_json_str(address, "network", "?"));
+	}
+}
+
 /* What came of it; told by the state where the worker was killed before it wrote a report. */
 static const char *find_result(const json_t *migration)
 {
@@ -165,6 +180,8 @@ int migrate_print_result(const struct cli *cli, const json_t *migration)
 	if (!cli->json) {
 		if (completed)
 			print_summary(migration, report);
+		if (completed)
+			print_addresses(report);
 		return status;
 	}
 	/* Without a report (its worker was killed, say) the migration itself says the most. */
