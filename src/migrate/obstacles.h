@@ -3,24 +3,52 @@
  * obstacles.h - what stands in the way of a migration, found before anything is changed
  *
  * An obstacle is {"severity": "error" | "warning", "what", "remedy"}. A new one is a function and a
- * row in the table of obstacles_source.c or obstacles_target.c.
+ * row in the table of obstacles_source.c or obstacles_target.c; those of the network are in
+ * obstacles_network.c and obstacles_segment.c.
  */
 #pragma once
 
 #include <jansson.h>
+#include <stdbool.h>
 
 #include "node.h"
 
 struct rb_err;
 struct rb_wait;
 
-/** rb_obstacles_source - what the source can tell from `inspect`; adds to @obstacles */
-int rb_obstacles_source(const struct rb_node *node, const json_t *inspect, json_t *obstacles,
-			const struct rb_wait *wait, struct rb_err *err);
+/** rb_obstacles_source - what the source can tell from `inspect`; adds to @obstacles
+ * @reconnect: the container takes new addresses */
+int rb_obstacles_source(const struct rb_node *node, const json_t *inspect, bool reconnect,
+			json_t *obstacles, const struct rb_wait *wait, struct rb_err *err);
+
+/** rb_obstacles_network - of these, what has to do with its network and its sockets */
+void rb_obstacles_network(const struct rb_node *node, const json_t *inspect, bool reconnect,
+			  json_t *obstacles, const struct rb_wait *wait);
 
 /** rb_obstacles_target - what the target can tell from the source's offer */
 int rb_obstacles_target(const struct rb_node *node, const json_t *offer, json_t *obstacles,
 			const struct rb_wait *wait, struct rb_err *err);
+
+/** rb_obstacles_segment - of these, what has to do with the networks that it has there */
+void rb_obstacles_segment(const struct rb_node *node, const json_t *offer, json_t *obstacles,
+			  const struct rb_wait *wait);
+
+/**
+ * rb_connections_describe - the container's TCP connections to the outside, for the offer
+ *
+ * Return: array of {"peer": address, "count", "here": is it an address of this host}, by peer;
+ * without those through published ports. Runs in the host's network namespace.
+ */
+json_t *rb_connections_describe(const json_t *inspect);
+
+/** rb_obstacles_connections - which of the offer's connections will end, and why
+ * @target: this node
+ * @translated: what leaves the container's networks for the world gets the host's address */
+void rb_obstacles_connections(const json_t *offer, const char *target, bool translated,
+			      json_t *obstacles);
+
+/** rb_network_masquerades - does Docker give what leaves this network the host's address? */
+bool rb_network_masquerades(const json_t *network);
 
 /** rb_obstacles_refuse - 0 when there are only warnings; else RB_E_REFUSED with the first error and
  * the number of the others */

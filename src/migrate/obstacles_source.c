@@ -62,24 +62,6 @@ static void refuse(const struct subject *s, const char *remedy, const char *what
 	rb_obstacle_add(s->obstacles, "error", remedy, "%s", what);
 }
 
-static void check_network_mode(const struct subject *s)
-{
-	const char *mode = rb_json_str(s->host_config, "NetworkMode", "");
-
-	if (strcmp(mode, "host") == 0)
-		refuse(s, "run it in a network of its own",
-		       "the container uses the host's network, which stays here");
-	else if (strncmp(mode, "container:", 10) == 0)
-		refuse(s, "give it a network of its own",
-		       "the container shares another container's network");
-	else if (strcmp(mode, "default") == 0 || strcmp(mode, "bridge") == 0)
-		refuse(s, "connect it to a user-defined network that both hosts have",
-		       "the container is in Docker's default bridge, where it cannot keep its "
-		       "address");
-	else if (strcmp(mode, "none") == 0)
-		rb_obstacle_add(s->obstacles, "warning", NULL, "the container has no network");
-}
-
 static void check_shared_namespaces(const struct subject *s)
 {
 	static const char *const keys[] = { "PidMode", "IpcMode", "UTSMode" };
@@ -229,13 +211,12 @@ static void check_leftovers(const struct subject *s)
 }
 
 static void (*const checks[])(const struct subject *s) = {
-	check_network_mode, check_shared_namespaces, check_tty,		  check_devices,
-	check_binds,	    check_volume_users,	     check_exec_sessions, check_controllers,
-	check_leftovers,
+	check_shared_namespaces, check_tty,	      check_devices,	 check_binds,
+	check_volume_users,	 check_exec_sessions, check_controllers, check_leftovers,
 };
 
-int rb_obstacles_source(const struct rb_node *node, const json_t *inspect, json_t *obstacles,
-			const struct rb_wait *wait, struct rb_err *err)
+int rb_obstacles_source(const struct rb_node *node, const json_t *inspect, bool reconnect,
+			json_t *obstacles, const struct rb_wait *wait, struct rb_err *err)
 {
 	const struct subject subject = { node, inspect, json_object_get(inspect, "HostConfig"),
 					 obstacles, wait };
@@ -243,6 +224,7 @@ int rb_obstacles_source(const struct rb_node *node, const json_t *inspect, json_
 	if (!subject.host_config)
 		return rb_err_code(err, RB_E_ENGINE, -EPROTO,
 				   "Docker's description of the container lacks HostConfig");
+	rb_obstacles_network(node, inspect, reconnect, obstacles, wait);
 	for (size_t i = 0; i < ARRAY_SIZE(checks); i++)
 		checks[i](&subject);
 	return 0;

@@ -60,71 +60,6 @@ static void check_volumes(const struct subject *s)
 	}
 }
 
-/* is the address taken by another container of the network here? */
-static void check_address(const struct subject *s, const json_t *network, const char *name,
-			  const char *address)
-{
-	const char *id;
-	json_t *member;
-
-	json_object_foreach (json_object_get(network, "Containers"), id, member) {
-		const char *theirs = rb_json_str(member, "IPv4Address", "");
-		size_t len = strcspn(theirs, "/");
-
-		if (strlen(address) == len && strncmp(theirs, address, len) == 0)
-			rb_obstacle_add(
-				s->obstacles, "error", "give that container another address",
-				"address %s in network '%s' is taken by container '%s' on node "
-				"'%s'",
-				address, name, rb_json_str(member, "Name", id), s->node->name);
-	}
-}
-
-/* do both hosts' networks of this name have the same subnet? */
-static bool same_subnet(const json_t *theirs, const json_t *ours)
-{
-	const json_t *a, *b;
-	size_t i, j;
-
-	json_array_foreach (theirs, i, a)
-		json_array_foreach (ours, j, b)
-			if (strcmp(rb_json_str(a, "Subnet", "-"), rb_json_str(b, "Subnet", "")) ==
-			    0)
-				return true;
-	return false;
-}
-
-static void check_networks(const struct subject *s)
-{
-	const char *name;
-	json_t *endpoint;
-
-	json_object_foreach (json_object_get(s->offer, "networks"), name, endpoint) {
-		const char *address = rb_json_str(endpoint, "IPAddress", "");
-		const json_t *ipam = json_object_get(endpoint, "ipam");
-		_cleanup_json_ json_t *network = NULL;
-		char escaped[512], path[600];
-
-		if (strcmp(name, "none") == 0 ||
-		    rb_engine_escape(name, escaped, sizeof(escaped)) < 0)
-			continue;
-		snprintf(path, sizeof(path), "/networks/%s", escaped);
-		if (rb_engine_call(s->node->engine, "GET", path, NULL, &network, s->wait, NULL) <
-		    0) {
-			rb_obstacle_add(s->obstacles, "error",
-					"create it there with the same subnet",
-					"node '%s' has no network '%s'", s->node->name, name);
-			continue;
-		}
-		if (*address && !same_subnet(ipam, rb_json_path(network, "IPAM.Config")))
-			rb_obstacle_add(s->obstacles, "error",
-					"create it there with the same subnet",
-					"network '%s' on node '%s' has another subnet than here",
-					name, s->node->name);
-		check_address(s, network, name, address);
-	}
-}
-
 static void check_host(const struct subject *s)
 {
 	const json_t *theirs = json_object_get(s->offer, "host");
@@ -181,7 +116,7 @@ static void check_runtime(const struct subject *s)
 }
 
 static void (*const checks[])(const struct subject *s) = {
-	check_name, check_volumes, check_networks, check_host, check_room, check_runtime,
+	check_name, check_volumes, check_host, check_room, check_runtime,
 };
 
 int rb_obstacles_target(const struct rb_node *node, const json_t *offer, json_t *obstacles,
@@ -196,6 +131,7 @@ int rb_obstacles_target(const struct rb_node *node, const json_t *offer, json_t 
 	subject.info = info;
 	for (size_t i = 0; i < ARRAY_SIZE(checks); i++)
 		checks[i](&subject);
+	rb_obstacles_segment(node, offer, obstacles, wait);
 	rb_obstacles_ports_target(node, offer, obstacles, wait);
 	return 0;
 }

@@ -21,6 +21,7 @@
 #include "ports.h"
 #include "proc.h"
 #include "reconnect.h"
+#include "sockets.h"
 #include "source.h"
 #include "spec.h"
 #include "sync.h"
@@ -40,7 +41,18 @@ int rb_source_connect(struct rb_migration *m, struct rb_err *err)
 	return rb_conn_connect(m->node->tls, address, m->entry.peer, &wait, &m->conn, err);
 }
 
-/* the container's networks: its address in each, and the subnet that the target's must have, too */
+/* does the container's way to the world lead through this endpoint? */
+static bool is_default(const json_t *inspect, const json_t *endpoint)
+{
+	int pid = (int)rb_json_int(json_object_get(inspect, "State"), "Pid", 0);
+	struct rb_ip way, gateway;
+
+	return rb_default_gateway(pid, &way) &&
+	       rb_ip_parse(rb_json_str(endpoint, "Gateway", ""), &gateway) &&
+	       rb_ip_equal(&way, &gateway);
+}
+
+/* the container's networks: its addresses in each, and the subnets that the target's must have */
 static int describe_networks(struct rb_migration *m, const json_t *inspect, json_t **ret,
 			     const struct rb_wait *wait, struct rb_err *err)
 {
@@ -50,19 +62,19 @@ static int describe_networks(struct rb_migration *m, const json_t *inspect, json
 
 	json_object_foreach (rb_json_path(inspect, "NetworkSettings.Networks"), name, endpoint) {
 		_cleanup_json_ json_t *network = NULL;
-		char escaped[512], path[600];
-		int r = rb_engine_escape(name, escaped, sizeof(escaped));
+		int r = rb_engine_network_inspect(m->node->engine, name, &network, wait, err);
 
-		snprintf(path, sizeof(path), "/networks/%s", escaped);
-		if (r >= 0)
-			r = rb_engine_call(m->node->engine, "GET", path, NULL, &network, wait, err);
 		if (r < 0)
 			return r;
 		json_object_set_new(networks, name,
-				    json_pack("{s:s, s:s, s:O*}", "IPAddress",
-					      rb_json_str(endpoint, "IPAddress", ""), "MacAddress",
-					      rb_json_str(endpoint, "MacAddress", ""), "ipam",
-					      rb_json_path(network, "IPAM.Config")));
+				    json_pack("{s:s, s:s, s:s, s:O*, s:b, s:b}", "IPAddress",
+					      rb_json_str(endpoint, "IPAddress", ""),
+					      "GlobalIPv6Address",
+					      rb_json_str(endpoint, "GlobalIPv6Address", ""),
+					      "MacAddress", rb_json_str(endpoint, "MacAddress", ""),
+					      "ipam", rb_json_path(network, "IPAM.Config"),
+					      "masquerade", rb_network_masquerades(network),
+					      "default", is_default(inspect, endpoint)));
 	}
 	*ret = TAKE_PTR(networks);
 	return 0;
@@ -107,6 +119,7 @@ static int describe(struct rb_migration *m, json_t **ret, struct rb_err *err)
 		return rb_err_set(err, -ENOMEM, "describe the container");
 	if (rb_reconnect_wanted(m))
 		rb_reconnect_describe(*ret, inspect);
+	json_object_set_new(*ret, "connections", rb_connections_describe(inspect));
 	rb_migration_fact(m, "image", json_incref(image));
 	rb_migration_fact(m, "file_bytes", json_integer((json_int_t)file_bytes));
 	return 0;
@@ -137,8 +150,8 @@ int rb_source_check(struct rb_migration *m, struct rb_err *err)
 	json_t *theirs;
 	int r;
 
-	r = rb_obstacles_source(m->node, json_object_get(m->entry.facts, "inspect"), obstacles,
-				&wait, err);
+	r = rb_obstacles_source(m->node, json_object_get(m->entry.facts, "inspect"),
+				rb_reconnect_wanted(m), obstacles, &wait, err);
 	if (r >= 0)
 		rb_obstacles_ports_source(m->node, m->entry.facts,
 					  json_object_get(m->entry.facts, "inspect"), obstacles);
@@ -146,6 +159,11 @@ int rb_source_check(struct rb_migration *m, struct rb_err *err)
 		r = find_tasks(m, err);
 	if (r >= 0)
 		r = describe(m, &offer, err);
+	/* one that cannot even be described: what is in its way here is known */
+	if (r == -EOPNOTSUPP && rb_obstacles_refuse(obstacles, NULL) < 0) {
+		rb_migration_fact(m, "obstacles", json_incref(obstacles));
+		return dry_run ? 0 : rb_obstacles_refuse(obstacles, err);
+	}
 	if (r < 0)
 		return r;
 	json_object_set_new(offer, "dry_run", json_boolean(dry_run));

@@ -43,7 +43,7 @@ static json_t *obstacles_of(const char *host_config, const char *labels)
 	json_object_set_new(inspect, "Config",
 			    json_pack("{s:o}", "Labels", json_loads(labels, 0, NULL)));
 	json_object_set_new(inspect, "Mounts", json_array());
-	if (rb_obstacles_source(&node, inspect, obstacles, NULL, &err) < 0)
+	if (rb_obstacles_source(&node, inspect, false, obstacles, NULL, &err) < 0)
 		printf("# %s\n", err.msg);
 	return obstacles;
 }
@@ -101,6 +101,80 @@ static void missing_processor_features_are_named(void)
 	CHECK_STR(missing, "aaaaaaaa cc");
 }
 
+/* --- connections: what will not find its way --- */
+
+#define LAN "{\"lan\":{\"ipam\":[{\"Subnet\":\"10.88.0.0/16\"}],\"default\":true}}"
+
+/* @peer; "here" if it is an address of the source host */
+static json_t *connections(const char *peer, bool here, bool translated)
+{
+	_cleanup_json_ json_t *offer = json_pack("{s:o, s:[{s:s, s:i, s:b}]}", "networks",
+						 json_loads(LAN, 0, NULL), "connections", "peer",
+						 peer, "count", 2, "here", here);
+	json_t *obstacles = json_array();
+
+	rb_obstacles_connections(offer, "h2", translated, obstacles);
+	return obstacles;
+}
+
+static void only_connections_that_are_lost_are_named(void)
+{
+	/* 127.0.0.1 stands for an address that the target host has, too */
+	static const struct {
+		const char *peer;
+		bool here, translated;
+		const char *what;
+	} cases[] = {
+		{ "10.88.1.7", false, true, "" },
+		{ "10.88.0.1", true, true, "" },
+		{ "192.0.2.7", false, false, "" },
+		{ "192.0.2.1", true, false, "" },
+		{ "2001:db8::1", false, true, "" },
+		{ "127.0.0.1", false, false, "" },
+		{ "127.0.0.1", true, false,
+		  "2 connections to 127.0.0.1, an address of the source host, will end: node 'h2' "
+		  "has the same address" },
+		{ "192.0.2.1", true, true,
+		  "2 connections to 192.0.2.1, an address of the source host, will end: from node "
+		  "'h2' they would come from that node's address" },
+		{ "192.0.2.7", false, true,
+		  "2 connections to 192.0.2.7 will end: it knows them by the source host's address "
+		  "(NAT)" },
+	};
+
+	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+		_cleanup_json_ json_t *found =
+			connections(cases[i].peer, cases[i].here, cases[i].translated);
+
+		printf("# %s%s%s\n", cases[i].peer, cases[i].here ? ", here" : "",
+		       cases[i].translated ? ", translated" : "");
+		CHECK_STR(rb_json_str(json_array_get(found, 0), "what", ""), cases[i].what);
+		CHECK_INT(rb_obstacles_refuse(found, NULL), 0);
+	}
+}
+
+static void networks_that_translate(void)
+{
+	static const struct {
+		const char *network;
+		bool does;
+	} cases[] = {
+		{ "{\"Driver\":\"bridge\"}", true },
+		{ "{\"Driver\":\"bridge\",\"Internal\":true}", false },
+		{ "{\"Driver\":\"macvlan\"}", false },
+		{ "{\"Driver\":\"bridge\",\"Options\":{\"com.docker.network.bridge.enable_ip_"
+		  "masquerade\":\"false\"}}",
+		  false },
+	};
+
+	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+		_cleanup_json_ json_t *network = json_loads(cases[i].network, 0, NULL);
+
+		printf("# %s\n", cases[i].network);
+		CHECK_INT(rb_network_masquerades(network), cases[i].does);
+	}
+}
+
 int main(void)
 {
 	TAP_RUN(warnings_do_not_refuse);
@@ -109,5 +183,7 @@ int main(void)
 	TAP_RUN(what_cannot_move_is_refused);
 	TAP_RUN(controllers_that_would_start_a_second_copy_are_refused);
 	TAP_RUN(missing_processor_features_are_named);
+	TAP_RUN(only_connections_that_are_lost_are_named);
+	TAP_RUN(networks_that_translate);
 	return tap_done();
 }
