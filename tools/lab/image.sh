@@ -74,19 +74,19 @@ image_layers() (
 	local key
 	recipe_load "$1"
 	key=$(image_key "$1")
-	[[ -z $base ]] || image_layers "$base"
+	[[ -z $base ]] || image_layers "$base" || return
 	if declare -F bootstrap >/dev/null; then
 		layer_make "$key-base" layer_bootstrap
 		return
 	fi
-	((${#packages[@]} == 0)) || layer_make "$key-packages" layer_packages
+	((${#packages[@]} == 0)) || layer_make "$key-packages" layer_packages || return
 	layer_make "$key-files" layer_files
 )
 
 image_assemble() {
-	local name=$1 key=$2 dir=$3 layers=() layer diff_ids=() names=() id
-	mapfile -t layers < <(image_layers "$name")
-	((${#layers[@]})) || die "no layers"
+	local name=$1 key=$2 dir=$3 list layers=() layer diff_ids=() names=() id
+	list=$(image_layers "$name") || die "image '$name' cannot be built"
+	mapfile -t layers <<<"$list"
 	rm -rf "$dir.new"
 	mkdir -p "$dir.new"
 	for layer in "${layers[@]}"; do
@@ -125,7 +125,7 @@ layer_make() {
 	local layer=$LAB_CACHE/layers/$1.tar
 	if [[ ! -e $layer ]]; then
 		mkdir -p "$LAB_CACHE/layers"
-		"$2" "$layer.new" >&2
+		"$2" "$layer.new" >&2 || return
 		mv "$layer.new" "$layer"
 	fi
 	echo "$layer"
@@ -134,12 +134,12 @@ layer_make() {
 layer_bootstrap() { bootstrap "$1"; }
 
 layer_files() {
-	local root
+	local root status=0
 	root=$(mktemp -d "$LAB_CACHE/work.XXXXXX")
 	chmod 755 "$root"
-	files "$root"
-	layer_pack "$root" "$1"
+	files "$root" && layer_pack "$root" "$1" || status=$?
 	rm -rf "$root"
+	return $status
 }
 
 layer_pack() {
@@ -160,7 +160,8 @@ layer_packages() {
 	debian_sources >"$work/sources.list"
 	export -f packages_install prepare
 	unshare --mount --propagation private --pid --fork --kill-child \
-		bash -Eeuo pipefail -c 'packages_install "$@"' - "$work" "${packages[@]}" "${exclude[@]/#/-oDpkg::Options::=--path-exclude=}"
+		bash -Eeuo pipefail -c 'packages_install "$@"' - "$work" "${packages[@]}" "${exclude[@]/#/-oDpkg::Options::=--path-exclude=}" ||
+		{ rm -rf "$work"; return 1; }
 	whiteouts_convert "$work/upper"
 	layer_pack "$work/upper" "$out"
 	rm -rf "$work"

@@ -92,6 +92,9 @@ set_names() {
 			echo "$MGMT_NET.$number h$number"
 		done
 	} >/etc/hosts
+	# There is no name server: whoever asks is told so at once. A real file, not the machine's link.
+	rm -f /etc/resolv.conf
+	echo "nameserver $(host_mgmt_address "$HOST")" >/etc/resolv.conf
 }
 
 # With cgroup v2 alone, the daemons leave the session that the lab was started
@@ -117,8 +120,9 @@ configure_network() {
 	END
 }
 
+# reberthd first: Docker asks it for addresses when it starts containers of its networks.
 boot() {
-	daemon_start dockerd && daemon_start reberthd
+	daemon_start reberthd && daemon_start dockerd
 }
 
 drop_foreign_mounts

@@ -75,6 +75,18 @@ port_hardware_address() {
 	esac
 }
 
+# plug_device HOST NAME: one more end of the segment `lan` in a host, without addresses. Its other
+# end, in the bridge, says nothing of its own.
+plug_device() {
+	# shellcheck disable=SC2016 # for the inner shell
+	in_host "$1" sh -ec '
+		ip link add "$1" type veth peer name "$1-lan"
+		for name in "$1" "$1-lan"; do echo 1 >"/proc/sys/net/ipv6/conf/$name/disable_ipv6"; done
+		ip link set "$1-lan" master br-lan
+		ip link set "$1-lan" up
+		ip link set "$1" up' - "$2"
+}
+
 unwire_host() {
 	local segment
 	for segment in "${SEGMENTS[@]}"; do

@@ -132,6 +132,14 @@ lab_heal() {
 }
 
 # lab link HOST --rate RATE|none
+lab_plug() {
+	(($# == 2)) || usage_error "plug HOST NAME"
+	[[ $2 =~ ^[a-z][a-z0-9]{0,7}$ ]] || usage_error "'$2' cannot be a device's name here: letters and digits, 8 at most"
+	take_lock
+	check_running "$1"
+	plug_device "$1" "$2"
+}
+
 lab_link() {
 	(($# == 3)) || usage_error "link HOST --rate RATE|none"
 	local host=$1 pid
