@@ -50,4 +50,19 @@ for there in h2 h1; do
 done
 docker_on "$there" stop dirty >/dev/null
 like "every page, verified at the end" "$(docker_on "$there" logs --tail 1 dirty 2>&1)" '^end [0-9]+ [0-9]+$'
+
+# --- programs are started all the time: somebody is nearly always between vfork and exec
+
+run_container h1 spawner victim /victims/spawner || bail "no container"
+spawned() { docker_on "$1" logs --tail 1 spawner 2>/dev/null | awk '$1 == "ok" { print $2 }'; }
+has_spawned() { (($(spawned "$1") + 0 >= $2)); }
+wait_for 10 has_spawned h1 20 || bail "spawner does not work"
+for there in h2 h1; do
+	[[ $there == h1 ]] && here=h2 || here=h1
+	at=$(spawned $here)
+	moves "while programs are started" "$here" spawner "$there" || break
+	check "it goes on to start them on $there" wait_for 20 has_spawned "$there" $((at + 50))
+done
+is "no program was lost" "$(docker_on "$there" logs spawner 2>&1 | grep -v '^ok ')" ""
+docker_on "$there" rm -f spawner >/dev/null
 e2e_done

@@ -117,25 +117,29 @@ nothing_left "files" h1 h2
 
 run_container h1 busy --volume stuff:/data victim sh -c '
 	i=0
-	while :; do
+	while [ ! -e /tmp/stop ]; do
 		i=$((i+1)); echo $i >>/data/log; echo $i >/tmp/last; mv /tmp/last /tmp/latest
 		mkdir -p /data/d$((i % 50)); echo $i >/data/d$((i % 50))/f; rm -rf /data/d$(((i + 25) % 50))
 		echo $i
 		usleep 2000
-	done' || bail "no container"
+	done
+	echo stopped; exec sleep 1000' || bail "no container"
 wait_for 10 has_log_lines h1 busy 200
+has_stopped() { [[ $(docker_on "$1" logs --tail 1 busy) == stopped ]]; }
 for there in h2 h1 h2; do
 	[[ $there == h2 ]] && here=h1 || here=h2
 	moves "while it writes" "$here" busy "$there" || break
 	at=$(log_lines "$there" busy)
 	wait_for 10 has_log_lines "$there" busy $((at + 100))
 done
-docker_on "$there" pause busy >/dev/null
-count=$(docker_on "$there" logs busy | tail -n 1)
+# Between two rounds, not in the middle of one.
+docker_on "$there" exec busy touch /tmp/stop
+wait_for 10 has_stopped "$there" || bail "the writer does not stop"
+count=$(docker_on "$there" logs --tail 2 busy | head -n 1)
 volume=$(on "$there" docker volume inspect -f '{{.Mountpoint}}' stuff)
 logged=$(on "$there" cat "$volume/log")
 is "a file that grew has all its lines" "$logged" "$(seq "$(wc -l <<<"$logged")")"
-at_least "up to the last" "$(wc -l <<<"$logged")" "$count"
+is "up to the last" "$(wc -l <<<"$logged")" "$count"
 is "of folders made and removed all the time, the right ones" "$(on "$there" ls "$volume" | sort | xargs)" \
 	"$(for ((i = 0; i < 25; i++)); do echo "d$(((count + 50 - i) % 50))"; done | sort | xargs) log"
 docker_on "$there" rm -fv busy >/dev/null

@@ -67,7 +67,7 @@ cannot() {
 	docker_on h1 rm -fv odd >/dev/null
 }
 cannot "host's network" "host's network" --network host
-cannot "another's network" "network of another container" --network container:web
+cannot "another's network" "shares the network of container .web" --network container:web
 cannot "default bridge" "default bridge.*user-defined network"
 cannot "host's processes" "PidMode" --network lan --pid host
 cannot "host's IPC" "IpcMode" --network lan --ipc host

@@ -15,6 +15,11 @@ has_state() { [[ $(state "$1") == "$2" ]]; }
 is_active() { [[ $(api "$1" "/migrations/$id" | jq .active) == true ]]; }
 has_ended() { [[ $(api "$1" "/migrations/$id" | jq .active) == false ]]; }
 runs_on() { [[ $(container_state "$1" web) == running ]]; }
+policy_is() { [[ $(docker_on "$1" inspect -f '{{.HostConfig.RestartPolicy.Name}}' web) == "$2" ]]; }
+images_synced() {
+	local root
+	root_of "$1" && [[ -e $root/var/lib/reberth/migrations/$id/images.synced ]]
+}
 number() { docker_on "$1" logs --tail 1 web 2>/dev/null; }
 counts_past() { (($(number "$1") > $2)); }
 
@@ -100,6 +105,7 @@ nothing_left "resolve --abort on the source" h1 h2
 
 begin
 stop_at h1 source.commit.written
+check "a READY that lasts brings the images to the disk" wait_for 20 images_synced h2
 lab kill h1 h2
 lab restart h1 h2
 check "committed, both rebooted: they agree" wait_for 30 has_ended h1
@@ -108,4 +114,50 @@ check "where it runs" wait_for 10 runs_on h2
 is "and only there" "$(container_state h1 web)" none
 check "with its memory, restored from the disk" wait_for 15 counts_past h2 "$frozen_at"
 nothing_left "both rebooted" h1 h2
+
+begin
+stop_at h1 source.commit.written
+lab kill h1 h2
+rm -f "/var/lib/reberth-lab${LAB_NAME:+-$LAB_NAME}/h2/var/lib/reberth/migrations/$id/images.synced" # had it been slow
+lab restart h1 h2
+check "rebooted before the images were on the disk: they agree" wait_for 30 has_ended h1
+check "on the source" wait_for 20 has_ended h2
+check "where it starts afresh" wait_for 10 runs_on h1
+is "and only there" "$(container_state h2 web)" none
+check "with its restart policy" wait_for 5 policy_is h1 always
+nothing_left "both rebooted at once" h1 h2
+
+# --- a roll-back that a target in READY cannot hear of: until it has, the restart policy stays away
+
+begin
+stop_at h1 source.commit.begin
+lab cut h2
+on h1 reberth migration cancel "$id" >/dev/null
+release h1
+check "canceled behind a cut: over for its user" wait_for 60 has_ended h1
+check "it runs on" counts_past h1 "$frozen_at"
+is "the target is still held" "$(state h2)" ready
+check "the restart policy waits for the target" policy_is h1 no
+output=$(on h1 reberth migrate web h3 2>&1 </dev/null)
+is "no other move meanwhile" "$?" 4
+like "and it says why" "$output" "node 'h2' has not confirmed yet"
+lab heal h2
+check "healed: the target hears of it" wait_for 20 has_state h2 aborted
+check "the restart policy is back" wait_for 10 policy_is h1 always
+check "the migration has ended" wait_for 5 has_state h1 aborted
+nothing_left "confirmed late" h1 h2
+
+begin
+stop_at h1 source.commit.begin
+lab kill h2
+on h1 reberth migration cancel "$id" >/dev/null
+release h1
+check "canceled with the target off: over for its user" wait_for 60 has_ended h1
+check "the restart policy waits for the target" policy_is h1 no
+on h1 reberth migration resolve "$id" --abort --yes >/dev/null
+is "resolve --abort for a target that is gone" "$?" 0
+check "the restart policy is back" wait_for 20 policy_is h1 always
+lab restart h2
+check "the target comes back and agrees" wait_for 30 has_state h2 aborted
+nothing_left "confirmed by hand" h1 h2
 e2e_done

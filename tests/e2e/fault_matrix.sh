@@ -14,6 +14,7 @@
 #     had; or a fresh one, when the host that had its memory was switched off
 #   - the witness on the third host, who asked it all the time, never had answers of two copies,
 #     nor one that knew less than an earlier one; its TCP connection was not reset
+#   - on the segment exactly one host answers for its address
 #   - both hosts are what they were: mounts, firewall, links, cgroups, processes, files and
 #     Docker's objects; and the container is what it was
 #
@@ -53,12 +54,14 @@ readonly POINTS=(
 	source.connect.begin:A0* source.check.begin:A0 source.check.end:A* source.image.begin:A source.create.begin:A
 	target.create.begin:A target.create.end:A* source.sync.begin:A target.tree.begin:A target.tree.end:A* target.log.begin:A
 	source.start.begin:A target.start.begin:A target.runtime.create:A* target.start.end:A*
+	source.ports.begin:A source.ports.end:A*
 	source.arm.begin:A source.arm.end:A* source.freeze.begin:A source.freeze.silent:B* source.freeze.end:B*
 	source.dump.begin:B source.criu.post-dump:B source.dump.end:B* source.transfer.begin:B target.restore.begin:B*
 	target.criu.pre-restore:B target.criu.pages:B* source.transfer.end:B source.restore.begin:B
 	target.ready.begin:B target.criu.held:B* target.ready.end:C* source.restore.end:C source.commit.begin:C*
-	target.criu.pre-resume:E target.go.end:F*
-	source.commit.end:F source.finish.begin:F* target.finish.begin:F* target.finish.end:G source.finish.end:G*
+	target.criu.told:E* target.criu.pre-resume:E target.go.end:F* target.running.begin:F
+	target.running.end:F* target.frames.begin:F target.settle.begin:F* target.settle.end:F
+	source.commit.end:F source.finish.begin:F* source.finish.kept:F target.finish.begin:F* target.finish.end:G source.finish.end:G*
 )
 declare -A phase_of=() always=()
 for point in "${POINTS[@]}"; do
@@ -413,6 +416,24 @@ $(docker_on "$with" inspect -f '{{json .State}} {{.RestartCount}} {{.HostConfig.
 	{ is_alone "$here" && is_alone "$there"; } || problem "there are other containers: $(docker_on "$here" ps -a --format '{{.Names}}' | xargs), $(docker_on "$there" ps -a --format '{{.Names}}' | xargs)"
 }
 
+# One question for the address on the segment; the answers come while the inventories are made.
+ask_who_has() {
+	in_background who_has h3 busybox arping -b -c 1 -w 1 -I br-lan $LAN_IP
+	who_has=$last_pid
+}
+
+# Exactly one host answers. A busy one may need longer than that.
+check_who_has() {
+	local answers
+	for _ in 1 2 3; do
+		wait "$who_has"
+		answers=$(sed -n 's/^Received \([0-9]*\) .*/\1/p' "$E2E_WORK/who_has.out")
+		[[ $answers == 0 ]] || break
+		ask_who_has
+	done
+	[[ $answers == 1 ]] || problem "for the address answer ${answers:-?} hosts: $(xargs <"$E2E_WORK/who_has.out")"
+}
+
 is_alone() { ! docker_on "$1" ps -a --format '{{.Names}}' | grep -qvx "$NAME"; }
 
 # Something went wrong: begin with everything new. What was left by it is not held against the next.
@@ -440,7 +461,9 @@ run_case() {
 	problems=() diag_text='' place=lost
 	break_it "$kind" "$side" "$point"
 	[[ -z ${id-} ]] || check_outcome "$kind" "$want"
+	[[ $place == lost ]] || ask_who_has
 	[[ $place == lost ]] || check_inventories
+	[[ $place == lost ]] || check_who_has
 	name="$name: $place ($(($(now_ms) - started)) ms)"
 	if ((${#problems[@]} == 0)); then
 		pass "$name"

@@ -109,8 +109,14 @@ list_mounts() {
 		grep -vE '^mount (/run/docker/netns/default|/var/tmp/|/tmp/[^.])' | foreign_lines # Docker's own, the machine's
 }
 
+# Docker from 28 on has a rule per container that is there: reached only through its bridge.
 list_firewall() {
-	nft list ruleset 2>/dev/null | sed 's/counter packets [0-9]* bytes [0-9]* *//; /^$/d; s/^/nft /'
+	local address of_docker=(-e $'\1')
+	for address in $(docker ps -q | xargs -r docker inspect -f '{{range .NetworkSettings.Networks}}{{.IPAddress}} {{end}}'); do
+		of_docker+=(-e "ip daddr $address iifname != ")
+	done
+	nft list ruleset 2>/dev/null | sed 's/counter packets [0-9]* bytes [0-9]* *//; /^$/d; s/^/nft /' |
+		grep -vF "${of_docker[@]}"
 }
 
 # Of the interfaces of containers there must be as many as containers have in networks.
@@ -131,8 +137,7 @@ list_cgroups() {
 # Files of ended migrations, of the engine's containers and layers.
 list_files() {
 	find "$RUN" "$STATE" -mindepth 1 \( -type d -printf 'dir %p/\n' -o -printf 'file %p\n' \) 2>/dev/null |
-		grep -vE "^file $STATE/journal.db-(wal|shm)\$|^file $RUN/fault|^dir ($RUN|$STATE)/(migrations|arrivals|placeholders)/\$" |
-		awk '/\.(lock|progress)$/ { files++; next } { print } END { if (ENVIRON["LEFT"]) print "files of migrations", files + 0 }' | foreign_lines
+		grep -vE "^file $STATE/journal.db-(wal|shm)\$|^file $RUN/(fault|volumes.lock|forwards.lock|networks.lock|(plugin|mesh).lock)|^dir ($RUN|$STATE)/(migrations|arrivals|placeholders)/\$" | foreign_lines
 	find /var/lib/docker/{containers,volumes,overlay2} /run/docker/{netns,containerd/daemon/io.containerd.runtime.v2.task/moby} \
 		/run/docker/{runtime-runc,runtime-reberth-runtime}/moby /var/lib/docker/image/overlay2/layerdb/mounts \
 		-mindepth 1 -maxdepth 1 -type d -printf 'docker file %p\n' 2>/dev/null | foreign_lines

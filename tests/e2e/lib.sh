@@ -173,6 +173,8 @@ e2e_end() {
 	local status=$?
 	trap '' INT TERM HUP
 	e2e_clean
+	# what a test adds to that
+	! declare -F e2e_tidy >/dev/null || e2e_tidy
 	if [[ $e2e_owns_lab == yes ]]; then
 		lab down || status=1
 	fi
@@ -199,12 +201,23 @@ e2e_clean() {
 		rm -f "$root"/run/reberth/{faults,fault.reached}
 		clean_host "$host"
 	done
+	clean_networks
+}
+
+# Networks across hosts; of all nodes that can be reached.
+clean_networks() {
+	local host network
+	for host in "${HOSTS[@]}"; do
+		for network in $(api "$host" /networks | jq -r '.[].name' 2>/dev/null); do
+			on "$host" reberth network rm --force "$network" >/dev/null 2>&1
+		done
+	done
 }
 
 clean_host() {
 	wait_for 20 no_active_migration "$1" || diag "$1: a migration does not end: $(api "$1" /migrations | jq -c '.[] | select(.active)')"
 	# shellcheck disable=SC2016 # for the inner shell
-	on "$1" sh -c 'docker ps -aq | xargs -r docker rm -fv; docker volume ls -q | xargs -r docker volume rm' >/dev/null 2>&1
+	on "$1" sh -c 'docker ps -aq | xargs -r docker rm -fv; docker volume ls -q | xargs -r docker volume rm; reberth forward rm --all' >/dev/null 2>&1
 }
 
 no_active_migration() { [[ $(api "$1" /migrations | jq 'any(.active)') != true ]]; }

@@ -94,6 +94,18 @@ static enum judge_verdict judge_counter(struct judge *judge, const struct judge_
 	return JUDGE_FINE;
 }
 
+/* The counters of one life tell in which order requests came. */
+static bool overtook(const struct judge *judge, uint64_t id, int life, uint64_t counter)
+{
+	const struct judge_request *before = &judge->requests[(id - 1) % JUDGE_IN_FLIGHT];
+	const struct judge_request *after = &judge->requests[(id + 1) % JUDGE_IN_FLIGHT];
+
+	return (before->id == id - 1 && before->answered && before->answered_by == life &&
+		before->counter > counter) ||
+	       (after->id == id + 1 && after->answered && after->answered_by == life &&
+		after->counter < counter);
+}
+
 enum judge_verdict judge_answer(struct judge *judge, uint64_t id, uint64_t counter, uint64_t nonce,
 				int64_t now_ms, int64_t *ret_age_ms)
 {
@@ -121,7 +133,9 @@ enum judge_verdict judge_answer(struct judge *judge, uint64_t id, uint64_t count
 		judge->doubles++;
 		return verdict == JUDGE_FINE ? JUDGE_DOUBLE : verdict;
 	}
+	judge->overtaken += overtook(judge, id, index, counter);
 	request->answered = true;
+	request->answered_by = index;
 	request->counter = counter;
 	judge->answers++;
 	if (now_ms - judge->heard_ms > judge->longest_gap_ms)

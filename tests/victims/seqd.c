@@ -3,13 +3,15 @@
  * seqd.c - answers each request with the next number; who answers with which number tells whether
  * there is one copy of it, and whether that copy is the latest
  *
- * usage: seqd PORT [FILE]
+ * usage: seqd [-6] PORT [FILE [GROUP]]
+ *   -6  IPv6 as well as IPv4
  *
  * UDP datagrams and TCP lines on the same port. Request "<id>", answer "<id> <counter> <nonce>
  * <host>": the counter is kept in memory and starts at 1, the nonce is drawn when the program
  * starts, the host is the first word of FILE at this moment ("-" if there is none): mount a file
- * there that differs between the hosts.
+ * there that differs between the hosts. GROUP: a multicast group in which datagrams are heard, too.
  */
+#include <arpa/inet.h>
 #include <fcntl.h>
 #include <netinet/in.h>
 #include <poll.h>
@@ -121,15 +123,27 @@ static void accept_one(int listener)
 		close(fd);
 }
 
-static void listen_on(uint16_t port)
+static int bound(int family, int type, uint16_t port)
 {
-	struct sockaddr_in any = { .sin_family = AF_INET, .sin_port = htons(port) };
-	int udp = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0), on = 1;
-	int tcp = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	union {
+		struct sockaddr any;
+		struct sockaddr_in v4;
+		struct sockaddr_in6 v6;
+	} to = { .v6 = { .sin6_family = (sa_family_t)family, .sin6_port = htons(port) } };
+	int fd = socket(family, type | SOCK_CLOEXEC, 0), on = 1;
 
-	setsockopt(tcp, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on));
-	if (bind(udp, (struct sockaddr *)&any, sizeof(any)) < 0 ||
-	    bind(tcp, (struct sockaddr *)&any, sizeof(any)) < 0 || listen(tcp, 16) < 0) {
+	/* the port is at the same place in both */
+	setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on));
+	if (bind(fd, &to.any, family == AF_INET ? sizeof(to.v4) : sizeof(to.v6)) < 0)
+		return -1;
+	return fd;
+}
+
+static void listen_on(int family, uint16_t port)
+{
+	int udp = bound(family, SOCK_DGRAM, port), tcp = bound(family, SOCK_STREAM, port);
+
+	if (udp < 0 || tcp < 0 || listen(tcp, 16) < 0) {
 		perror("listen");
 		exit(1);
 	}
@@ -140,17 +154,34 @@ static void listen_on(uint16_t port)
 					       .events = POLLIN };
 }
 
+static void join(const char *group)
+{
+	struct ip_mreqn req = {};
+
+	if (inet_pton(AF_INET, group, &req.imr_multiaddr) != 1 ||
+	    setsockopt(seqd.fds[0].fd, IPPROTO_IP, IP_ADD_MEMBERSHIP, &req, sizeof(req)) < 0) {
+		perror("join");
+		exit(1);
+	}
+}
+
 int main(int argc, char **argv)
 {
-	if (argc < 2 || argc > 3) {
-		fprintf(stderr, "usage: %s PORT [FILE]\n", argv[0]);
+	bool ipv6 = argc > 1 && strcmp(argv[1], "-6") == 0;
+	char **args = argv + 1 + ipv6;
+	int n = argc - 1 - ipv6;
+
+	if (n < 1 || n > 3) {
+		fprintf(stderr, "usage: %s [-6] PORT [FILE [GROUP]]\n", argv[0]);
 		return 2;
 	}
-	seqd.host_file = argc > 2 ? argv[2] : NULL;
+	seqd.host_file = n > 1 ? args[1] : NULL;
 	if (getrandom(&seqd.nonce, sizeof(seqd.nonce), 0) != (ssize_t)sizeof(seqd.nonce))
 		return 1;
 	victim_catch_stop();
-	listen_on((uint16_t)victim_number(argv[1], "port", 1, 65535));
+	listen_on(ipv6 ? AF_INET6 : AF_INET, (uint16_t)victim_number(args[0], "port", 1, 65535));
+	if (n > 2)
+		join(args[2]);
 	while (!victim_stop) {
 		if (poll(seqd.fds, 2 + CLIENTS_MAX, -1) < 0)
 			continue;

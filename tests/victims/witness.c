@@ -3,6 +3,7 @@
  * witness.c - asks seqd all the time, and tells from the answers whether it ran in one place only
  *
  * usage: witness [-t] [-c] [-R] [-B] [-i interval ms] [-l log] [-s seconds] ADDRESS PORT
+ *   ADDRESS  of IPv4, or of IPv6, also link-local: fe80::1%eth0
  *   -t  TCP, one request after the other's answer (default: UDP, a request each interval)
  *   -c  with -t: connect again after a reset (default: a reset is a failure)
  *   -R  restarts are allowed      -B  so are returns to a checkpoint
@@ -10,10 +11,11 @@
  * Each request has a number of its own and is sent once. Until SIGTERM or so many seconds; then a
  * summary as JSON, and exit status 1 if anything was wrong. One log line per answer:
  * <ms since start> <request> <counter> <nonce> <host> <hardware address> <age in ms> <verdict>
- * The hardware address is the neighbour table's, looked up once a second; a container keeps it when
- * it moves, so the host is told apart by what seqd reads from its file.
+ * The hardware address is the neighbour table's (IPv4 only), looked up once a second; a container
+ * keeps it when it moves, so the host is told apart by what seqd reads from its file.
  */
 #include <arpa/inet.h>
+#include <net/if.h>
 #include <netinet/tcp.h>
 #include <poll.h>
 #include <sys/socket.h>
@@ -26,8 +28,13 @@
 #define RECONNECT_MS 100
 
 static struct {
-	struct sockaddr_in to;
-	char address[INET_ADDRSTRLEN];
+	union {
+		struct sockaddr any;
+		struct sockaddr_in v4;
+		struct sockaddr_in6 v6;
+	} to;
+	socklen_t to_len;
+	const char *address;
 	bool tcp, reconnect;
 	long interval_ms;
 	FILE *log;
@@ -98,10 +105,11 @@ static void take_answer(const char *line)
 
 static int open_socket(void)
 {
-	int fd = socket(AF_INET, (witness.tcp ? SOCK_STREAM : SOCK_DGRAM) | SOCK_CLOEXEC, 0);
+	int fd = socket(witness.to.any.sa_family,
+			(witness.tcp ? SOCK_STREAM : SOCK_DGRAM) | SOCK_CLOEXEC, 0);
 	int on = 1;
 
-	if (connect(fd, (struct sockaddr *)&witness.to, sizeof(witness.to)) < 0) {
+	if (connect(fd, &witness.to.any, witness.to_len) < 0) {
 		perror("connect");
 		close(fd);
 		return -1;
@@ -223,11 +231,13 @@ static int summary(void)
 	if (end_gap_ms > judge.longest_gap_ms)
 		judge.longest_gap_ms = end_gap_ms;
 	printf("{\"requests\": %llu, \"answers\": %llu, \"late\": %llu, \"doubles\": %llu, "
-	       "\"nonces\": %d, \"restarts\": %llu, \"rollbacks\": %llu, \"repeats\": %llu, "
+	       "\"overtaken\": %llu, \"nonces\": %d, \"restarts\": %llu, \"rollbacks\": %llu, "
+	       "\"repeats\": %llu, "
 	       "\"steps_back\": %llu, \"old_copies\": %llu, \"resets\": %llu, \"refused\": %llu, "
 	       "\"longest_gap_ms\": %lld, \"hosts\": [",
 	       (unsigned long long)judge.sent, (unsigned long long)judge.answers,
-	       (unsigned long long)judge.late, (unsigned long long)judge.doubles, judge.life_count,
+	       (unsigned long long)judge.late, (unsigned long long)judge.doubles,
+	       (unsigned long long)judge.overtaken, judge.life_count,
 	       (unsigned long long)judge.restarts, (unsigned long long)judge.rollbacks,
 	       (unsigned long long)judge.repeats, (unsigned long long)judge.steps_back,
 	       (unsigned long long)judge.old_copies, (unsigned long long)witness.resets,
@@ -236,6 +246,28 @@ static int summary(void)
 		printf("%s\"%s\"", i ? ", " : "", witness.hosts[i]);
 	printf("]}\n");
 	return judge_guilty(&judge) || (witness.resets && !witness.reconnect);
+}
+
+/* Sets witness.to. Not by getaddrinfo(3), which is not for static programs. */
+static bool read_address(const char *text, uint16_t port)
+{
+	char plain[INET6_ADDRSTRLEN] = "";
+	size_t len = strcspn(text, "%");
+
+	if (inet_pton(AF_INET, text, &witness.to.v4.sin_addr) == 1) {
+		witness.to.v4.sin_family = AF_INET;
+		witness.to.v4.sin_port = htons(port);
+		witness.to_len = sizeof(witness.to.v4);
+		return true;
+	}
+	if (len >= sizeof(plain))
+		return false;
+	memcpy(plain, text, len);
+	witness.to.v6.sin6_family = AF_INET6;
+	witness.to.v6.sin6_port = htons(port);
+	witness.to.v6.sin6_scope_id = text[len] ? if_nametoindex(text + len + 1) : 0;
+	witness.to_len = sizeof(witness.to.v6);
+	return inet_pton(AF_INET6, plain, &witness.to.v6.sin6_addr) == 1;
 }
 
 int main(int argc, char **argv)
@@ -259,14 +291,14 @@ int main(int argc, char **argv)
 		else if (option != 'l' || !(witness.log = fopen(optarg, "we")))
 			return 2;
 	}
-	if (argc - optind != 2 || inet_pton(AF_INET, argv[optind], &witness.to.sin_addr) != 1) {
+	if (argc - optind != 2 ||
+	    !read_address(argv[optind],
+			  (uint16_t)victim_number(argv[optind + 1], "port", 1, 65535))) {
 		fprintf(stderr, "usage: %s [-tcRB] [-i ms] [-l log] [-s seconds] ADDRESS PORT\n",
 			argv[0]);
 		return 2;
 	}
-	inet_ntop(AF_INET, &witness.to.sin_addr, witness.address, sizeof(witness.address));
-	witness.to.sin_family = AF_INET;
-	witness.to.sin_port = htons((uint16_t)victim_number(argv[optind + 1], "port", 1, 65535));
+	witness.address = argv[optind];
 	victim_catch_stop();
 	run(seconds);
 	if (witness.fd >= 0)

@@ -38,6 +38,7 @@ struct judge_request {
 	int epoch;	/* number of rollbacks until then */
 	bool answered;
 	uint64_t counter; /* of the answer */
+	int answered_by;  /* a life */
 };
 
 struct judge {
@@ -47,6 +48,7 @@ struct judge {
 	struct judge_request requests[JUDGE_IN_FLIGHT]; /* by id modulo its size */
 	uint64_t sent, answers, late, doubles;
 	uint64_t repeats, steps_back, old_copies, restarts, rollbacks;
+	uint64_t overtaken; /* requests that came before the one sent just before them */
 	int64_t started_ms, heard_ms, longest_gap_ms;
 };
 
