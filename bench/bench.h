@@ -10,6 +10,8 @@
  *   UDP   the client sends BENCH_LISTEN; from then on the server sends it a numbered message every
  *         BENCH_BEAT_MS, until BENCH_LEAVE. Nothing is sent again, so a gap is a silence of the
  *         server
+ *   UDP, BENCH_ECHO_PORT   as over TCP, but the server counts what came from all clients: the
+ * counts tell in which order it heard them
  */
 #ifndef BENCH_H
 #define BENCH_H
@@ -18,7 +20,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-enum { BENCH_PORT = 7000, BENCH_BEAT_MS = 1 };
+enum { BENCH_PORT = 7000, BENCH_ECHO_PORT = 7001, BENCH_BEAT_MS = 1 };
 
 /* what the client's numbers mean over UDP */
 enum { BENCH_LISTEN = 1, BENCH_LEAVE = 2 };

@@ -3,7 +3,7 @@
  * echod.c - the server that the benchmarks move: resident memory that does not compress, a TCP
  *           service, some dirty pages per request
  *
- *   echod MIB PAGES     MIB of random data; each request writes to PAGES pages of it
+ *   echod MIB PAGES [6]  MIB of random data; each request writes to PAGES pages of it; 6: by IPv6
  *
  * One thread. With nothing to answer and nobody who listens to its heartbeat it sleeps.
  */
@@ -21,7 +21,7 @@
 
 #include "bench.h"
 
-enum { MAX_CONNECTIONS = 64, PAGE_BYTES = 4096 };
+enum { MAX_CONNECTIONS = 2048, PAGE_BYTES = 4096 };
 
 struct connection {
 	int fd; /* -1: free */
@@ -33,7 +33,7 @@ struct connection {
 static struct connection connections[MAX_CONNECTIONS];
 
 /* who gets a heartbeat; the last who asked for one */
-static struct sockaddr_in listener;
+static struct sockaddr_storage listener;
 static bool has_listener;
 static uint64_t beats;
 
@@ -71,14 +71,19 @@ static void dirty_memory(void)
 	}
 }
 
-static int open_socket(int type)
+static int open_socket(int family, int type, int port)
 {
-	struct sockaddr_in addr = { .sin_family = AF_INET, .sin_port = htons(BENCH_PORT) };
-	int fd = socket(AF_INET, type | SOCK_CLOEXEC, 0);
+	union {
+		struct sockaddr any;
+		struct sockaddr_in v4;
+		struct sockaddr_in6 v6;
+	} addr = { .v6 = { .sin6_family = (sa_family_t)family,
+			   .sin6_port = htons((uint16_t)port) } };
+	int fd = socket(family, type | SOCK_CLOEXEC, 0);
 	int one = 1;
 
 	if (fd < 0 || setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof(one)) < 0 ||
-	    bind(fd, (struct sockaddr *)&addr, sizeof(addr)) < 0)
+	    bind(fd, &addr.any, family == AF_INET ? sizeof(addr.v4) : sizeof(addr.v6)) < 0)
 		bench_die("echod: socket");
 	if (type == SOCK_STREAM && listen(fd, MAX_CONNECTIONS) < 0)
 		bench_die("echod: listen");
@@ -133,6 +138,21 @@ static void answer(struct connection *connection)
 	connection->fd = -1;
 }
 
+/* datagrams are numbered in the order in which they come; the whole program is what counts */
+static void echo(int udp)
+{
+	static uint64_t echoed;
+	struct bench_message message;
+	struct sockaddr_storage from;
+	socklen_t len = sizeof(from);
+
+	if (recvfrom(udp, &message, sizeof(message), 0, (struct sockaddr *)&from, &len) !=
+	    sizeof(message))
+		return;
+	message.count = ++echoed;
+	(void)sendto(udp, &message, sizeof(message), MSG_DONTWAIT, (struct sockaddr *)&from, len);
+}
+
 static void take_listener(int udp)
 {
 	struct bench_message message;
@@ -163,25 +183,28 @@ static int64_t now_ms(void)
 
 int main(int argc, char **argv)
 {
-	size_t mib = argc == 3 ? strtoul(argv[1], NULL, 10) : 0;
-	int tcp, udp, epoll;
+	size_t mib = argc == 3 || argc == 4 ? strtoul(argv[1], NULL, 10) : 0;
+	int family = argc == 4 ? AF_INET6 : AF_INET;
+	int tcp, udp, echo_udp, epoll;
 	int64_t last_ms = 0;
 
 	if (mib == 0 || mib > 65536) {
-		fprintf(stderr, "usage: echod MIB PAGES\n");
+		fprintf(stderr, "usage: echod MIB PAGES [6]\n");
 		return 2;
 	}
 	dirty_pages = strtoul(argv[2], NULL, 10);
 	fill_memory(mib << 20);
 	for (size_t i = 0; i < MAX_CONNECTIONS; i++)
 		connections[i].fd = -1;
-	tcp = open_socket(SOCK_STREAM);
-	udp = open_socket(SOCK_DGRAM);
+	tcp = open_socket(family, SOCK_STREAM, BENCH_PORT);
+	udp = open_socket(family, SOCK_DGRAM, BENCH_PORT);
+	echo_udp = open_socket(family, SOCK_DGRAM, BENCH_ECHO_PORT);
 	epoll = epoll_create1(EPOLL_CLOEXEC);
 	if (epoll < 0)
 		bench_die("echod: epoll_create1");
 	watch(epoll, tcp, &tcp);
 	watch(epoll, udp, &udp);
+	watch(epoll, echo_udp, &echo_udp);
 	puts("up");
 	fflush(stdout);
 	for (;;) {
@@ -193,6 +216,8 @@ int main(int argc, char **argv)
 				take_connection(epoll, tcp);
 			else if (events[i].data.ptr == &udp)
 				take_listener(udp);
+			else if (events[i].data.ptr == &echo_udp)
+				echo(echo_udp);
 			else
 				answer(events[i].data.ptr);
 		}

@@ -93,12 +93,17 @@ bench_image() {
 
 # --- the server
 
-# server_start HOST; sets $server_address
+# server_start HOST [NETWORK]: `six` is with IPv6; sets $server_address
 # shellcheck disable=SC2034 # used by the benchmarks
 server_start() {
-	on "$1" docker run -d --name "$SERVER" --network lan echod /echod "$SERVER_MIB" "$SERVER_DIRTY_PAGES" >/dev/null
+	local network=${2:-lan} address=IPAddress options=()
+	# of no host's range: while the server is elsewhere nobody is given it
+	local family=
+	[[ $network != six ]] || address=GlobalIPv6Address options=(--ip6 fd00:89::77) family=6
+	on "$1" docker run -d --name "$SERVER" --network "$network" "${options[@]}" \
+		echod /echod "$SERVER_MIB" "$SERVER_DIRTY_PAGES" $family >/dev/null
 	wait_for 30 server_is_up "$1" || die "the server on $1 does not come up"
-	server_address=$(on "$1" docker inspect -f '{{.NetworkSettings.Networks.lan.IPAddress}}' "$SERVER")
+	server_address=$(on "$1" docker inspect -f "{{.NetworkSettings.Networks.$network.$address}}" "$SERVER")
 }
 
 server_is_up() { [[ $(on "$1" docker logs "$SERVER" 2>/dev/null) == up ]]; }
