@@ -79,7 +79,7 @@ expected() {
 	local kind=$1 side=$2 point=$3 phase=${phase_of[$3]}
 	case $kind-$side in
 	kill-daemon-source) echo target ;; # workers go on
-	kill-daemon-target) [[ $point == source.connect.begin ]] && echo source || echo target ;;
+	kill-daemon-target) [[ $phase == A0 ]] && echo either || echo target ;; # the next one may be asked
 	kill-worker-source | cut-source | cut-target) before_commit source target ;;
 	kill-worker-target) [[ $phase == A0 ]] || before_commit source target ;;
 	kill-criu-source)
@@ -118,6 +118,7 @@ expected() {
 		;;
 	reboot-target)
 		case $phase in
+		A0) [[ $point == source.connect.begin ]] && echo either || echo source ;; # it may be up before it is asked
 		[EFG]) echo fresh-target ;;
 		*) before_commit source target ;;
 		esac
