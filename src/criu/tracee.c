@@ -157,6 +157,19 @@ static void save_rseq(struct rb_thread *thread)
 		thread->rseq_addr = addr;
 }
 
+int rb_tracee_note(struct rb_thread *thread, struct rb_err *err)
+{
+	int r = get_regset(thread->tid, NT_PRSTATUS, thread->regs, sizeof(thread->regs),
+			   &thread->regs_len);
+
+	if (r == 0)
+		r = get_mask(thread->tid, &thread->sigmask);
+	if (r < 0)
+		return rb_err_set(err, r, "save thread %d", (int)thread->tid);
+	save_rseq(thread);
+	return 0;
+}
+
 int rb_tracee_save(struct rb_thread *thread, struct rb_err *err)
 {
 	int r;
@@ -164,16 +177,10 @@ int rb_tracee_save(struct rb_thread *thread, struct rb_err *err)
 	thread->fpu = malloc(FPU_MAX_BYTES);
 	if (!thread->fpu)
 		return rb_err_set(err, -ENOMEM, "save thread %d", (int)thread->tid);
-	r = get_regset(thread->tid, NT_PRSTATUS, thread->regs, sizeof(thread->regs),
-		       &thread->regs_len);
-	if (r == 0)
-		r = get_regset(thread->tid, FPU_NOTE, thread->fpu, FPU_MAX_BYTES, &thread->fpu_len);
-	if (r == 0)
-		r = get_mask(thread->tid, &thread->sigmask);
+	r = get_regset(thread->tid, FPU_NOTE, thread->fpu, FPU_MAX_BYTES, &thread->fpu_len);
 	if (r < 0)
 		return rb_err_set(err, r, "save thread %d", (int)thread->tid);
-	save_rseq(thread);
-	return 0;
+	return rb_tracee_note(thread, err);
 }
 
 /* The private queue holds a trap that was not delivered yet; more than a few signals never wait. */
@@ -240,10 +247,20 @@ static bool is_trap(int signal)
 	return signal == SIGTRAP || signal == SIGSEGV || signal == SIGILL || signal == SIGBUS;
 }
 
+void rb_tracee_put_rseq(struct rb_thread *thread, const struct rb_thread *saved)
+{
+	uint64_t rseq_cs;
+
+	if (saved->rseq_addr &&
+	    rb_mem_read(thread->tid, saved->rseq_addr, &rseq_cs, sizeof(rseq_cs)) == 0 &&
+	    rseq_cs != saved->rseq_cs)
+		rb_mem_write(thread->tid, saved->rseq_addr, &saved->rseq_cs,
+			     sizeof(saved->rseq_cs));
+}
+
 int rb_tracee_restore(struct rb_thread *thread, const struct rb_thread *saved,
 		      const struct rb_wait *wait, struct rb_err *err)
 {
-	uint64_t rseq_cs;
 	int r;
 
 	if (!differs(thread, saved) && !is_trap(thread->signal))
@@ -260,11 +277,8 @@ int rb_tracee_restore(struct rb_thread *thread, const struct rb_thread *saved,
 	}
 	if (r == 0)
 		r = put_state(thread, saved, err);
-	if (r == 0 && saved->rseq_addr &&
-	    rb_mem_read(thread->tid, saved->rseq_addr, &rseq_cs, sizeof(rseq_cs)) == 0 &&
-	    rseq_cs != saved->rseq_cs)
-		rb_mem_write(thread->tid, saved->rseq_addr, &saved->rseq_cs,
-			     sizeof(saved->rseq_cs));
+	if (r == 0)
+		rb_tracee_put_rseq(thread, saved);
 	return r < 0 ? r : 1;
 }
 

@@ -41,6 +41,14 @@ void rb_tracee_detach(struct rb_thread *thread);
  * rb_tracee_free(). */
 int rb_tracee_save(struct rb_thread *thread, struct rb_err *err);
 
+/** rb_tracee_note - the same without the floating-point registers and without an allocation: enough
+ * where nothing but system calls is made (rb_tracee_call()) */
+int rb_tracee_note(struct rb_thread *thread, struct rb_err *err);
+
+/** rb_tracee_put_rseq - a kernel that saw foreign registers in a restartable sequence has forgotten
+ * it; on the way out of the stop it is then restarted as it should */
+void rb_tracee_put_rseq(struct rb_thread *thread, const struct rb_thread *saved);
+
 /**
  * rb_tracee_restore - put a stopped thread back to what @saved says
  *
