@@ -1,0 +1,150 @@
+// SPDX-License-Identifier: Apache-2.0
+/*
+ * pages.c - which pages of a range of addresses are in a given state
+ *
+ * PAGEMAP_SCAN (Documentation/admin-guide/mm/pagemap.rst) walks the page tables of another
+ * process; with PM_SCAN_WP_MATCHING it write-protects what it reports under the same page-table
+ * lock, so no write falls between. A page table entry that is empty counts as "written" in a
+ * userfaultfd's range, and protecting it would allocate page tables for all the address space that
+ * a program has reserved and never touched: so only pages with content are asked for. Those that
+ * are filled later are unprotected, and so reported.
+ *
+ * The call ends early when its vector is full, and says in walk_end where to go on. When it fails
+ * it does not say how much of the vector it has filled.
+ */
+#include "pages.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <sys/ioctl.h>
+#include <unistd.h>
+
+#include "cleanup.h"
+#include "err.h"
+#include "ranges.h"
+#include "uapi.h"
+
+enum {
+	PAGE_BYTES = 4096,
+	VEC = 1024,
+	ENTRIES = 4096, /* of pagemap, read at a time */
+};
+
+#define ENTRY_PRESENT	 (UINT64_C(1) << 63)
+#define ENTRY_SWAPPED	 (UINT64_C(1) << 62)
+#define ENTRY_SOFT_DIRTY (UINT64_C(1) << 55)
+
+int rb_pages_open(pid_t pid, struct rb_pages *ret, struct rb_err *err)
+{
+	char path[64];
+	int fd;
+
+	snprintf(path, sizeof(path), "/proc/%d/pagemap", (int)pid);
+	fd = open(path, O_RDONLY | O_CLOEXEC);
+	if (fd < 0)
+		return errno == ENOENT || errno == ESRCH
+			       ? -ESRCH
+			       : rb_err_set(err, -errno, "open '%s'", path);
+	*ret = (struct rb_pages){ .fd = fd };
+	return 0;
+}
+
+void rb_pages_close(struct rb_pages *pages)
+{
+	rb_close_fd(&pages->fd);
+}
+
+static void prepare(const struct rb_pages *pages, enum rb_pages_what what, struct pm_scan_arg *arg)
+{
+	arg->category_inverted = PAGE_IS_PFNZERO | (pages->no_guard ? 0 : PAGE_IS_GUARD);
+	arg->category_mask = arg->category_inverted;
+	arg->category_anyof_mask = PAGE_IS_PRESENT | PAGE_IS_SWAPPED;
+	arg->return_mask = PAGE_IS_PFNZERO; /* alike for all, so that neighbours are one region */
+	arg->flags = 0;
+	if (what == RB_PAGES_SOFT_DIRTY)
+		arg->category_mask |= PAGE_IS_SOFT_DIRTY;
+	if (what == RB_PAGES_WRITTEN || what == RB_PAGES_REARM) {
+		arg->category_mask |= PAGE_IS_WRITTEN;
+		arg->flags = PM_SCAN_CHECK_WPASYNC;
+	}
+	if (what == RB_PAGES_REARM)
+		arg->flags |= PM_SCAN_WP_MATCHING;
+}
+
+static int scan(struct rb_pages *pages, enum rb_pages_what what, uint64_t *pos, uint64_t end,
+		struct rb_ranges *ret)
+{
+	struct page_region vec[VEC];
+	struct pm_scan_arg arg = {
+		.size = sizeof(arg),
+		.start = *pos,
+		.end = end,
+		.vec = (uint64_t)(uintptr_t)vec,
+		.vec_len = VEC,
+	};
+	int n, r = 0;
+
+	prepare(pages, what, &arg);
+	n = ioctl(pages->fd, PAGEMAP_SCAN, &arg);
+	if (n < 0)
+		return -errno;
+	for (int i = 0; r == 0 && i < n; i++)
+		r = rb_ranges_add(ret, vec[i].start, vec[i].end);
+	if (r == 0 && arg.walk_end <= *pos)
+		r = -EIO;
+	if (r == 0)
+		*pos = arg.walk_end;
+	return r;
+}
+
+static int read_entries(struct rb_pages *pages, enum rb_pages_what what, uint64_t *pos,
+			uint64_t end, struct rb_ranges *ret)
+{
+	uint64_t entries[ENTRIES], mask = ENTRY_PRESENT | ENTRY_SWAPPED;
+	uint64_t want = (end - *pos) / PAGE_BYTES;
+	ssize_t len;
+	int r = 0;
+
+	if (what == RB_PAGES_WRITTEN || what == RB_PAGES_REARM)
+		return -ENOTSUP;
+	len = pread(pages->fd, entries, (want < ENTRIES ? want : ENTRIES) * sizeof(entries[0]),
+		    (off_t)(*pos / PAGE_BYTES * sizeof(entries[0])));
+	if (len < 0)
+		return -errno;
+	if ((size_t)len < sizeof(entries[0]))
+		return -ESRCH;
+	for (size_t i = 0; r == 0 && i < (size_t)len / sizeof(entries[0]); i++) {
+		bool matches = (entries[i] & mask) &&
+			       (what != RB_PAGES_SOFT_DIRTY || (entries[i] & ENTRY_SOFT_DIRTY));
+
+		if (matches)
+			r = rb_ranges_add(ret, *pos, *pos + PAGE_BYTES);
+		if (r == 0)
+			*pos += PAGE_BYTES;
+	}
+	return r;
+}
+
+int rb_pages_list(struct rb_pages *pages, enum rb_pages_what what, uint64_t *pos, uint64_t end,
+		  struct rb_ranges *ret)
+{
+	while (*pos < end) {
+		int r = pages->classic ? read_entries(pages, what, pos, end, ret)
+				       : scan(pages, what, pos, end, ret);
+
+		if (r == -EINVAL && !pages->classic && !pages->no_guard) {
+			pages->no_guard = true;
+			continue;
+		}
+		if (r == -ENOTTY && !pages->classic) {
+			pages->classic = true;
+			continue;
+		}
+		if (r == -EINTR)
+			continue;
+		if (r < 0)
+			return r;
+	}
+	return 0;
+}

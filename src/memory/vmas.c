@@ -1,0 +1,140 @@
+// SPDX-License-Identifier: Apache-2.0
+/*
+ * vmas.c - the mappings of a process
+ *
+ * The mappings may change while the file is read. The kernel goes on at the address where the last
+ * piece that it handed out ended, so a mapping that grew meanwhile can come twice; addresses are
+ * made to ascend here. What is missed was not there when it began.
+ */
+#include "vmas.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "cleanup.h"
+#include "err.h"
+
+enum { FIRST_SIZE = 128 };
+
+struct list {
+	struct rb_vma *vmas;
+	size_t n, size;
+};
+
+static bool starts_with(const char *text, const char *prefix)
+{
+	return strncmp(text, prefix, strlen(prefix)) == 0;
+}
+
+/* Special mappings ([vdso], [vvar], [vsyscall], ...) look like anonymous memory but for the name.
+ */
+static bool is_plain_name(const char *name)
+{
+	return !*name || strcmp(name, "[heap]") == 0 || starts_with(name, "[stack") ||
+	       starts_with(name, "[anon:");
+}
+
+/* "7f0000000000-7f0000001000 rw-p 00000000 00:00 0    [anon:name]" */
+static bool parse_header(const char *line, struct rb_vma *ret)
+{
+	unsigned int major, minor;
+	unsigned long start, end, inode;
+	char perms[8];
+	int name = 0;
+
+	if (sscanf(line, "%lx-%lx %7s %*x %x:%x %lu %n", &start, &end, perms, &major, &minor,
+		   &inode, &name) < 6 ||
+	    strlen(perms) < 4 || !name)
+		return false;
+	*ret = (struct rb_vma){ .start = start, .end = end, .shared = perms[3] != 'p' };
+	ret->ours = !ret->shared && !major && !minor && !inode && is_plain_name(line + name);
+	return true;
+}
+
+static int add(struct list *list, struct rb_vma vma)
+{
+	if (list->n && vma.start < list->vmas[list->n - 1].end)
+		vma.start = list->vmas[list->n - 1].end;
+	if (vma.start >= vma.end)
+		return 0;
+	if (list->n == list->size) {
+		size_t size = list->size ? list->size * 2 : FIRST_SIZE;
+		struct rb_vma *vmas = reallocarray(list->vmas, size, sizeof(*vmas));
+
+		if (!vmas)
+			return -ENOMEM;
+		list->vmas = vmas;
+		list->size = size;
+	}
+	list->vmas[list->n++] = vma;
+	return 0;
+}
+
+/* Return: 0 also when it is gone: it is not a locked process then. */
+static bool has_locked(pid_t pid)
+{
+	_cleanup_fclose_ FILE *file = NULL;
+	unsigned long kib = 0;
+	char path[64], line[256];
+
+	snprintf(path, sizeof(path), "/proc/%d/status", (int)pid);
+	file = fopen(path, "re");
+	while (file && fgets(line, sizeof(line), file))
+		if (sscanf(line, "VmLck: %lu", &kib) == 1)
+			break;
+	return kib > 0;
+}
+
+static void apply_flags(struct rb_vma *last, const char *flags)
+{
+	/* two letters each, and a blank after each */
+	last->locked = last->ours && strstr(flags, " lo ");
+	last->ours = last->ours && !last->locked;
+}
+
+static int read_file(FILE *file, struct list *list)
+{
+	_cleanup_free_ char *line = NULL;
+	size_t size = 0;
+	int r = 0;
+
+	while (r == 0 && getline(&line, &size, file) > 0) {
+		struct rb_vma vma;
+
+		line[strcspn(line, "\n")] = '\0';
+		if (starts_with(line, "VmFlags:")) {
+			if (list->n)
+				apply_flags(&list->vmas[list->n - 1], line);
+		} else if (parse_header(line, &vma)) {
+			r = add(list, vma);
+		}
+	}
+	return r < 0 ? r : ferror(file) ? -errno : 0;
+}
+
+int rb_vmas_read(pid_t pid, struct rb_vma **ret, struct rb_err *err)
+{
+	_cleanup_fclose_ FILE *file = NULL;
+	struct list list = {};
+	char path[64];
+	int r;
+
+	snprintf(path, sizeof(path), "/proc/%d/%s", (int)pid, has_locked(pid) ? "smaps" : "maps");
+	file = fopen(path, "re");
+	if (!file)
+		return errno == ENOENT || errno == ESRCH
+			       ? -ESRCH
+			       : rb_err_set(err, -errno, "open '%s'", path);
+	r = read_file(file, &list);
+	/* a zombie's file is empty */
+	if (r == 0 && list.n == 0)
+		r = -ESRCH;
+	if (r < 0) {
+		free(list.vmas);
+		return r == -ESRCH ? r : rb_err_set(err, r, "read '%s'", path);
+	}
+	*ret = list.vmas;
+	return (int)list.n;
+}

@@ -1,0 +1,28 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * vmas.h - the mappings of a process
+ */
+#pragma once
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+struct rb_err;
+
+struct rb_vma {
+	uint64_t start, end;
+	bool shared;
+	/*
+	 * Private anonymous memory that CRIU restores lazily (its vma_entry_can_be_lazy()): we move
+	 * it. The rest (file mappings, shared memory, locked, huge pages of hugetlbfs, vdso, vvar)
+	 * is left to CRIU.
+	 */
+	bool ours;
+	bool locked; /* private anonymous, and not ours for that alone: it may be once more */
+};
+
+/** rb_vmas_read - from /proc/PID/maps; smaps, which walks all pages, only where something is locked
+ * (VmLck in /proc/PID/status). Return: their number, allocated in @ret; -ESRCH. */
+int rb_vmas_read(pid_t pid, struct rb_vma **ret, struct rb_err *err);
