@@ -38,6 +38,7 @@
 #include "cleanup.h"
 #include "freezer.h"
 #include "io.h"
+#include "proc.h"
 #include "inject_internal.h"
 #include "tracee_call.h"
 
@@ -228,6 +229,7 @@ static int attempt(struct rb_inject *in, int *ret_fd)
 {
 	_cleanup_close_ int near = -EBADF, far = -EBADF;
 	int sock[2], r;
+	bool late;
 
 	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, sock) < 0)
 		return rb_err_set(&in->err, -errno, "look into process %d", (int)in->pid);
@@ -235,8 +237,12 @@ static int attempt(struct rb_inject *in, int *ret_fd)
 	far = sock[1];
 	in->result = -EINTR;
 	r = run(in, rb_inject_work, sock);
+	late = rb_wait_left_ms(&in->wait) == 0;
 	if (r != -ETIMEDOUT && mend(in) < 0)
-		r = -ETIMEDOUT;
+		return -ETIMEDOUT;
+	if (r == -EINTR && late)
+		return rb_err_code(&in->err, RB_E_TIMEOUT, -ETIMEDOUT,
+				   "process %d does not stand still", (int)in->pid);
 	if (r == 0)
 		r = in->result;
 	if (r == 0)
@@ -274,7 +280,7 @@ static int prepare(struct rb_inject *in, const char *freezer_path)
 	else
 		r = rb_freezer_find(in->pid, in->freezer, sizeof(in->freezer), &in->err);
 	if (r < 0)
-		return kill(in->pid, 0) < 0 && errno == ESRCH ? -ESRCH : -ENOTSUP;
+		return -ENOTSUP;
 	r = check_freezer(in);
 	if (r == 0)
 		r = rb_inject_own_fds(in);
@@ -288,6 +294,7 @@ int rb_inject_userfaultfd(pid_t pid, const char *freezer_path, int *ret_fd,
 {
 	struct rb_inject *in =
 		mmap(NULL, sizeof(*in), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	unsigned long long starttime = rb_pid_starttime(pid);
 	int r;
 
 	if (in == MAP_FAILED)
@@ -304,7 +311,10 @@ int rb_inject_userfaultfd(pid_t pid, const char *freezer_path, int *ret_fd,
 	if (r == -EINTR)
 		rb_err_code(&in->err, RB_E_INTERNAL, r, "what looks into process %d is killed",
 			    (int)pid);
-	if (r < 0 && err)
+	/* whatever failed because of that */
+	if (r < 0 && !rb_pid_alive(pid, starttime))
+		r = -ESRCH;
+	if (r < 0 && r != -ESRCH && err)
 		*err = in->err;
 	munmap(in, sizeof(*in));
 	return r;

@@ -31,19 +31,18 @@ enum {
 
 static const char link_text[] = "anon_inode:[userfaultfd]";
 
-/* Nobody has spoken to it yet: its API has no features ("API: aa:<flags>:aa"). */
+/* Nobody has spoken to it yet: the second number is what was asked of it ("API: aa:0:..."). */
 static bool is_untouched(pid_t pid, int fd)
 {
 	char path[64], line[128];
-	unsigned int api, flags;
-	unsigned long long features;
+	unsigned int features;
 	_cleanup_fclose_ FILE *file = NULL;
 
 	snprintf(path, sizeof(path), "/proc/%d/fdinfo/%d", (int)pid, fd);
 	file = fopen(path, "re");
 	while (file && fgets(line, sizeof(line), file))
-		if (sscanf(line, "API: %x:%x:%llx", &api, &flags, &features) == 3)
-			return features == UFFD_API && (flags & UFFD_USER_MODE_ONLY);
+		if (sscanf(line, "API: %*x:%x", &features) == 1)
+			return features == 0;
 	return false;
 }
 

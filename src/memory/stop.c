@@ -109,8 +109,8 @@ static int await_all(struct rb_stop *stop, const struct rb_wait *wait, struct rb
 			done = rb_tracee_await(&stop->threads[i], &within, NULL);
 		if (done != -ESRCH)
 			stop->threads[kept++] = stop->threads[i];
-		if (rb_wait_ms(0, wait, err) < 0)
-			r = -ETIMEDOUT;
+		if (r == 0)
+			r = rb_wait_ms(0, wait, err);
 	}
 	stop->n = kept;
 	return r;

@@ -26,6 +26,7 @@
 #include <unistd.h>
 
 #include "cgroup.h"
+#include "cleanup.h"
 #include "freezer.h"
 #include "ranges.h"
 
@@ -281,7 +282,7 @@ static long victim_do(const struct victim *victim, struct order order)
 #define DO(victim, ...) victim_do((victim), (struct order){ __VA_ARGS__ })
 
 /* The pages of @ranges within an area of at most 4095 pages, as letters: '.' not, 'D' listed. */
-static const char *page_map(const struct rb_ranges *ranges, uint64_t addr, size_t pages)
+static inline const char *page_map(const struct rb_ranges *ranges, uint64_t addr, size_t pages)
 {
 	static char map[4096];
 
@@ -295,7 +296,7 @@ static const char *page_map(const struct rb_ranges *ranges, uint64_t addr, size_
 }
 
 /* All descriptors and what they are, as one text. */
-static const char *fd_text(pid_t pid, char *ret, size_t size)
+static inline const char *fd_text(pid_t pid, char *ret, size_t size)
 {
 	char path[64];
 	struct dirent *entry;
@@ -318,7 +319,7 @@ static const char *fd_text(pid_t pid, char *ret, size_t size)
 }
 
 /* Mappings with a userfaultfd. */
-static int count_watched(pid_t pid)
+static inline int count_watched(pid_t pid)
 {
 	char path[64], line[512];
 	int count = 0;
