@@ -1,0 +1,40 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * pager.h - gives restored processes their pages when they touch them
+ *
+ * CRIU restores private anonymous memory empty (`lazy-pages`), registers it with a userfaultfd for
+ * each task, and hands these over a unix socket. The pager is a process of its own that outlives
+ * the worker: it serves faults from the first descriptor on, and once the tasks are let go it
+ * places all other pages, the most recently written first. When none is left it closes the
+ * descriptors, and nothing of it remains in the processes.
+ *
+ * When the last holder of a userfaultfd closes it, missing pages silently read as zero. So a second
+ * process, the pager's guard, holds each as well: it kills the container (all of its cgroup) should
+ * the pager die before it is done, and only then lets go. A guard that dies is replaced.
+ */
+#pragma once
+
+#include <stdint.h>
+#include <sys/types.h>
+
+struct rb_err;
+struct rb_store;
+
+struct rb_pager_options {
+	int listen_fd;		   /* CRIU connects here: lazy-pages.socket; taken over */
+	struct rb_store *store;	   /* the child works on its copy; the caller frees its own */
+	const char *freezer_path;  /* the container's cgroup, to be killed (rb_freezer_kill()) */
+	const char *released_path; /* exists once the tasks were let go: from then on pages are
+				      placed unasked and the store shrinks */
+	const char *lock_path;	   /* held (flock) until it is done */
+	pid_t keeper;		   /* the placeholder: the pager ends when it is gone */
+	int alive_fd; /* write end of a pipe, or -EBADF: pager and guard hold it open, and
+			 write one byte before they end in good order */
+};
+
+/**
+ * rb_pager_start - start pager and guard
+ *
+ * Returns at once: they run in a session of their own and are reaped by nobody (double fork).
+ */
+int rb_pager_start(const struct rb_pager_options *options, struct rb_err *err);
