@@ -20,14 +20,22 @@
 struct rb_err;
 struct rb_store;
 
+/*
+ * What is written to alive_fd before pager and guard end in good order: everything was placed, or
+ * the restore failed, or the container ended, and nothing of it runs.
+ */
+#define RB_PAGER_DONE	  'd'
+#define RB_PAGER_UNPLACED 'u' /* the store had pages that no mapping was registered for */
+
 struct rb_pager_options {
-	int listen_fd;		   /* CRIU connects here: lazy-pages.socket; taken over */
+	int listen_fd; /* CRIU connects here: lazy-pages.socket; taken over, also on failure */
 	struct rb_store *store;	   /* the child works on its copy; the caller frees its own */
 	const char *freezer_path;  /* the container's cgroup, to be killed (rb_freezer_kill()) */
 	const char *released_path; /* exists once the tasks were let go: from then on pages are
 				      placed unasked and the store shrinks */
 	const char *lock_path;	   /* held (flock) until it is done */
-	pid_t keeper;		   /* the placeholder: the pager ends when it is gone */
+	pid_t keeper; /* the placeholder: the pager ends when it is gone, and the container
+			 with it */
 	int alive_fd; /* write end of a pipe, or -EBADF: pager and guard hold it open, and
 			 write one byte before they end in good order */
 };
@@ -35,6 +43,19 @@ struct rb_pager_options {
 /**
  * rb_pager_start - start pager and guard
  *
- * Returns at once: they run in a session of their own and are reaped by nobody (double fork).
+ * Returns when they are ready to serve: they run in a session of their own and are reaped by nobody
+ * (double fork). They stay in the caller's cgroup, which must not be the container's. Paths are
+ * absolute; the folder of @released_path is there.
+ *
+ * Until @released_path exists the pages of the store stay for the caller, who may start another
+ * pager with it when the restore failed: once the lock is free again, for until then the container
+ * is being killed. A pager that CRIU never connected to ends when somebody connects and closes.
+ * While the pager runs the caller must not put or drop pages.
+ *
+ * The caller closes its own @alive_fd: both processes are gone when the reading end shows the end
+ * of the file. If no byte came before, the container must be killed by whoever reads there.
+ *
+ * Needs CAP_SYS_PTRACE (forks of restored processes). Return: 0; -EWOULDBLOCK when another pager
+ * holds the lock; another negative errno.
  */
 int rb_pager_start(const struct rb_pager_options *options, struct rb_err *err);

@@ -22,7 +22,7 @@
 #include "io.h"
 #include "store.h"
 
-enum { BATCH = 1024 };
+enum { BATCH = 256 };
 
 int rb_slots_open(struct rb_slots *slots, struct rb_err *err)
 {

@@ -142,7 +142,7 @@ static void memory_is_given_back(void)
 	for (uint64_t i = 0; i < 32; i++)
 		rb_store_drop(store, 1, BASE + i * 8 * MIB, 2048);
 	CHECK_INT(rb_store_total(store), 32 * 2048);
-	CHECK(blocks_bytes(store) <= 256 * MIB + 4 * MIB);
+	CHECK(blocks_bytes(store) <= 257 * MIB);
 	/* reused: no more than before, and what stayed is whole */
 	for (uint64_t i = 0; i < 32; i++)
 		CHECK_INT(rb_store_put(store, 2, BASE + i * 8 * MIB, filled(9, 2048), 2048, &err),
@@ -152,7 +152,7 @@ static void memory_is_given_back(void)
 	rb_store_forget_task(store, 1);
 	rb_store_forget_task(store, 2);
 	CHECK_INT(rb_store_total(store), 0);
-	CHECK(blocks_bytes(store) <= 4 * MIB);
+	CHECK(blocks_bytes(store) <= MIB);
 	rb_store_free(store);
 }
 
@@ -196,7 +196,7 @@ static void clones_share(void)
 	CHECK_INT(value_at(store, -2, BASE + 9 * PAGE), 10);
 	rb_store_forget_task(store, 1);
 	rb_store_forget_task(store, -2);
-	CHECK(blocks_bytes(store) <= 4 * MIB);
+	CHECK(blocks_bytes(store) <= MIB);
 	rb_store_free(store);
 }
 
@@ -368,11 +368,11 @@ static void agrees_with_a_model(void)
 			CHECK(false);
 		}
 	}
-	CHECK(rb_store_memory(store) <= (TASKS * PAGES + 1024) * PAGE);
+	CHECK(rb_store_memory(store) <= (TASKS * PAGES + 256) * PAGE);
 	for (int task = 0; task < TASKS; task++)
 		rb_store_forget_task(store, task);
 	CHECK_INT(rb_store_total(store), 0);
-	CHECK(rb_store_memory(store) <= 1024 * PAGE);
+	CHECK(rb_store_memory(store) <= 256 * PAGE);
 	rb_store_free(store);
 }
 

@@ -1,0 +1,104 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * pager_internal.h - what the files of the pager share
+ */
+#pragma once
+
+#include <limits.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#include "pager.h"
+
+struct rb_err;
+struct rb_store;
+
+struct rb_pager_task {
+	int number; /* of its pages in the store; negative: forked off since */
+	int fd;	    /* userfaultfd */
+	bool gone;
+	uint64_t *faults; /* addresses that threads wait for */
+	size_t n_faults, faults_size;
+	uint64_t expect; /* a fault here means that it walks on */
+	size_t ahead;	 /* pages that were placed with the last one */
+};
+
+struct rb_pager {
+	struct rb_store *store;
+	char freezer_path[PATH_MAX], released_path[PATH_MAX];
+	int epoll_fd, listen_fd, conn_fd, inotify_fd;
+	int keeper_fd, guard_fd, self_fd; /* pidfds */
+	int done_fd;			  /* eventfd, see pager_guard.c */
+	int lock_fd, alive_fd;
+	struct rb_pager_task **tasks;
+	size_t n_tasks, tasks_size, turn;
+	int last_number;     /* of a task that was forked off */
+	uint8_t word[4];     /* of CRIU's message, */
+	size_t word_bytes;   /* as much as has come */
+	int handing;	     /* its descriptor is to come, 0: none */
+	unsigned int ever;   /* tasks that were handed over */
+	bool finished;	     /* CRIU said so: all is registered */
+	bool released;	     /* the tasks were let go */
+	bool broken;	     /* the restore failed, or the container ended */
+	bool unplaced;	     /* pages were left that no mapping waited for */
+	unsigned int stalls; /* attempts in a row that have to be repeated */
+};
+
+/* pager_conn.c */
+
+/** rb_pager_accept - CRIU connects; once only */
+int rb_pager_accept(struct rb_pager *p);
+
+/** rb_pager_receive - read what CRIU says. Sets finished, or broken. Return: 0, negative errno. */
+int rb_pager_receive(struct rb_pager *p);
+
+/* pager_task.c */
+
+/** rb_pager_add_task - @fd is taken over, also on failure */
+int rb_pager_add_task(struct rb_pager *p, int number, int fd);
+
+/** rb_pager_remove_task - close its userfaultfd and forget what is left of its pages */
+void rb_pager_remove_task(struct rb_pager *p, size_t index);
+
+/** rb_pager_read_task - read its events, apply them, serve its faults */
+int rb_pager_read_task(struct rb_pager *p, struct rb_pager_task *task);
+
+/** rb_pager_serve - serve (again) the faults that wait */
+int rb_pager_serve(struct rb_pager *p, struct rb_pager_task *task);
+
+/* pager_place.c */
+
+/**
+ * rb_pager_place - place pages of the store that follow each other, at most @pages from @addr on
+ *
+ * Return: how many need no placing any more; 0 when the store does not have that at @addr;
+ * -EAGAIN: later; -ENOENT: no mapping is registered there; -ESRCH: the process is gone; another
+ * negative errno: something is wrong.
+ */
+int rb_pager_place(struct rb_pager *p, struct rb_pager_task *task, uint64_t addr, size_t pages);
+
+/** rb_pager_zero - a page of zeros at @addr. Return: as above. */
+int rb_pager_zero(const struct rb_pager_task *task, uint64_t addr);
+
+/** rb_pager_wake - have those who wait for the page look again */
+void rb_pager_wake(const struct rb_pager_task *task, uint64_t addr);
+
+/** rb_pager_background - place the next pages that nobody asked for. Return: pages, 0 when there is
+ * nothing to do, -EAGAIN: later, another negative errno. */
+int rb_pager_background(struct rb_pager *p);
+
+/* pager_guard.c */
+
+/** rb_pager_guard_start - a guard, also in place of one that died */
+int rb_pager_guard_start(struct rb_pager *p);
+
+/** rb_pager_kill - end the container; returns when nothing of it is left */
+void rb_pager_kill(const struct rb_pager *p);
+
+/** rb_pager_all_placed - from now on the guard lets the container live */
+void rb_pager_all_placed(const struct rb_pager *p);
+
+/** rb_pager_say_farewell - one byte to alive_fd, and let go of the lock */
+void rb_pager_say_farewell(const struct rb_pager *p);
