@@ -239,6 +239,13 @@ static bool send_fd(int sock, int fd)
 	return sendmsg(sock, &msg, MSG_NOSIGNAL) == 1;
 }
 
+bool rig_send_fd(const struct rig *rig, int fd)
+{
+	_cleanup_close_ int own = fd < 0 ? open_userfaultfd() : -EBADF;
+
+	return send_fd(rig->conn_fd, fd < 0 ? own : fd);
+}
+
 _Noreturn static void be_victim(const struct rig *rig, struct victim *victim)
 {
 	struct uffdio_register area = {

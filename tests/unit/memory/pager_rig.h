@@ -73,6 +73,8 @@ bool rig_fill(struct rig *rig, int task, uint64_t pages);
 struct victim *rig_victim(struct rig *rig, int task, uint64_t pages, void (*run)(struct victim *));
 
 bool rig_send(const struct rig *rig, uint32_t word);
+/** rig_send_fd - a descriptor with its byte; -1: a new userfaultfd */
+bool rig_send_fd(const struct rig *rig, int fd);
 bool rig_finish(const struct rig *rig);	 /* CRIU's last word */
 bool rig_release(const struct rig *rig); /* the tasks were let go */
 void rig_go(struct rig *rig);		 /* all victims run */
