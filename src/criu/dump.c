@@ -29,6 +29,7 @@
 
 #include "cleanup.h"
 #include "err.h"
+#include "freezer.h"
 #include "io.h"
 #include "json.h"
 #include "proc.h"
@@ -67,21 +68,42 @@ int rb_criu_init_pid(const char *runtime_root, const char *container_id, int *re
 	return 0;
 }
 
+static int load_note(const char *run_dir, const char *container_id, json_t **ret,
+		     struct rb_err *err)
+{
+	char path[PATH_MAX];
+
+	if (!rb_criu_id_valid(container_id) ||
+	    rb_path(path, sizeof(path), "%s/placeholders/%s.json", run_dir, container_id) < 0)
+		return rb_err_code(err, RB_E_USAGE, -EINVAL, "'%s' is not a container id",
+				   container_id);
+	return rb_json_load(path, ret, err);
+}
+
 int rb_criu_placeholder_pid(const char *run_dir, const char *container_id)
 {
 	_cleanup_json_ json_t *note = NULL;
-	char path[PATH_MAX];
 	int64_t pid;
 
-	if (!rb_criu_id_valid(container_id) ||
-	    rb_path(path, sizeof(path), "%s/placeholders/%s.json", run_dir, container_id) < 0 ||
-	    rb_json_load(path, &note, NULL) < 0)
+	if (load_note(run_dir, container_id, &note, NULL) < 0)
 		return 0;
 	pid = rb_json_int(note, "pid", 0);
 	if (pid <= 0 || pid > INT_MAX ||
 	    !rb_pid_alive((pid_t)pid, (unsigned long long)rb_json_int(note, "starttime", 0)))
 		return 0;
 	return (int)pid;
+}
+
+int rb_criu_placeholder_freezer(const char *run_dir, const char *container_id, char *ret,
+				size_t size, struct rb_err *err)
+{
+	_cleanup_json_ json_t *note = NULL;
+	const char *cgroup;
+	int r = load_note(run_dir, container_id, &note, err);
+
+	if (r >= 0)
+		r = rb_json_need_str(note, "cgroup", &cgroup, err);
+	return r < 0 ? r : rb_freezer_path(cgroup, ret, size, err);
 }
 
 int rb_criu_check(char *ret_version, int size, const struct rb_wait *wait, struct rb_err *err)
@@ -173,6 +195,8 @@ static int write_config(const struct rb_dump *dump, const json_t *state, struct 
 			 (unsigned long)ns.st_ino);
 	}
 	r = rb_criu_write_config(dump->work_dir, extra, err);
+	if (r == 0)
+		r = rb_criu_write_wrapper(dump->work_dir, err);
 	if (r == 0)
 		r = rb_path(socket, sizeof(socket), "%s/dump.sock", dump->work_dir);
 	return r < 0 ? r

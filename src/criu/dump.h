@@ -11,7 +11,9 @@
 #pragma once
 
 #include <stdbool.h>
+#include <stddef.h>
 
+struct rb_buf;
 struct rb_err;
 struct rb_wait;
 
@@ -31,6 +33,13 @@ bool rb_criu_has_room_in_memory(const char *dir, unsigned long long need_bytes);
  * images of pages back to work_dir/pages */
 int rb_criu_images_to_memory(const char *work_dir, const char *memory_dir, struct rb_err *err);
 
+/** rb_criu_restore_all_dumped - what CRIU dumped it shall restore, in a lazy restore too: takes the
+ * lazy mark from the pagemap images in a folder. -EPROTO/RB_E_CRIU: not such images. */
+int rb_criu_restore_all_dumped(const char *images, struct rb_err *err);
+
+/** rb_criu_pagemap_unlazy - of these, one image; @ret_changed: was anything marked? -EPROTO */
+int rb_criu_pagemap_unlazy(const char *image, size_t len, struct rb_buf *ret, bool *ret_changed);
+
 /** rb_criu_init_pid - init's pid from runc's state.json; Docker's State.Pid may be a placeholder */
 int rb_criu_init_pid(const char *runtime_root, const char *container_id, int *ret_pid,
 		     struct rb_err *err);
@@ -38,6 +47,10 @@ int rb_criu_init_pid(const char *runtime_root, const char *container_id, int *re
 /** rb_criu_placeholder_pid - pid of the placeholder of a container that arrived here before, or 0
  */
 int rb_criu_placeholder_pid(const char *run_dir, const char *container_id);
+
+/** rb_criu_placeholder_freezer - rb_freezer_path() of such a container's cgroup */
+int rb_criu_placeholder_freezer(const char *run_dir, const char *container_id, char *ret,
+				size_t size, struct rb_err *err);
 
 /** rb_criu_check - is there a runc and a CRIU that works here? @ret_version e.g. "criu 4.1.1" */
 int rb_criu_check(char *ret_version, int size, const struct rb_wait *wait, struct rb_err *err);

@@ -125,22 +125,62 @@ int rb_criu_write_script(const char *work_dir, const char *actions, const char *
 	return rb_write_file(path, text.data, text.len, 0700, false, err);
 }
 
+/* where a program or library of ours is that stands beside reberth-runtime */
+static int find_beside(const char *name, char *ret, size_t size)
+{
+	char runtime[PATH_MAX], *slash;
+	int r = rb_criu_runtime_path(runtime, sizeof(runtime), NULL);
+
+	if (r < 0)
+		return r;
+	slash = strrchr(runtime, '/');
+	*slash = '\0';
+	r = rb_path(ret, size, "%s/%s", runtime, name);
+	return r < 0 ? r : access(ret, R_OK) < 0 ? -errno : 0;
+}
+
 /* Without our tar everything works, but slower: it may be missing. */
 static void link_tar(const char *work_dir)
 {
-	char runtime[PATH_MAX], tar[PATH_MAX], link[PATH_MAX], *slash;
+	char tar[PATH_MAX], link[PATH_MAX];
 
-	if (rb_criu_runtime_path(runtime, sizeof(runtime), NULL) < 0)
-		return;
-	slash = strrchr(runtime, '/');
-	*slash = '\0';
-	if (rb_path(tar, sizeof(tar), "%s/reberth-tar", runtime) < 0 || access(tar, X_OK) < 0 ||
+	if (find_beside("reberth-tar", tar, sizeof(tar)) < 0 ||
 	    rb_path(link, sizeof(link), "%s/bin", work_dir) < 0 ||
 	    rb_mkdir_p(link, 0700, NULL) < 0 ||
 	    rb_path(link, sizeof(link), "%s/bin/tar", work_dir) < 0)
 		return;
 	unlink(link);
 	(void)!symlink(tar, link);
+}
+
+bool rb_criu_can_skip(void)
+{
+	char filter[PATH_MAX];
+
+	return find_beside("reberth-criu.so", filter, sizeof(filter)) == 0;
+}
+
+int rb_criu_write_wrapper(const char *work_dir, struct rb_err *err)
+{
+	char criu[PATH_MAX], filter[PATH_MAX], path[PATH_MAX];
+	_cleanup_buf_ struct rb_buf text = {};
+	int r = rb_criu_find_program("criu", criu, sizeof(criu), err);
+
+	if (r < 0)
+		return r;
+	if (find_beside("reberth-criu.so", filter, sizeof(filter)) < 0)
+		return 0;
+	if (rb_path(path, sizeof(path), "%s/bin", work_dir) < 0)
+		return rb_err_set(err, -ENAMETOOLONG, "use work folder '%s'", work_dir);
+	r = rb_mkdir_p(path, 0700, err);
+	if (r == 0)
+		r = rb_buf_addf(&text,
+				"#!/bin/sh\n"
+				"LD_PRELOAD='%s' REBERTH_SKIP='%s/skip' exec '%s' \"$@\"\n",
+				filter, work_dir, criu);
+	if (r == 0)
+		r = rb_path(path, sizeof(path), "%s/bin/criu", work_dir);
+	return r < 0 ? r : rb_write_file(path, text.data, text.len, 0700, false, err);
 }
 
 int rb_criu_write_config(const char *work_dir, const char *extra, struct rb_err *err)

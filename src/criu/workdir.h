@@ -9,6 +9,8 @@
  *   action.sh        CRIU's action script: hands the actions that matter to `reberth-runtime
  *                    criu-action <socket>`
  *   bin/tar          reberth-tar, which CRIU finds in place of tar
+ *   bin/criu         starts CRIU with its filter (criu_filter.c; source only)
+ *   skip/<pid>       memory of this process that CRIU does not see (source only)
  *   dump.sock        the dump server's socket (source only), see dump.c
  *
  * A path goes into a shell script and into CRIU's configuration file, so only plain ones are taken.
@@ -53,6 +55,13 @@ int rb_criu_write_script(const char *work_dir, const char *actions, const char *
 /** rb_criu_write_config - bin/, and <work_dir>/criu.conf: what every dump and restore has, then
  * @extra */
 int rb_criu_write_config(const char *work_dir, const char *extra, struct rb_err *err);
+
+/** rb_criu_write_wrapper - <work_dir>/bin/criu, which starts CRIU with the filter that hides memory
+ * (criu_filter.c); none where the filter is not installed */
+int rb_criu_write_wrapper(const char *work_dir, struct rb_err *err);
+
+/** rb_criu_can_skip - is that filter there? */
+bool rb_criu_can_skip(void);
 
 /** rb_criu_connect_at - connect to a socket in a folder whose path may be too long for an address.
  * Return: descriptor, negative errno. */
