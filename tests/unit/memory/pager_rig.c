@@ -413,6 +413,8 @@ bool rig_lock_free(const struct rig *rig)
 {
 	_cleanup_close_ int fd = open(rig->lock, O_RDWR | O_CLOEXEC);
 
+	if (fd < 0)
+		return errno == ENOENT;
 	return rig_until(flock(fd, LOCK_EX | LOCK_NB) == 0);
 }
 
