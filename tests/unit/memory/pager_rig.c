@@ -121,7 +121,8 @@ bool rig_open(struct rig *rig, bool v2)
 {
 	static int number;
 
-	*rig = (struct rig){ .conn_fd = -EBADF, .alive_fd = -EBADF };
+	rig_close(rig);
+	*rig = (struct rig){ .open = true, .conn_fd = -EBADF, .alive_fd = -EBADF };
 	/* pager and guard become our children when the processes between end */
 	prctl(PR_SET_CHILD_SUBREAPER, 1);
 	strcpy(rig->folder, "/tmp/rb-pager-XXXXXX");
@@ -142,6 +143,9 @@ bool rig_open(struct rig *rig, bool v2)
 
 void rig_close(struct rig *rig)
 {
+	if (!rig->open)
+		return;
+	rig->open = false;
 	rb_freezer_kill(rig->freezer, NULL, NULL);
 	for (int i = 0; i < rig->n; i++) {
 		if (rig->victims[i].pid > 0)
@@ -254,6 +258,7 @@ _Noreturn static void be_victim(const struct rig *rig, struct victim *victim)
 	};
 	int fd;
 
+	prctl(PR_SET_PDEATHSIG, SIGKILL);
 	if (rb_cgroup_move(getpid(), rig->cgroup, false, false, NULL) < 0)
 		_exit(3);
 	if (mmap((void *)RIG_BASE, victim->pages * RIG_PAGE, PROT_READ | PROT_WRITE,

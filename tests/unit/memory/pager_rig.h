@@ -42,6 +42,7 @@ struct victim {
 };
 
 struct rig {
+	bool open;
 	char folder[64], cgroup[64], freezer[PATH_MAX];
 	char released[PATH_MAX], lock[PATH_MAX], socket[PATH_MAX];
 	struct rb_store *store;
@@ -58,6 +59,8 @@ const char *rig_why_not(void);
 
 /** rig_open - a store, a cgroup, a keeper; @v2: kill by the cgroup of version 2 */
 bool rig_open(struct rig *rig, bool v2);
+
+/** rig_close - kill and remove all; also of a test that failed half-way, by the next one */
 void rig_close(struct rig *rig);
 
 /** rig_start - the pager. Return: as rb_pager_start() */

@@ -3,6 +3,7 @@
  * test_pager.c - processes get their pages, whatever they do with their memory meanwhile
  */
 #include <errno.h>
+#include <pthread.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
@@ -33,12 +34,20 @@ static uint64_t resident(uint64_t pages)
 
 /* --- faults and unasked placing ------------------------------------------------------------- */
 
+/* Ten pages far from each other; then ten more, then all. */
 static void touches_ten(struct victim *victim)
 {
-	for (uint64_t i = 0; i < 10; i++)
-		victim_check(victim, page_at(i * 150), page_value(victim->task, i * 150));
-	victim->report->extra = resident(victim->pages);
-	while (victim->report->go)
+	struct victim_report *report = victim->report;
+
+	for (uint64_t i = 0; i < 20; i++) {
+		if (i == 10)
+			report->extra = resident(victim->pages);
+		while (i == 10 && report->go)
+			rig_nap();
+		victim_check(victim, page_at(i * 90), page_value(victim->task, i * 90));
+	}
+	report->extra = resident(victim->pages);
+	while (!report->go)
 		rig_nap();
 	victim_reads_all(victim);
 }
@@ -62,20 +71,24 @@ static void only_faults_before_the_release(void)
 		CHECK_INT(rig.victims[i].report->extra, 10);
 	}
 	CHECK(rig_finish(&rig));
+	for (int i = 0; i < 3; i++) {
+		rig.victims[i].report->go = false;
+		CHECK(rig_until(rig.victims[i].report->extra != 10));
+		CHECK_INT(rig.victims[i].report->extra, 20);
+	}
 	CHECK_INT(rig_registered(rig.victims[0].pid), 1);
 	/* the store still has all for another attempt, in this process's eyes too */
 	CHECK(rb_store_memory(rig.store) > 6000 * RIG_PAGE * 6 / 7);
 	CHECK(rig_release(&rig));
 	CHECK_INT(rig_farewell(&rig), RB_PAGER_DONE);
-	for (int i = 0; i < 3; i++) {
+	for (int i = 0; i < 3; i++)
 		CHECK_INT(rig_registered(rig.victims[i].pid), 0);
-		rig.victims[i].report->go = false;
-	}
 	CHECK(rb_store_memory(rig.store) <= MIB);
 	CHECK(rig_lock_free(&rig));
+	rig_go(&rig);
 	CHECK(rig_done(&rig));
 	for (int i = 0; i < 3; i++)
-		CHECK_INT(rig.victims[i].report->seen, 2010);
+		CHECK_INT(rig.victims[i].report->seen, 2020);
 	rig_close(&rig);
 }
 
@@ -132,7 +145,7 @@ static void pages_without_a_mapping(void)
 
 /* --- events ---------------------------------------------------------------------------------- */
 
-enum { SLOTS = 3000, STEPS = 400 };
+enum { SLOTS = 3000, STEPS = 400, READERS = 3 };
 
 /* What a process that plays with its memory expects: of each page of its area where it is now. */
 struct area {
@@ -181,7 +194,7 @@ static void forks(struct victim *victim, const struct area *area, unsigned int d
 		victim->report->wrong++;
 }
 
-static void plays(struct victim *victim)
+static void plays_alone(struct victim *victim)
 {
 	static struct area area;
 	uint64_t page, n;
@@ -221,6 +234,34 @@ static void plays(struct victim *victim)
 	check_area(victim, &area, 0, 1);
 }
 
+/*
+ * The pages behind the area stay as they are, and threads read them all the time: several wait for
+ * the same page, and for pages at the moments when the mappings change.
+ */
+static void *reads_behind(void *arg)
+{
+	struct victim *victim = arg;
+
+	for (uint64_t i = 0; i < SLOTS; i++) {
+		uint64_t page = SLOTS + i * 7 % SLOTS;
+
+		victim_check(victim, page_at(page), page_value(victim->task, page));
+	}
+	return NULL;
+}
+
+static void plays(struct victim *victim)
+{
+	pthread_t readers[READERS];
+
+	for (int i = 0; i < READERS; i++)
+		if (pthread_create(&readers[i], NULL, reads_behind, victim) != 0)
+			_exit(8);
+	plays_alone(victim);
+	for (int i = 0; i < READERS; i++)
+		pthread_join(readers[i], NULL);
+}
+
 static void memory_changes_meanwhile(void)
 {
 	unsigned int seed = (unsigned int)rb_now_us() % 1000000;
@@ -228,11 +269,11 @@ static void memory_changes_meanwhile(void)
 	printf("# seed %u\n", seed);
 	CHECK(rig_open(&rig, false));
 	for (int task = 1; task <= 4; task++)
-		CHECK(rig_fill(&rig, task, SLOTS));
+		CHECK(rig_fill(&rig, task, 2 * SLOTS));
 	CHECK_INT(rig_start(&rig), 0);
 	CHECK(rig_connect(&rig));
 	for (int task = 1; task <= 4; task++) {
-		struct victim *victim = rig_victim(&rig, task, SLOTS, plays);
+		struct victim *victim = rig_victim(&rig, task, 2 * SLOTS, plays);
 
 		CHECK(victim);
 		victim->report->extra = seed;
@@ -256,12 +297,12 @@ static void memory_changes_meanwhile(void)
 static void memory_changes_before_the_release(void)
 {
 	CHECK(rig_open(&rig, false));
-	CHECK(rig_fill(&rig, 1, SLOTS));
-	CHECK(rig_fill(&rig, 2, SLOTS));
+	CHECK(rig_fill(&rig, 1, 2 * SLOTS));
+	CHECK(rig_fill(&rig, 2, 2 * SLOTS));
 	CHECK_INT(rig_start(&rig), 0);
 	CHECK(rig_connect(&rig));
-	CHECK(rig_victim(&rig, 1, SLOTS, plays));
-	CHECK(rig_victim(&rig, 2, SLOTS, plays));
+	CHECK(rig_victim(&rig, 1, 2 * SLOTS, plays));
+	CHECK(rig_victim(&rig, 2, 2 * SLOTS, plays));
 	CHECK(rig_finish(&rig));
 	rig_go(&rig);
 	CHECK(rig_done(&rig));
@@ -281,17 +322,17 @@ static void processes_end_meanwhile(void)
 {
 	CHECK(rig_open(&rig, false));
 	for (int task = 1; task <= 4; task++)
-		CHECK(rig_fill(&rig, task, SLOTS));
+		CHECK(rig_fill(&rig, task, 2 * SLOTS));
 	CHECK_INT(rig_start(&rig), 0);
 	CHECK(rig_connect(&rig));
-	CHECK(rig_victim(&rig, 1, SLOTS, ends));
-	CHECK(rig_victim(&rig, 2, SLOTS, victim_reads_all));
+	CHECK(rig_victim(&rig, 1, 2 * SLOTS, ends));
+	CHECK(rig_victim(&rig, 2, 2 * SLOTS, victim_reads_all));
 	/* one before CRIU is done with the others */
 	rig.victims[0].report->go = true;
 	CHECK_INT(waitpid(rig.victims[0].pid, NULL, 0), rig.victims[0].pid);
 	rig.victims[0].pid = 0;
-	CHECK(rig_victim(&rig, 3, SLOTS, ends));
-	CHECK(rig_victim(&rig, 4, SLOTS, victim_reads_all));
+	CHECK(rig_victim(&rig, 3, 2 * SLOTS, ends));
+	CHECK(rig_victim(&rig, 4, 2 * SLOTS, victim_reads_all));
 	CHECK(rig_finish(&rig));
 	CHECK(rig_release(&rig));
 	rig_go(&rig);
@@ -388,5 +429,6 @@ int main(int argc, char **argv)
 	TAP_RUN(memory_changes_before_the_release);
 	TAP_RUN(memory_changes_meanwhile);
 	TAP_RUN(processes_end_meanwhile);
+	rig_close(&rig);
 	return tap_done();
 }

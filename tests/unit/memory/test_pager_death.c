@@ -338,5 +338,6 @@ int main(void)
 	TAP_RUN(only_one_at_a_time);
 	TAP_RUN(no_keeper);
 	TAP_RUN(signals_are_ignored);
+	rig_close(&rig);
 	return tap_done();
 }
