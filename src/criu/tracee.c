@@ -11,6 +11,7 @@
 #include <elf.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -94,7 +95,7 @@ int rb_tracee_wait_stop(struct rb_thread *thread, const struct rb_wait *wait, st
 {
 	for (int round = 0;; round++) {
 		int status;
-		pid_t pid = waitpid(thread->tid, &status, __WALL | WNOHANG);
+		pid_t pid = waitpid(thread->tid, &status, __WALL | (wait ? WNOHANG : 0));
 
 		if (pid == thread->tid && WIFSTOPPED(status)) {
 			thread->stopped = true;
@@ -104,7 +105,9 @@ int rb_tracee_wait_stop(struct rb_thread *thread, const struct rb_wait *wait, st
 		if (pid == thread->tid || (pid < 0 && errno == ECHILD))
 			return -ESRCH;
 		/* a stop takes microseconds, unless the machine has more to do */
-		if (round < 200)
+		if (!wait || round < 10)
+			sched_yield();
+		else if (round < 200)
 			usleep(20);
 		else if (rb_wait_ms(1, wait, err) < 0)
 			return rb_err_code(err, RB_E_TIMEOUT, -ETIMEDOUT, "thread %d does not stop",

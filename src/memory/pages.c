@@ -62,6 +62,10 @@ static void prepare(const struct rb_pages *pages, enum rb_pages_what what, struc
 	arg->category_anyof_mask = PAGE_IS_PRESENT | PAGE_IS_SWAPPED;
 	arg->return_mask = PAGE_IS_PFNZERO; /* alike for all, so that neighbours are one region */
 	arg->flags = 0;
+	if (what == RB_PAGES_MARKED) {
+		arg->category_inverted |= PAGE_IS_WRITTEN;
+		arg->category_mask |= PAGE_IS_WRITTEN;
+	}
 	if (what == RB_PAGES_SOFT_DIRTY)
 		arg->category_mask |= PAGE_IS_SOFT_DIRTY;
 	if (what == RB_PAGES_WRITTEN || what == RB_PAGES_REARM) {
@@ -106,7 +110,7 @@ static int read_entries(struct rb_pages *pages, enum rb_pages_what what, uint64_
 	ssize_t len;
 	int r = 0;
 
-	if (what == RB_PAGES_WRITTEN || what == RB_PAGES_REARM)
+	if (what != RB_PAGES_POPULATED && what != RB_PAGES_SOFT_DIRTY)
 		return -ENOTSUP;
 	len = pread(pages->fd, entries, (want < ENTRIES ? want : ENTRIES) * sizeof(entries[0]),
 		    (off_t)(*pos / PAGE_BYTES * sizeof(entries[0])));

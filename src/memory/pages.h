@@ -20,9 +20,10 @@ struct rb_pages {
 };
 
 enum rb_pages_what {
-	RB_PAGES_POPULATED,  /* present or swapped, not the zero page, no guard */
-	RB_PAGES_WRITTEN,    /* of these, those that are not write-protected by a userfaultfd */
-	RB_PAGES_REARM,	     /* the same, and they are write-protected at the same moment */
+	RB_PAGES_POPULATED, /* present or swapped, not the zero page, no guard */
+	RB_PAGES_WRITTEN,   /* of these, those that are not write-protected by a userfaultfd */
+	RB_PAGES_REARM,	    /* the same, and they are write-protected at the same moment */
+	RB_PAGES_MARKED, /* of the populated ones, those that are write-protected by one, or were */
 	RB_PAGES_SOFT_DIRTY, /* of the populated ones, those with the soft-dirty bit */
 };
 
@@ -34,11 +35,12 @@ void rb_pages_close(struct rb_pages *pages);
  * rb_pages_list - add the pages of [*@pos, @end) that are @what to @ret
  * @pos: how far it came; also on failure, and then nothing beyond it was added
  *
- * With the two that need a userfaultfd: -EPERM when there is a mapping in [*@pos, @end) that is
+ * With WRITTEN and REARM: -EPERM when there is a mapping in [*@pos, @end) that is
  * not registered with one; pages beyond *@pos may have been protected without being listed then.
  * In classic mode the zero page counts as populated.
  *
- * Return: 0; -ESRCH when the memory is gone; -EPERM; -ENOMEM; -ENOTSUP (not in classic mode).
+ * Return: 0; -ESRCH when the memory is gone; -EPERM; -ENOMEM; -ENOTSUP (what is about a
+ * userfaultfd, in classic mode).
  */
 int rb_pages_list(struct rb_pages *pages, enum rb_pages_what what, uint64_t *pos, uint64_t end,
 		  struct rb_ranges *ret);

@@ -316,7 +316,10 @@ static void locked(void)
 	CHECK(begin());
 	DO(&victim, DO_WRITE, .addr = area, .len = PAGES * PAGE, .arg = 1);
 	CHECK_STR(scan_map(true), "DDDDDDDDDDDDDDDD");
-	CHECK_INT(DO(&victim, DO_MLOCK, .addr = area + 4 * PAGE, .len = 4 * PAGE, .arg = 1), 0);
+	/* plain mlock(2) would write to every page */
+	CHECK_INT(DO(&victim, DO_SYSCALL, .arg = SYS_mlock2, .addr = area + 4 * PAGE,
+		     .len = 4 * PAGE, .addr2 = MLOCK_ONFAULT),
+		  0);
 	DO(&victim, DO_WRITE, .addr = area + 3 * PAGE, .len = 2 * PAGE, .arg = 2);
 	CHECK_STR(scan_map(true), "...D............");
 	CHECK_STR(populated_map(), "DDDD....DDDDDDDD");
@@ -482,6 +485,101 @@ static void traced_by_somebody(void)
 	end();
 }
 
+/* All that a dead owner had goes with it. */
+static void owner_is_killed(void)
+{
+	int ready[2];
+	char byte;
+	pid_t owner;
+
+	CHECK(begin());
+	rb_tracker_free(tracker);
+	tracker = NULL;
+	CHECK_INT(pipe(ready), 0);
+	DO(&victim, DO_WRITE, .addr = area, .len = 4 * PAGE, .arg = 1);
+	owner = fork();
+	if (owner == 0) {
+		if (rb_tracker_arm(victim.pid, RB_TRACK_UFFD_WP, &tracker, &wait_limit, &err) ==
+			    0 &&
+		    scan(true) == 0)
+			(void)!write(ready[1], "r", 1);
+		pause();
+		_exit(1);
+	}
+	close(ready[1]);
+	CHECK_INT(read(ready[0], &byte, 1), 1);
+	close(ready[0]);
+	CHECK(count_watched(victim.pid) > 0);
+	kill(owner, SIGKILL);
+	waitpid(owner, NULL, 0);
+	CHECK_INT(count_watched(victim.pid), 0);
+	CHECK_STR(fd_text(victim.pid, fds_after, sizeof(fds_after)), fds_before);
+	CHECK_INT(DO(&victim, DO_WRITE, .addr = area, .len = 4 * PAGE, .arg = 2), 0);
+	end();
+}
+
+static long page_table_kib(pid_t pid)
+{
+	char path[64], line[256];
+	long kib = -1;
+	FILE *file;
+
+	snprintf(path, sizeof(path), "/proc/%d/status", (int)pid);
+	file = fopen(path, "re");
+	while (file && fgets(line, sizeof(line), file))
+		if (sscanf(line, "VmPTE: %ld", &kib) == 1)
+			break;
+	if (file)
+		fclose(file);
+	return kib;
+}
+
+/* Address space that a program reserves costs nothing. */
+static void reserved(void)
+{
+	const uint64_t size = UINT64_C(1) << 38;
+	uint64_t huge;
+	long before;
+
+	CHECK(begin());
+	huge = (uint64_t)DO(&victim, DO_MMAP, .len = size, .arg = PROT_READ | PROT_WRITE,
+			    .flags = MAP_NORESERVE);
+	DO(&victim, DO_WRITE, .addr = huge + size / 2, .len = 1, .arg = 1);
+	before = page_table_kib(victim.pid);
+	for (int i = 0; i < 3; i++)
+		CHECK_INT(scan(true), 0);
+	CHECK(page_table_kib(victim.pid) <= before + 64);
+	DO(&victim, DO_WRITE, .addr = huge + size / 4, .len = 1, .arg = 1);
+	CHECK_INT(scan(true), 0);
+	CHECK_STR(page_map(&dirty, huge + size / 4, 4), "D...");
+	end();
+}
+
+/* More pieces than one call of the kernel reports. */
+static void every_second_page(void)
+{
+	const uint64_t pages = 8000;
+	uint64_t many;
+	size_t n = 0;
+
+	CHECK(begin());
+	many = (uint64_t)DO(&victim, DO_MMAP, .len = pages * PAGE, .arg = PROT_READ | PROT_WRITE);
+	DO(&victim, DO_WRITE, .addr = many, .len = pages * PAGE, .arg = 1);
+	CHECK_INT(scan(true), 0);
+	CHECK(rb_ranges_bytes(&dirty) >= pages * PAGE);
+	for (uint64_t i = 0; i < pages; i += 2)
+		DO(&victim, DO_WRITE, .addr = many + i * PAGE, .len = 1, .arg = 2);
+	CHECK_INT(scan(true), 0);
+	for (size_t i = 0; i < dirty.n; i++)
+		if (dirty.list[i].start >= many && dirty.list[i].end <= many + pages * PAGE) {
+			CHECK_INT(dirty.list[i].end - dirty.list[i].start, PAGE);
+			CHECK_INT((dirty.list[i].start - many) % (2 * PAGE), 0);
+			n++;
+		}
+	CHECK_INT(n, pages / 2);
+	end();
+}
+
 static void other_methods(void)
 {
 	CHECK_STR(rb_track_method_name(RB_TRACK_UFFD_WP), "userfaultfd");
@@ -561,6 +659,9 @@ int main(int argc, char **argv)
 	TAP_RUN(by_system_calls);
 	TAP_RUN(while_it_is_frozen);
 	TAP_RUN(traced_by_somebody);
+	TAP_RUN(owner_is_killed);
+	TAP_RUN(reserved);
+	TAP_RUN(every_second_page);
 	TAP_RUN(other_methods);
 	TAP_RUN(soft_dirty);
 	TAP_RUN(gone);

@@ -50,6 +50,7 @@ enum order_kind {
 	DO_EXEC,    /* this program again */
 	DO_SYSCALL, /* number arg, with addr, len, addr2 */
 	DO_SLEEP,   /* arg ms; returns the ms that it took */
+	DO_CALL,    /* victim_call() */
 };
 
 struct order {
@@ -63,6 +64,7 @@ struct victim {
 	int sock;
 };
 
+static void (*victim_call)(void); /* a program's own */
 static char victim_cgroup[64], victim_freezer[PATH_MAX];
 
 static void *write_by_thread(void *arg)
@@ -176,6 +178,9 @@ static long victim_obey(const struct order *o, int sock)
 		return syscall(o->arg, o->addr, o->len, o->addr2) < 0 ? -errno : 0;
 	case DO_SLEEP:
 		return sleep_ms(o->arg);
+	case DO_CALL:
+		victim_call();
+		break;
 	case DO_NOTHING:
 		break;
 	}
@@ -196,7 +201,7 @@ static void victim_serve(int sock)
 }
 
 /* For main(): does not return in a victim after exec(2). */
-static void victim_main(int argc, char **argv)
+static inline void victim_main(int argc, char **argv)
 {
 	long result = 0;
 
@@ -208,7 +213,7 @@ static void victim_main(int argc, char **argv)
 }
 
 /* Why tests cannot run here, or NULL. */
-static const char *victim_setup(const char *name)
+static inline const char *victim_setup(const char *name)
 {
 	snprintf(victim_cgroup, sizeof(victim_cgroup), "/rb-test-%s-%d", name, (int)getpid());
 	if (geteuid() != 0)
@@ -218,14 +223,14 @@ static const char *victim_setup(const char *name)
 	return NULL;
 }
 
-static void victim_teardown(void)
+static inline void victim_teardown(void)
 {
 	rb_freezer_kill(victim_freezer, NULL, NULL);
 	rb_cgroup_remove(victim_cgroup);
 }
 
 /* @prepare runs in it first; it is alone in its session. */
-static struct victim victim_start(void (*prepare)(void))
+static inline struct victim victim_start(void (*prepare)(void))
 {
 	struct victim victim = { .sock = -EBADF };
 	char byte = 0;
@@ -253,7 +258,7 @@ static struct victim victim_start(void (*prepare)(void))
 	return victim;
 }
 
-static void victim_end(struct victim *victim)
+static inline void victim_end(struct victim *victim)
 {
 	close(victim->sock);
 	kill(victim->pid, SIGKILL);
@@ -273,7 +278,7 @@ static long victim_answer(const struct victim *victim)
 	return read(victim->sock, &result, sizeof(result)) == sizeof(result) ? result : LONG_MIN;
 }
 
-static long victim_do(const struct victim *victim, struct order order)
+static inline long victim_do(const struct victim *victim, struct order order)
 {
 	victim_tell(victim, order);
 	return victim_answer(victim);
