@@ -59,13 +59,25 @@ static int watch_fd(const struct rb_pager *p, int *fd)
 	return epoll_ctl(p->epoll_fd, EPOLL_CTL_ADD, *fd, &event) < 0 ? -errno : 0;
 }
 
+/* Its folder is removed when the migration is over: sooner than we have looked, maybe. Without the
+ * tasks having been let go CRIU would not have finished. */
+static bool is_released(const struct rb_pager *p)
+{
+	char folder[PATH_MAX];
+
+	if (access(p->released_path, F_OK) == 0)
+		return true;
+	memcpy(folder, p->released_path, sizeof(folder));
+	return p->finished && access(dirname(folder), F_OK) < 0;
+}
+
 static void look_for_release(struct rb_pager *p)
 {
 	char events[4096] __attribute__((aligned(8)));
 
 	while (p->inotify_fd >= 0 && read(p->inotify_fd, events, sizeof(events)) > 0)
 		;
-	if (p->released || access(p->released_path, F_OK) < 0)
+	if (p->released || !is_released(p))
 		return;
 	p->released = true;
 	rb_close_fd(&p->inotify_fd);
@@ -159,7 +171,7 @@ static int one_round(struct rb_pager *p, unsigned int *busy)
 		return -errno;
 	for (int i = 0; i < n && r >= 0; i++)
 		r = handle(p, events[i].data.ptr);
-	if (n == 0 && !p->released && p->inotify_fd < 0)
+	if (!p->released && (n == 0 || p->finished))
 		look_for_release(p);
 	for (size_t i = 0; i < p->n_tasks && r >= 0; i++) {
 		if (p->tasks[i]->n_faults)
@@ -384,6 +396,8 @@ int rb_pager_start(const struct rb_pager_options *options, struct rb_err *err)
 	r = rb_path(p.freezer_path, PATH_MAX, "%s", options->freezer_path);
 	if (r == 0)
 		r = rb_path(p.released_path, PATH_MAX, "%s", options->released_path);
+	if (r == 0)
+		r = rb_path(p.lock_path, PATH_MAX, "%s", options->lock_path);
 	if (r < 0)
 		return rb_err_set(err, r, "start the pager");
 	lock_fd = take_lock(options->lock_path, err);

@@ -14,6 +14,7 @@
  */
 #pragma once
 
+#include <stdbool.h>
 #include <stdint.h>
 #include <sys/types.h>
 
@@ -33,7 +34,7 @@ struct rb_pager_options {
 	const char *freezer_path;  /* the container's cgroup, to be killed (rb_freezer_kill()) */
 	const char *released_path; /* exists once the tasks were let go: from then on pages are
 				      placed unasked and the store shrinks */
-	const char *lock_path;	   /* held (flock) until it is done */
+	const char *lock_path;	   /* held (flock) until it is done; goes with it */
 	pid_t keeper; /* the placeholder: the pager ends when it is gone, and the container
 			 with it */
 	int alive_fd; /* write end of a pipe, or -EBADF: pager and guard hold it open, and
@@ -59,3 +60,6 @@ struct rb_pager_options {
  * holds the lock; another negative errno.
  */
 int rb_pager_start(const struct rb_pager_options *options, struct rb_err *err);
+
+/** rb_pager_supported - has this kernel what CRIU asks for in a lazy restore? */
+bool rb_pager_supported(void);

@@ -49,14 +49,21 @@ void rb_pager_all_placed(const struct rb_pager *p)
 	eventfd_write(p->done_fd, 1);
 }
 
+/* The other one of pager and guard has the lock, too, and may end a little later. Who waits for the
+ * lock has the file open, and needs no name any more. */
+void rb_pager_unlock(const struct rb_pager *p)
+{
+	unlink(p->lock_path);
+	flock(p->lock_fd, LOCK_UN);
+}
+
 void rb_pager_say_farewell(const struct rb_pager *p)
 {
 	char word = p->unplaced ? RB_PAGER_UNPLACED : RB_PAGER_DONE;
 
 	if (p->alive_fd >= 0)
 		(void)!write(p->alive_fd, &word, 1);
-	/* the guard's end may come a little later than ours */
-	flock(p->lock_fd, LOCK_UN);
+	rb_pager_unlock(p);
 }
 
 _Noreturn static void guard(const struct rb_pager *p)
@@ -68,10 +75,12 @@ _Noreturn static void guard(const struct rb_pager *p)
 	while (poll(&pager, 1, -1) <= 0)
 		;
 	eventfd_read(p->done_fd, &done);
-	if (done == 0)
+	if (done == 0) {
 		rb_pager_kill(p);
-	else if (done == 1)
+		rb_pager_unlock(p);
+	} else if (done == 1) {
 		rb_pager_say_farewell(p);
+	}
 	_exit(0);
 }
 

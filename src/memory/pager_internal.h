@@ -27,7 +27,7 @@ struct rb_pager_task {
 
 struct rb_pager {
 	struct rb_store *store;
-	char freezer_path[PATH_MAX], released_path[PATH_MAX];
+	char freezer_path[PATH_MAX], released_path[PATH_MAX], lock_path[PATH_MAX];
 	int epoll_fd, listen_fd, conn_fd, inotify_fd;
 	int keeper_fd, guard_fd, self_fd; /* pidfds */
 	int done_fd;			  /* eventfd, see pager_guard.c */
@@ -94,11 +94,14 @@ int rb_pager_background(struct rb_pager *p);
 /** rb_pager_guard_start - a guard, also in place of one that died */
 int rb_pager_guard_start(struct rb_pager *p);
 
+/** rb_pager_unlock - let go of the lock, and remove its file; once more does no harm */
+void rb_pager_unlock(const struct rb_pager *p);
+
 /** rb_pager_kill - end the container; returns when nothing of it is left */
 void rb_pager_kill(const struct rb_pager *p);
 
 /** rb_pager_all_placed - from now on the guard lets the container live */
 void rb_pager_all_placed(const struct rb_pager *p);
 
-/** rb_pager_say_farewell - one byte to alive_fd, and let go of the lock */
+/** rb_pager_say_farewell - one byte to alive_fd, and the lock goes */
 void rb_pager_say_farewell(const struct rb_pager *p);

@@ -7,7 +7,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-struct rb_err;
+#define RB_PAGE_SIZE 4096
 
 struct rb_range {
 	uint64_t start, end; /* page-aligned, end exclusive */

@@ -17,11 +17,10 @@
 #include <stdint.h>
 #include <sys/types.h>
 
-struct rb_err;
-struct rb_ranges;
-struct rb_store;
+#include "ranges.h"
 
-#define RB_PAGE_SIZE 4096
+struct rb_err;
+struct rb_store;
 
 int rb_store_new(struct rb_store **ret, struct rb_err *err);
 

@@ -1,0 +1,221 @@
+// SPDX-License-Identifier: Apache-2.0
+/*
+ * block.c - fills blocks with pages of processes
+ *
+ * Pages are read some dozens at a time, wherever they are, with one process_vm_readv(2). Then those
+ * that follow each other become a record; those that are all zero a record without content.
+ */
+#include "block.h"
+
+#include <errno.h>
+#include <stdbool.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/uio.h>
+
+#include "err.h"
+#include "record.h"
+#include "ranges.h"
+
+#define BATCH RB_PAGES_PER_BLOCK
+
+struct rb_block {
+	struct rb_memory_sink sink;
+	struct rb_memory_stats stats;
+	size_t used;
+	uint8_t data[RB_BLOCK_SIZE];
+
+	/* pages that are to be read next */
+	pid_t pid;
+	int task;
+	size_t n;
+	uint64_t addr[BATCH];
+	uint8_t pages[BATCH][RB_PAGE_SIZE] __attribute__((aligned(64)));
+};
+
+int rb_block_new(const struct rb_memory_sink *sink, struct rb_block **ret, struct rb_err *err)
+{
+	struct rb_block *block = malloc(sizeof(*block));
+
+	if (!block)
+		return rb_err_set(err, -ENOMEM, "send memory");
+	block->sink = *sink;
+	block->stats = (struct rb_memory_stats){};
+	block->used = block->n = 0;
+	*ret = block;
+	return 0;
+}
+
+void rb_block_free(struct rb_block *block)
+{
+	free(block);
+}
+
+const struct rb_memory_stats *rb_block_stats(const struct rb_block *block)
+{
+	return &block->stats;
+}
+
+int rb_block_flush(struct rb_block *block, const struct rb_wait *wait, struct rb_err *err)
+{
+	int r;
+
+	if (block->used == 0)
+		return 0;
+	r = block->sink.write(block->sink.arg, block->data, block->used, wait, err);
+	block->stats.bytes += block->used;
+	block->used = 0;
+	return r < 0 ? r : 0;
+}
+
+static int make_room(struct rb_block *block, size_t len, const struct rb_wait *wait,
+		     struct rb_err *err)
+{
+	return block->used + RB_RECORD_HEADER + len > sizeof(block->data)
+		       ? rb_block_flush(block, wait, err)
+		       : 0;
+}
+
+static bool is_zero(const uint8_t *page)
+{
+	return page[0] == 0 && memcmp(page, page + 1, RB_PAGE_SIZE - 1) == 0;
+}
+
+/* the pages from @first on that follow each other and have, or have not, content */
+static int add_run(struct rb_block *block, size_t first, size_t count, bool zero,
+		   const struct rb_wait *wait, struct rb_err *err)
+{
+	struct rb_record record = {
+		.kind = zero ? RB_RECORD_ZERO : RB_RECORD_DATA,
+		.task = block->task,
+		.addr = block->addr[first],
+		.count = (uint32_t)count,
+		.payload = block->pages[first],
+		.len = zero ? 0 : (uint32_t)(count * RB_PAGE_SIZE),
+	};
+	int r = make_room(block, record.len, wait, err);
+
+	if (r < 0)
+		return r;
+	block->used += rb_record_encode(block->data + block->used, &record);
+	if (zero)
+		block->stats.zero_pages += count;
+	else
+		block->stats.pages += count;
+	return 0;
+}
+
+static int add_records(struct rb_block *block, size_t count, const struct rb_wait *wait,
+		       struct rb_err *err)
+{
+	int r = 0;
+
+	for (size_t first = 0, next; r >= 0 && first < count; first = next) {
+		bool zero = is_zero(block->pages[first]);
+
+		for (next = first + 1;
+		     next < count && block->addr[next] == block->addr[next - 1] + RB_PAGE_SIZE &&
+		     is_zero(block->pages[next]) == zero;
+		     next++)
+			;
+		r = add_run(block, first, next - first, zero, wait, err);
+	}
+	return r;
+}
+
+/* Return: pages that were read from @first on, which may end before one that is not there */
+static ssize_t read_pages(struct rb_block *block, size_t first)
+{
+	struct iovec local = { block->pages[first], (block->n - first) * RB_PAGE_SIZE };
+	struct iovec remote[BATCH];
+	size_t parts = 0;
+	ssize_t n;
+
+	for (size_t i = first; i < block->n; i++) {
+		if (parts && block->addr[i] == block->addr[i - 1] + RB_PAGE_SIZE)
+			remote[parts - 1].iov_len += RB_PAGE_SIZE;
+		else
+			remote[parts++] = (struct iovec){ (void *)block->addr[i], RB_PAGE_SIZE };
+	}
+	n = process_vm_readv(block->pid, &local, 1, remote, parts, 0);
+	if (n < 0)
+		return errno == EFAULT ? 0 : -errno;
+	return n / RB_PAGE_SIZE;
+}
+
+/* take the page out that could not be read */
+static void pass_over(struct rb_block *block, size_t i)
+{
+	block->n--;
+	memmove(&block->addr[i], &block->addr[i + 1], (block->n - i) * sizeof(block->addr[0]));
+}
+
+int rb_block_flush_pages(struct rb_block *block, const struct rb_wait *wait, struct rb_err *err)
+{
+	size_t have = 0, count;
+
+	while (have < block->n) {
+		ssize_t n = read_pages(block, have);
+
+		if (n == -ESRCH) {
+			block->n = have;
+			break;
+		}
+		if (n < 0)
+			return rb_err_set(err, (int)n, "read the memory of process %d",
+					  (int)block->pid);
+		have += (size_t)n;
+		if (have < block->n)
+			pass_over(block, have);
+	}
+	count = block->n;
+	block->n = 0;
+	return add_records(block, count, wait, err);
+}
+
+int rb_block_add_pages(struct rb_block *block, pid_t pid, int task, const struct rb_range *range,
+		       const struct rb_wait *wait, struct rb_err *err)
+{
+	block->pid = pid;
+	block->task = task;
+	for (uint64_t at = range->start; at < range->end; at += RB_PAGE_SIZE) {
+		int r;
+
+		block->addr[block->n++] = at;
+		if (block->n < BATCH)
+			continue;
+		r = rb_block_flush_pages(block, wait, err);
+		if (r < 0)
+			return r;
+	}
+	return 0;
+}
+
+int rb_block_add_keep(struct rb_block *block, int task, const struct rb_ranges *ranges,
+		      const struct rb_wait *wait, struct rb_err *err)
+{
+	size_t at = 0;
+
+	do {
+		size_t left = ranges->n - at;
+		uint32_t count = (uint32_t)(left < RB_KEEP_PER_BLOCK ? left : RB_KEEP_PER_BLOCK);
+		struct rb_record record = {
+			.kind = count == left ? RB_RECORD_KEEP : RB_RECORD_KEEP_MORE,
+			.task = task,
+			.count = count,
+			.len = count * (uint32_t)sizeof(struct rb_range),
+		};
+		uint8_t *payload;
+		int r = make_room(block, record.len, wait, err);
+
+		if (r < 0)
+			return r;
+		payload = block->data + block->used + RB_RECORD_HEADER;
+		for (uint32_t i = 0; i < count; i++)
+			rb_record_put_range(payload, i, &ranges->list[at + i]);
+		record.payload = payload;
+		block->used += rb_record_encode(block->data + block->used, &record);
+		at += count;
+	} while (at < ranges->n);
+	return 0;
+}

@@ -1,0 +1,37 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * block.h - fills blocks (record.h) with pages of processes, and writes them to a sink
+ */
+#pragma once
+
+#include <sys/types.h>
+
+#include "send.h"
+
+struct rb_block;
+struct rb_range;
+struct rb_ranges;
+
+int rb_block_new(const struct rb_memory_sink *sink, struct rb_block **ret, struct rb_err *err);
+void rb_block_free(struct rb_block *block);
+
+static inline void rb_block_free_ptr(struct rb_block **block)
+{
+	rb_block_free(*block);
+}
+#define _cleanup_block_ __attribute__((cleanup(rb_block_free_ptr)))
+
+/** rb_block_add_pages - pages of a process; those that cannot be read any more are passed over.
+ * They are read a few at a time: rb_block_flush_pages() after the last of a process */
+int rb_block_add_pages(struct rb_block *block, pid_t pid, int task, const struct rb_range *range,
+		       const struct rb_wait *wait, struct rb_err *err);
+int rb_block_flush_pages(struct rb_block *block, const struct rb_wait *wait, struct rb_err *err);
+
+/** rb_block_add_keep - all pages that a task has */
+int rb_block_add_keep(struct rb_block *block, int task, const struct rb_ranges *ranges,
+		      const struct rb_wait *wait, struct rb_err *err);
+
+/** rb_block_flush - write what is left */
+int rb_block_flush(struct rb_block *block, const struct rb_wait *wait, struct rb_err *err);
+
+const struct rb_memory_stats *rb_block_stats(const struct rb_block *block);

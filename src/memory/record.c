@@ -1,0 +1,126 @@
+// SPDX-License-Identifier: Apache-2.0
+/* record.c - the format of pages on their way (record.h) */
+#include "record.h"
+
+#include <endian.h>
+#include <errno.h>
+#include <limits.h>
+#include <string.h>
+
+#define XXH_INLINE_ALL
+#include <xxhash.h>
+
+#include "err.h"
+#include "ranges.h"
+
+#define RANGE_BYTES 16
+#define PAGES_MAX   (UINT32_C(1) << 20) /* in a ZERO record */
+
+static void put(uint8_t *at, uint64_t value, size_t size)
+{
+	uint64_t big = htobe64(value);
+
+	memcpy(at, (const uint8_t *)&big + sizeof(big) - size, size);
+}
+
+static uint64_t get(const uint8_t *at, size_t size)
+{
+	uint64_t big = 0;
+
+	memcpy((uint8_t *)&big + sizeof(big) - size, at, size);
+	return be64toh(big);
+}
+
+size_t rb_record_encode(uint8_t *out, const struct rb_record *record)
+{
+	memset(out, 0, RB_RECORD_HEADER);
+	out[0] = (uint8_t)record->kind;
+	put(out + 4, (uint64_t)record->task, 4);
+	put(out + 8, record->addr, 8);
+	put(out + 16, record->count, 4);
+	put(out + 20, record->len, 4);
+	put(out + 24, XXH3_64bits(record->payload, record->len), 8);
+	if (record->payload != out + RB_RECORD_HEADER && record->len)
+		memcpy(out + RB_RECORD_HEADER, record->payload, record->len);
+	return RB_RECORD_HEADER + record->len;
+}
+
+static bool is_sane(const struct rb_record *record)
+{
+	uint64_t bytes = (uint64_t)record->count * RB_PAGE_SIZE;
+
+	if (record->task <= 0 || record->addr % RB_PAGE_SIZE)
+		return false;
+	switch (record->kind) {
+	case RB_RECORD_DATA:
+		return record->count > 0 && record->len == bytes &&
+		       record->addr < UINT64_MAX - bytes;
+	case RB_RECORD_ZERO:
+		return record->count > 0 && record->count <= PAGES_MAX && record->len == 0 &&
+		       record->addr < UINT64_MAX - bytes;
+	case RB_RECORD_KEEP:
+	case RB_RECORD_KEEP_MORE:
+		return record->addr == 0 && record->count <= RB_KEEP_PER_BLOCK &&
+		       record->len == record->count * RANGE_BYTES;
+	default:
+		return false;
+	}
+}
+
+static bool ranges_are_sane(const struct rb_record *record)
+{
+	uint64_t last = 0;
+
+	for (uint32_t i = 0; i < record->count; i++) {
+		struct rb_range range = rb_record_range(record, i);
+
+		if (range.start < last || range.start >= range.end ||
+		    (range.start | range.end) % RB_PAGE_SIZE)
+			return false;
+		last = range.end;
+	}
+	return true;
+}
+
+ssize_t rb_record_decode(const uint8_t *block, size_t len, struct rb_record *ret,
+			struct rb_err *err)
+{
+	struct rb_record record = {};
+	uint64_t task;
+
+	if (len < RB_RECORD_HEADER)
+		return rb_err_code(err, RB_E_PROTOCOL, -EPROTO, "a record of pages is cut short");
+	task = get(block + 4, 4);
+	record.kind = block[0];
+	record.task = task > INT_MAX ? 0 : (int)task;
+	record.addr = get(block + 8, 8);
+	record.count = (uint32_t)get(block + 16, 4);
+	record.len = (uint32_t)get(block + 20, 4);
+	record.payload = block + RB_RECORD_HEADER;
+	if (block[1] || block[2] || block[3] || record.len > len - RB_RECORD_HEADER ||
+	    !is_sane(&record))
+		return rb_err_code(err, RB_E_PROTOCOL, -EPROTO, "a record of pages makes no sense");
+	if (XXH3_64bits(record.payload, record.len) != get(block + 24, 8))
+		return rb_err_code(err, RB_E_PROTOCOL, -EBADMSG,
+				   "pages of memory arrived with a wrong checksum");
+	if ((record.kind == RB_RECORD_KEEP || record.kind == RB_RECORD_KEEP_MORE) &&
+	    !ranges_are_sane(&record))
+		return rb_err_code(err, RB_E_PROTOCOL, -EPROTO, "a list of pages makes no sense");
+	*ret = record;
+	return (ssize_t)(RB_RECORD_HEADER + record.len);
+}
+
+struct rb_range rb_record_range(const struct rb_record *record, uint32_t i)
+{
+	const uint8_t *at = record->payload + (size_t)i * RANGE_BYTES;
+
+	return (struct rb_range){ get(at, 8), get(at + 8, 8) };
+}
+
+void rb_record_put_range(uint8_t *payload, uint32_t i, const struct rb_range *range)
+{
+	uint8_t *at = payload + (size_t)i * RANGE_BYTES;
+
+	put(at, range->start, 8);
+	put(at + 8, range->end, 8);
+}

@@ -1,0 +1,71 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * record.h - pages of memory on their way from host to host
+ *
+ * A block (one DATA frame) holds whole records, one after the other; numbers are big-endian:
+ *
+ * offset size
+ *      0    1  kind, enum rb_record_kind
+ *      1    1  encoding of the payload, 0: as it is
+ *      2    2  must be 0
+ *      4    4  task: pid in the container's pid namespace, > 0
+ *      8    8  address of the first page; 0 for KEEP
+ *     16    4  DATA, ZERO: pages; KEEP: ranges in the payload
+ *     20    4  length of the payload in bytes, 0 for ZERO
+ *     24    8  XXH3 (64 bits) of the payload as it travels
+ *     32       payload
+ *
+ * Pages have 4096 bytes. KEEP says at the end which pages a task has: ranges of 8 + 8 bytes, start
+ * and end (exclusive), in order; all others read as zero. A long list is cut into several records,
+ * of which only the last is KEEP, the others KEEP_MORE.
+ */
+#pragma once
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#include "ranges.h"
+
+struct rb_err;
+
+#define RB_RECORD_HEADER   32
+#define RB_BLOCK_SIZE	   ((size_t)256 << 10) /* RB_FRAME_DATA_MAX */
+#define RB_PAGES_PER_BLOCK 60
+#define RB_KEEP_PER_BLOCK  15360
+
+enum rb_record_kind {
+	RB_RECORD_DATA = 1,
+	RB_RECORD_ZERO,
+	RB_RECORD_KEEP_MORE,
+	RB_RECORD_KEEP,
+	RB_RECORD_KIND_MAX,
+};
+
+struct rb_record {
+	enum rb_record_kind kind;
+	int task;
+	uint64_t addr;
+	uint32_t count;
+	const uint8_t *payload;
+	uint32_t len;
+};
+
+/** rb_record_encode - header and payload at @out, which has room for them. Return: bytes written */
+size_t rb_record_encode(uint8_t *out, const struct rb_record *record);
+
+/**
+ * rb_record_decode - the first record of a block; everything that can be checked is checked
+ * @ret: its payload points into @block
+ *
+ * Return: bytes that the record takes; -EPROTO, -EBADMSG for a wrong checksum.
+ */
+ssize_t rb_record_decode(const uint8_t *block, size_t len, struct rb_record *ret,
+			 struct rb_err *err);
+
+/** rb_record_range - the @i-th range of a KEEP or KEEP_MORE record */
+struct rb_range rb_record_range(const struct rb_record *record, uint32_t i);
+
+/** rb_record_put_range - into the payload of a record that is being made */
+void rb_record_put_range(uint8_t *payload, uint32_t i, const struct rb_range *range);

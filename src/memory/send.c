@@ -1,0 +1,338 @@
+// SPDX-License-Identifier: Apache-2.0
+/*
+ * send.c - the memory of a container on the source
+ *
+ * A page is re-armed before it is read: what is written between both is found dirty once more, so
+ * nothing is lost, and a page that was read half old, half new is sent again. What a running
+ * process has unmapped between scan and reading cannot be read, and is passed over.
+ *
+ * The last look, at the frozen container, yields two lists for each process: the pages that were
+ * written since, which are sent, and all that have content. Whatever the target has beyond the
+ * second list was dropped here, and reads as zero there.
+ */
+#include "send.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/uio.h>
+
+#include "block.h"
+#include "cleanup.h"
+#include "err.h"
+#include "freezer.h"
+#include "io.h"
+#include "record.h"
+#include "proc.h"
+#include "ranges.h"
+#include "tasks.h"
+#include "vmas.h"
+#include "wait.h"
+
+#define PROCESSES_MAX 4096
+
+struct process {
+	pid_t pid;
+	unsigned long long starttime;
+	int task; /* its pid in the container */
+	bool seen;
+	struct rb_tracker *tracker; /* NULL: all of it is dirty */
+	struct rb_ranges dirty, populated;
+};
+
+struct rb_memory {
+	char freezer[4096];
+	enum rb_track_method method;
+	int level; /* of the container's pid namespace in NSpid */
+	int rounds;
+	struct process *list;
+	size_t n;
+};
+
+int rb_memory_open(const char *freezer_path, pid_t init, enum rb_track_method method,
+		   struct rb_memory **ret, struct rb_err *err)
+{
+	struct rb_memory *memory = calloc(1, sizeof(*memory));
+
+	if (!memory)
+		return rb_err_set(err, -ENOMEM, "follow the container's memory");
+	snprintf(memory->freezer, sizeof(memory->freezer), "%s", freezer_path);
+	memory->method = method;
+	memory->level = rb_task_levels(init);
+	if (memory->level <= 0) {
+		free(memory);
+		return rb_err_set(err, -ESRCH, "look at the container's init");
+	}
+	*ret = memory;
+	return 0;
+}
+
+static void forget(struct process *process)
+{
+	rb_tracker_free(process->tracker);
+	rb_ranges_free(&process->dirty);
+	rb_ranges_free(&process->populated);
+}
+
+void rb_memory_free(struct rb_memory *memory)
+{
+	if (!memory)
+		return;
+	for (size_t i = 0; i < memory->n; i++)
+		forget(&memory->list[i]);
+	free(memory->list);
+	free(memory);
+}
+
+static struct process *find(struct rb_memory *memory, pid_t pid)
+{
+	for (size_t i = 0; i < memory->n; i++)
+		if (memory->list[i].pid == pid)
+			return &memory->list[i];
+	return NULL;
+}
+
+static struct process *add(struct rb_memory *memory, pid_t pid)
+{
+	struct process *list = realloc(memory->list, (memory->n + 1) * sizeof(*list));
+
+	if (!list)
+		return NULL;
+	memory->list = list;
+	list[memory->n] = (struct process){ .pid = pid };
+	return &list[memory->n++];
+}
+
+static void drop_unseen(struct rb_memory *memory)
+{
+	size_t kept = 0;
+
+	for (size_t i = 0; i < memory->n; i++) {
+		if (memory->list[i].seen)
+			memory->list[kept++] = memory->list[i];
+		else
+			forget(&memory->list[i]);
+	}
+	memory->n = kept;
+}
+
+/* Who is there? Those that are gone are forgotten, new ones are not followed yet. */
+static int list_processes(struct rb_memory *memory, struct rb_err *err)
+{
+	_cleanup_free_ pid_t *pids = calloc(PROCESSES_MAX, sizeof(*pids));
+	int count = pids ? rb_freezer_pids(memory->freezer, pids, PROCESSES_MAX, err)
+			 : rb_err_set(err, -ENOMEM, "list the container's processes");
+
+	if (count < 0)
+		return count;
+	if (count > PROCESSES_MAX)
+		return rb_err_code(err, RB_E_REFUSED, -E2BIG,
+				   "the container has more than %d processes", PROCESSES_MAX);
+	for (size_t i = 0; i < memory->n; i++)
+		memory->list[i].seen = false;
+	for (int i = 0; i < count; i++) {
+		unsigned long long starttime = rb_pid_starttime(pids[i]);
+		int task = rb_task_number(pids[i], memory->level);
+		struct process *process = find(memory, pids[i]);
+
+		/* a stranger in its cgroup, a zombie, or gone */
+		if (!starttime || task <= 0 || !rb_pid_alive(pids[i], starttime))
+			continue;
+		if (process && process->starttime != starttime)
+			process = NULL;
+		if (!process)
+			process = add(memory, pids[i]);
+		if (!process)
+			return rb_err_set(err, -ENOMEM, "list the container's processes");
+		process->starttime = starttime;
+		process->task = task;
+		process->seen = true;
+	}
+	drop_unseen(memory);
+	return 0;
+}
+
+/* Why a process cannot be followed does not matter: it may have ended, or a debugger has it. Then
+ * it is sent whole in the end. */
+static int follow(struct rb_memory *memory, struct process *process, const struct rb_wait *wait,
+		  struct rb_err *err)
+{
+	struct rb_err why = {};
+	int r = rb_tracker_arm(process->pid, memory->method, &process->tracker, wait, &why);
+
+	if (r == -ECANCELED || r == -ETIMEDOUT || (r == -ENOTSUP && memory->rounds == 0)) {
+		if (err)
+			*err = why;
+		return r;
+	}
+	return 0;
+}
+
+static int send_ranges(const struct process *process, const struct rb_ranges *ranges,
+		       struct rb_block *block, const struct rb_wait *wait, struct rb_err *err)
+{
+	int r = 0;
+
+	for (size_t i = 0; r >= 0 && i < ranges->n; i++)
+		r = rb_block_add_pages(block, process->pid, process->task, &ranges->list[i], wait,
+				       err);
+	return r < 0 ? r : rb_block_flush_pages(block, wait, err);
+}
+
+static int send_process(struct process *process, struct rb_block *block, const struct rb_wait *wait,
+			struct rb_err *err)
+{
+	struct rb_err why = {};
+	int r;
+
+	rb_ranges_clear(&process->dirty);
+	r = rb_tracker_scan(process->tracker, true, &process->dirty, &why);
+	if (r == -ESRCH)
+		return 0;
+	if (r < 0) {
+		if (err)
+			*err = why;
+		return r;
+	}
+	return send_ranges(process, &process->dirty, block, wait, err);
+}
+
+int rb_memory_round(struct rb_memory *memory, const struct rb_memory_sink *sink,
+		    const struct rb_wait *wait, struct rb_memory_stats *ret, struct rb_err *err)
+{
+	_cleanup_block_ struct rb_block *block = NULL;
+	size_t known = memory->n;
+	int r = rb_block_new(sink, &block, err);
+
+	if (r >= 0)
+		r = list_processes(memory, err);
+	/* most that are new will be gone by the next round: none of them is stopped for nothing */
+	if (memory->rounds == 0 || known > memory->n)
+		known = memory->n;
+	for (size_t i = 0; r >= 0 && i < known; i++)
+		if (!memory->list[i].tracker)
+			r = follow(memory, &memory->list[i], wait, err);
+	for (size_t i = 0; r >= 0 && i < memory->n; i++)
+		if (memory->list[i].tracker)
+			r = send_process(&memory->list[i], block, wait, err);
+	if (r >= 0)
+		r = rb_block_flush(block, wait, err);
+	if (r < 0)
+		return r;
+	memory->rounds++;
+	*ret = *rb_block_stats(block);
+	return 0;
+}
+
+int rb_memory_pending(struct rb_memory *memory, uint64_t *ret_bytes, struct rb_err *err)
+{
+	uint64_t sum = 0;
+
+	for (size_t i = 0; i < memory->n; i++) {
+		struct process *process = &memory->list[i];
+		int r;
+
+		if (!process->tracker)
+			continue;
+		rb_ranges_clear(&process->dirty);
+		r = rb_tracker_scan(process->tracker, false, &process->dirty, err);
+		if (r < 0 && r != -ESRCH)
+			return r;
+		sum += rb_ranges_bytes(&process->dirty);
+	}
+	rb_err_clear(err);
+	*ret_bytes = sum;
+	return 0;
+}
+
+int rb_memory_freeze(struct rb_memory *memory, struct rb_err *err)
+{
+	int r = list_processes(memory, err);
+
+	for (size_t i = 0; r >= 0 && i < memory->n; i++) {
+		struct process *process = &memory->list[i];
+
+		rb_ranges_clear(&process->dirty);
+		rb_ranges_clear(&process->populated);
+		r = rb_populated(process->pid, &process->populated, err);
+		if (r >= 0)
+			r = process->tracker
+				    ? rb_tracker_scan(process->tracker, false, &process->dirty, err)
+				    : rb_populated(process->pid, &process->dirty, err);
+	}
+	return r;
+}
+
+uint64_t rb_memory_left(const struct rb_memory *memory)
+{
+	uint64_t sum = 0;
+
+	for (size_t i = 0; i < memory->n; i++)
+		sum += rb_ranges_bytes(&memory->list[i].dirty);
+	return sum;
+}
+
+static int hide_process(const struct process *process, const char *dir, struct rb_err *err)
+{
+	_cleanup_free_ struct rb_vma *vmas = NULL;
+	_cleanup_free_ uint64_t *stacks = NULL;
+	_cleanup_buf_ struct rb_buf out = {};
+	int count = rb_vmas_read(process->pid, &vmas, err), n, r;
+	char path[4096];
+
+	if (count < 0)
+		return count;
+	n = rb_task_stacks(process->pid, &stacks, err);
+	r = n < 0 ? n : 0;
+	for (int i = 0; r >= 0 && i < count; i++) {
+		uint64_t at = vmas[i].start;
+
+		/* CRIU itself restores the page that a thread's stack pointer is in */
+		for (int k = 0; r >= 0 && vmas[i].ours && k < n; k++) {
+			struct rb_range part = { at, stacks[k] };
+
+			if (stacks[k] < at || stacks[k] >= vmas[i].end)
+				continue;
+			if (part.start < part.end)
+				r = rb_buf_add(&out, &part, sizeof(part));
+			at = stacks[k] + RB_PAGE_SIZE;
+		}
+		if (r >= 0 && vmas[i].ours && at < vmas[i].end)
+			r = rb_buf_add(&out, &(struct rb_range){ at, vmas[i].end },
+				       sizeof(struct rb_range));
+	}
+	if (r >= 0)
+		r = rb_path(path, sizeof(path), "%s/%d", dir, (int)process->pid);
+	return r < 0 ? rb_err_set(err, r, "list the memory of process %d", (int)process->pid)
+		     : rb_write_file(path, out.data, out.len, 0600, false, err);
+}
+
+int rb_memory_hide(const struct rb_memory *memory, const char *dir, struct rb_err *err)
+{
+	int r = rb_mkdir_p(dir, 0700, err);
+
+	for (size_t i = 0; r >= 0 && i < memory->n; i++)
+		r = hide_process(&memory->list[i], dir, err);
+	return r;
+}
+
+int rb_memory_send_last(struct rb_memory *memory, const struct rb_memory_sink *sink,
+			const struct rb_wait *wait, struct rb_memory_stats *ret, struct rb_err *err)
+{
+	_cleanup_block_ struct rb_block *block = NULL;
+	int r = rb_block_new(sink, &block, err);
+
+	for (size_t i = 0; r >= 0 && i < memory->n; i++) {
+		struct process *process = &memory->list[i];
+
+		r = send_ranges(process, &process->dirty, block, wait, err);
+		if (r >= 0)
+			r = rb_block_add_keep(block, process->task, &process->populated, wait, err);
+	}
+	if (r >= 0)
+		r = rb_block_flush(block, wait, err);
+	if (r >= 0)
+		*ret = *rb_block_stats(block);
+	return r;
+}

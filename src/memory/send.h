@@ -1,0 +1,67 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * send.h - the memory of a container on the source: rounds while it runs, the rest while it is
+ * frozen
+ *
+ * All processes of the container's cgroup that are in its pid namespace are followed (track.h).
+ * What travels is written as blocks (record.h) to a sink.
+ */
+#pragma once
+
+#include <stdint.h>
+#include <sys/types.h>
+
+#include "track.h"
+
+struct rb_err;
+struct rb_memory;
+struct rb_wait;
+
+/** Where blocks go. */
+struct rb_memory_sink {
+	int (*write)(void *arg, const void *block, size_t len, const struct rb_wait *wait,
+		     struct rb_err *err);
+	void *arg;
+};
+
+struct rb_memory_stats {
+	uint64_t pages;	     /* with content */
+	uint64_t zero_pages; /* of which only the address travelled */
+	uint64_t bytes;	     /* written to the sink */
+};
+
+/**
+ * rb_memory_open - begin with the memory of a container
+ * @freezer_path: rb_freezer_find() of its init
+ *
+ * Needs CAP_SYS_PTRACE. Nothing is done to the container yet.
+ */
+int rb_memory_open(const char *freezer_path, pid_t init, enum rb_track_method method,
+		   struct rb_memory **ret, struct rb_err *err);
+
+/** rb_memory_round - send what was written since the last round, in the first one everything; the
+ * container runs. Processes that appeared are followed from the second round on that sees them. */
+int rb_memory_round(struct rb_memory *memory, const struct rb_memory_sink *sink,
+		    const struct rb_wait *wait, struct rb_memory_stats *ret, struct rb_err *err);
+
+/** rb_memory_pending - bytes written since the last round; changes nothing */
+int rb_memory_pending(struct rb_memory *memory, uint64_t *ret_bytes, struct rb_err *err);
+
+/** rb_memory_freeze - the container is frozen now: note what is left to send, and what there is */
+int rb_memory_freeze(struct rb_memory *memory, struct rb_err *err);
+
+/** rb_memory_left - bytes that rb_memory_send_last() will send */
+uint64_t rb_memory_left(const struct rb_memory *memory);
+
+/** rb_memory_hide - write a file for each process that tells CRIU's filter what it need not see
+ * (criu_filter.c); after rb_memory_freeze()
+ * @dir: is made */
+int rb_memory_hide(const struct rb_memory *memory, const char *dir, struct rb_err *err);
+
+/** rb_memory_send_last - what rb_memory_freeze() noted; CRIU may hold the tasks meanwhile */
+int rb_memory_send_last(struct rb_memory *memory, const struct rb_memory_sink *sink,
+			const struct rb_wait *wait, struct rb_memory_stats *ret,
+			struct rb_err *err);
+
+/** rb_memory_free - stop following; NULL is allowed */
+void rb_memory_free(struct rb_memory *memory);

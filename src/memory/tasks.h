@@ -1,0 +1,21 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * tasks.h - what /proc tells of the processes of a container
+ */
+#pragma once
+
+#include <stdint.h>
+#include <sys/types.h>
+
+struct rb_err;
+
+/** rb_task_levels - in how many pid namespaces is it? Return: 0 when it is gone */
+int rb_task_levels(pid_t pid);
+
+/** rb_task_number - its pid in the @level-th of its namespaces (1: ours). Return: 0 when it is in
+ * fewer, or gone */
+int rb_task_number(pid_t pid, int level);
+
+/** rb_task_stacks - addresses of the pages that its threads' stack pointers are in, in order. The
+ * process stands still. Return: their number, allocated in @ret; negative errno */
+int rb_task_stacks(pid_t pid, uint64_t **ret, struct rb_err *err);

@@ -1,0 +1,61 @@
+// SPDX-License-Identifier: Apache-2.0
+/*
+ * fuzz_record.c - blocks of pages from a peer
+ *
+ * Whatever the input, a record that is taken lies within it and says what its kind allows. The
+ * checksum is made right first, or nothing would ever be taken.
+ */
+#include <endian.h>
+#include <string.h>
+#define XXH_INLINE_ALL
+#include <xxhash.h>
+
+#include "cleanup.h"
+#include "fuzz.h"
+#include "record.h"
+#include "ranges.h"
+
+static void mend_checksum(uint8_t *record, size_t len)
+{
+	uint32_t size;
+	uint64_t sum;
+
+	memcpy(&size, record + 20, sizeof(size));
+	size = be32toh(size);
+	if (size > len - RB_RECORD_HEADER)
+		return;
+	sum = htobe64(XXH3_64bits(record + RB_RECORD_HEADER, size));
+	memcpy(record + 24, &sum, sizeof(sum));
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len)
+{
+	_cleanup_free_ uint8_t *input = malloc(len ? len : 1);
+	size_t at = 0;
+
+	FUZZ_NEED(input);
+	if (len)
+		memcpy(input, data, len);
+	while (at < len) {
+		struct rb_record record;
+		ssize_t n;
+
+		if (len - at >= RB_RECORD_HEADER)
+			mend_checksum(input + at, len - at);
+		n = rb_record_decode(input + at, len - at, &record, NULL);
+		if (n < 0)
+			break;
+		FUZZ_NEED((size_t)n == RB_RECORD_HEADER + record.len && (size_t)n <= len - at);
+		FUZZ_NEED(record.payload == input + at + RB_RECORD_HEADER);
+		FUZZ_NEED(record.task > 0 && record.addr % RB_PAGE_SIZE == 0);
+		if (record.kind == RB_RECORD_DATA)
+			FUZZ_NEED(record.len == record.count * RB_PAGE_SIZE);
+		for (uint32_t i = 0; record.kind >= RB_RECORD_KEEP_MORE && i < record.count; i++) {
+			struct rb_range range = rb_record_range(&record, i);
+
+			FUZZ_NEED(range.start < range.end);
+		}
+		at += (size_t)n;
+	}
+	return 0;
+}

@@ -1,0 +1,127 @@
+// SPDX-License-Identifier: Apache-2.0
+/* test_record.c - the format of pages on their way: golden bytes, and what is refused */
+#include <errno.h>
+#include <stdint.h>
+#include <stdlib.h>
+
+#include "err.h"
+#include "record.h"
+#include "ranges.h"
+#include "tap.h"
+
+static uint8_t block[RB_BLOCK_SIZE];
+
+static size_t put_data(uint8_t fill, uint32_t count)
+{
+	static uint8_t pages[RB_PAGES_PER_BLOCK * RB_PAGE_SIZE];
+	struct rb_record record = { RB_RECORD_DATA, 7,	0x7f0000001000,
+					  count,	 pages, count * RB_PAGE_SIZE };
+
+	memset(pages, fill, sizeof(pages));
+	return rb_record_encode(block, &record);
+}
+
+static void test_golden(void)
+{
+	static const uint8_t head[] = {
+		1, 0, 0, 0, 0, 0, 0, 7, 0, 0, 0x7f, 0, 0, 0, 0x10, 0, 0, 0, 0, 1, 0, 0, 0x10, 0,
+	};
+	/* XXH3 of 4096 bytes 0x2a, as `xxhsum -H3` says */
+	static const uint8_t sum[] = { 0x05, 0xaa, 0x26, 0xfd, 0xbd, 0xfa, 0x29, 0x72 };
+
+	CHECK_INT(put_data(0x2a, 1), RB_RECORD_HEADER + RB_PAGE_SIZE);
+	CHECK_INT(memcmp(block, head, sizeof(head)), 0);
+	CHECK_INT(memcmp(block + sizeof(head), sum, sizeof(sum)), 0);
+	CHECK_INT(block[RB_RECORD_HEADER], 0x2a);
+}
+
+static void test_there_and_back(void)
+{
+	struct rb_record record;
+	size_t len = put_data(0x55, RB_PAGES_PER_BLOCK);
+
+	CHECK(len <= sizeof(block));
+	CHECK_INT(rb_record_decode(block, len, &record, NULL), (ssize_t)len);
+	CHECK_INT(record.kind, RB_RECORD_DATA);
+	CHECK_INT(record.task, 7);
+	CHECK_INT((long long)record.addr, 0x7f0000001000);
+	CHECK_INT(record.count, RB_PAGES_PER_BLOCK);
+	CHECK(record.payload == block + RB_RECORD_HEADER);
+}
+
+static void test_keep(void)
+{
+	struct rb_range ranges[] = { { 0x1000, 0x3000 }, { 0x5000, 0x6000 } }, got;
+	struct rb_record record = { RB_RECORD_KEEP, 1, 0, 2, block + RB_RECORD_HEADER, 32 };
+	size_t len;
+
+	for (uint32_t i = 0; i < 2; i++)
+		rb_record_put_range(block + RB_RECORD_HEADER, i, &ranges[i]);
+	len = rb_record_encode(block, &record);
+	CHECK_INT(rb_record_decode(block, len, &record, NULL), (ssize_t)len);
+	got = rb_record_range(&record, 1);
+	CHECK_INT((long long)got.start, 0x5000);
+	CHECK_INT((long long)got.end, 0x6000);
+	/* not in order */
+	rb_record_put_range(block + RB_RECORD_HEADER, 1, &ranges[0]);
+	rb_record_encode(block, &record);
+	CHECK_INT(rb_record_decode(block, len, &record, NULL), -EPROTO);
+}
+
+static void test_damage(void)
+{
+	struct rb_record record;
+	struct rb_err err = {};
+	size_t len = put_data(1, 2);
+
+	for (size_t cut = 0; cut < len; cut += cut < RB_RECORD_HEADER ? 1 : 997)
+		CHECK(rb_record_decode(block, cut, &record, NULL) < 0);
+	block[len - 1] ^= 1;
+	CHECK_INT(rb_record_decode(block, len, &record, &err), -EBADMSG);
+	CHECK_INT(err.code, RB_E_PROTOCOL);
+	/* every bit of the header counts */
+	for (size_t bit = 0; bit < RB_RECORD_HEADER * 8; bit++) {
+		struct rb_record good;
+
+		len = put_data(1, 2);
+		CHECK(rb_record_decode(block, len, &good, NULL) > 0);
+		block[bit / 8] ^= (uint8_t)(1 << bit % 8);
+		if (rb_record_decode(block, len, &record, NULL) < 0)
+			continue;
+		/* another task or address cannot be told; but never more pages than came */
+		CHECK_INT(record.count, 2);
+		CHECK(record.task != good.task || record.addr != good.addr);
+	}
+}
+
+static void test_nonsense(void)
+{
+	static const struct rb_record bad[] = {
+		{ RB_RECORD_DATA, 0, 0x1000, 0, NULL, 0 },
+		{ RB_RECORD_DATA, 1, 0x1000, 0, NULL, 0 },
+		{ RB_RECORD_ZERO, 1, 0x1001, 1, NULL, 0 },
+		{ RB_RECORD_ZERO, 1, 0x1000, UINT32_MAX, NULL, 0 },
+		{ RB_RECORD_ZERO, 1, UINT64_MAX - 0xfff, 2, NULL, 0 },
+		{ RB_RECORD_KEEP, 1, 0x1000, 0, NULL, 0 },
+		{ RB_RECORD_KEEP, 1, 0, 1, NULL, 0 },
+		{ RB_RECORD_KIND_MAX, 1, 0x1000, 1, NULL, 0 },
+		{ 0, 1, 0x1000, 1, NULL, 0 },
+	};
+
+	for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
+		struct rb_record record;
+		size_t len = rb_record_encode(block, &bad[i]);
+
+		CHECK_INT(rb_record_decode(block, len, &record, NULL), -EPROTO);
+	}
+}
+
+int main(void)
+{
+	TAP_RUN(test_golden);
+	TAP_RUN(test_there_and_back);
+	TAP_RUN(test_keep);
+	TAP_RUN(test_damage);
+	TAP_RUN(test_nonsense);
+	return tap_done();
+}

@@ -1,0 +1,320 @@
+// SPDX-License-Identifier: Apache-2.0
+/*
+ * test_send.c - from a running process into a store: rounds, the last look, and what CRIU may not
+ * see
+ *
+ * The victim is a process in a cgroup of its own that writes pages as it is told.
+ */
+#include <errno.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdatomic.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <sys/mman.h>
+#include <sys/uio.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "cgroup.h"
+#include "err.h"
+#include "freezer.h"
+#include "io.h"
+#include "ranges.h"
+#include "receive.h"
+#include "record.h"
+#include "send.h"
+#include "store.h"
+#include "tap.h"
+#include "wait.h"
+
+enum { PAGES = 512, WAIT_MS = 10000 };
+
+/* what the victim is told, and says */
+static struct orders {
+	_Atomic int order, done;
+	_Atomic uint64_t first, count;
+	uint8_t *memory;
+} * orders;
+
+enum { WRITE = 1, DROP, ZERO, FORK, END };
+
+static pid_t victim;
+static char cgroup[64], freezer[4096];
+static struct rb_memory *memory;
+static struct rb_receiver *receiver;
+static struct rb_memory_stats stats;
+static struct rb_err err;
+
+static void obey(int order)
+{
+	uint8_t *at = orders->memory + orders->first * RB_PAGE_SIZE;
+	size_t len = orders->count * RB_PAGE_SIZE;
+	static uint8_t fill = 1;
+
+	if (order == WRITE)
+		memset(at, fill++, len);
+	else if (order == DROP)
+		madvise(at, len, MADV_DONTNEED);
+	else if (order == ZERO)
+		memset(at, 0, len);
+	else if (order == FORK && fork() == 0)
+		for (;;)
+			pause();
+}
+
+_Noreturn static void be_victim(void)
+{
+	orders->memory = mmap(NULL, PAGES * RB_PAGE_SIZE, PROT_READ | PROT_WRITE,
+			      MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	madvise(orders->memory, PAGES * RB_PAGE_SIZE, MADV_NOHUGEPAGE);
+	orders->done = 1;
+	for (;;) {
+		int order = atomic_exchange(&orders->order, 0);
+
+		if (order == END)
+			_exit(0);
+		if (order) {
+			obey(order);
+			orders->done = 1;
+		}
+		usleep(200);
+	}
+}
+
+static bool is_done(void)
+{
+	for (int i = 0; i < WAIT_MS && !orders->done; i++)
+		usleep(1000);
+	return orders->done;
+}
+
+static bool tell(int order, uint64_t first, uint64_t count)
+{
+	orders->first = first;
+	orders->count = count;
+	orders->done = 0;
+	orders->order = order;
+	return is_done();
+}
+
+static bool begin(void)
+{
+	rb_err_clear(&err);
+	snprintf(cgroup, sizeof(cgroup), "/rb-send-%d", (int)getpid());
+	memset(orders, 0, sizeof(*orders));
+	victim = fork();
+	if (victim == 0) {
+		if (rb_cgroup_move(getpid(), cgroup, true, false, NULL) < 0)
+			_exit(1);
+		be_victim();
+	}
+	return is_done() && rb_freezer_find(victim, freezer, sizeof(freezer), &err) == 0 &&
+	       rb_memory_open(freezer, victim, RB_TRACK_AUTO, &memory, &err) == 0 &&
+	       rb_receiver_new(&receiver, &err) == 0;
+}
+
+static void end(void)
+{
+	struct rb_wait wait = rb_wait_within(NULL, WAIT_MS);
+
+	rb_memory_free(memory);
+	rb_receiver_free(receiver);
+	memory = NULL;
+	receiver = NULL;
+	rb_freezer_kill(freezer, &wait, NULL);
+	waitpid(victim, NULL, 0);
+	for (int i = 0; i < 100 && rb_freezer_pids(freezer, NULL, 0, NULL) > 0; i++)
+		usleep(1000);
+	rb_cgroup_remove(cgroup);
+}
+
+static int take(void *arg, const void *block, size_t len, const struct rb_wait *wait,
+		struct rb_err *why)
+{
+	(void)arg;
+	(void)wait;
+	return rb_receiver_take(receiver, block, len, why);
+}
+
+static const struct rb_memory_sink sink = { take, NULL };
+
+static int one_round(void)
+{
+	int r;
+
+	rb_receiver_begin(receiver, false);
+	r = rb_memory_round(memory, &sink, NULL, &stats, &err);
+	return r < 0 ? r : rb_receiver_end(receiver, &err);
+}
+
+static int last_round(void)
+{
+	struct rb_wait wait = rb_wait_within(NULL, WAIT_MS);
+	int r = rb_freezer_freeze(freezer, &wait, &err);
+
+	if (r >= 0)
+		r = rb_memory_freeze(memory, &err);
+	rb_receiver_begin(receiver, true);
+	if (r >= 0)
+		r = rb_memory_send_last(memory, &sink, NULL, &stats, &err);
+	return r < 0 ? r : rb_receiver_end(receiver, &err);
+}
+
+/* the victim's pages, as it has them and as the store has them. Return: the first that differs, -1
+ */
+static int compare(void)
+{
+	static uint8_t theirs[RB_PAGE_SIZE], zeros[RB_PAGE_SIZE];
+
+	for (int i = 0; i < PAGES; i++) {
+		uint64_t addr = (uint64_t)(uintptr_t)orders->memory + (uint64_t)i * RB_PAGE_SIZE;
+		struct iovec local = { theirs, sizeof(theirs) },
+			     remote = { (void *)(uintptr_t)addr, sizeof(theirs) };
+		const void *ours;
+		size_t run;
+
+		if (process_vm_readv(victim, &local, 1, &remote, 1, 0) != sizeof(theirs))
+			return i;
+		ours = rb_store_find(rb_receiver_store(receiver), victim, addr, 1, &run);
+		if (memcmp(ours ? ours : zeros, theirs, sizeof(theirs)) != 0)
+			return i;
+	}
+	return -1;
+}
+
+#define STEP(cond)                                                                        \
+	do {                                                                              \
+		if (!(cond)) {                                                            \
+			printf("# %s:%d: not true: %s (%s)\n", __FILE__, __LINE__, #cond, \
+			       err.msg);                                                  \
+			tap_ok = false;                                                   \
+			end();                                                            \
+			return;                                                           \
+		}                                                                         \
+	} while (0)
+
+static void test_rounds(void)
+{
+	uint64_t pending;
+
+	STEP(begin());
+	STEP(tell(WRITE, 0, 200));
+	STEP(one_round() == 0);
+	STEP(stats.pages >= 200);
+	STEP(tell(WRITE, 10, 5) && tell(DROP, 100, 20) && tell(ZERO, 150, 10));
+	STEP(rb_memory_pending(memory, &pending, &err) == 0);
+	STEP(pending >= 15 * RB_PAGE_SIZE && pending < 100 * RB_PAGE_SIZE);
+	STEP(one_round() == 0);
+	STEP(stats.pages >= 5 && stats.pages < 100);
+	STEP(stats.zero_pages >= 10);
+	STEP(tell(WRITE, 300, 3) && tell(WRITE, 110, 2));
+	STEP(last_round() == 0);
+	STEP(stats.pages >= 5 && stats.pages < 100);
+	STEP(rb_receiver_complete(receiver));
+	STEP(compare() == -1);
+	end();
+}
+
+/* everything changes between any two looks */
+static void test_random(void)
+{
+	unsigned int seed = 4711;
+
+	STEP(begin());
+	for (int i = 0; i < 30; i++) {
+		for (int k = 0; k < 6; k++) {
+			uint64_t first = (uint64_t)rand_r(&seed) % PAGES;
+			uint64_t count = 1 + (uint64_t)rand_r(&seed) % (PAGES - first);
+			int order = rand_r(&seed) % 5;
+
+			STEP(tell(order < 3    ? WRITE
+				  : order == 3 ? DROP
+					       : ZERO,
+				  first, order < 3 && count > 40 ? 40 : count));
+		}
+		STEP(one_round() == 0);
+	}
+	STEP(tell(WRITE, 7, 9));
+	STEP(last_round() == 0);
+	STEP(compare() == -1);
+	end();
+}
+
+/* a freeze that is given up, and another one later */
+static void test_thaw(void)
+{
+	STEP(begin());
+	STEP(tell(WRITE, 0, 50));
+	STEP(one_round() == 0);
+	STEP(last_round() == 0);
+	STEP(rb_freezer_thaw(freezer, &err) == 0);
+	STEP(tell(DROP, 0, 10) && tell(WRITE, 60, 10));
+	STEP(last_round() == 0);
+	STEP(compare() == -1);
+	end();
+}
+
+/* a child that appears after the rounds is sent whole in the end */
+static void test_late_child(void)
+{
+	uint64_t total;
+
+	STEP(begin());
+	STEP(tell(WRITE, 0, 100));
+	STEP(one_round() == 0);
+	STEP(tell(FORK, 0, 0));
+	STEP(last_round() == 0);
+	total = rb_store_total(rb_receiver_store(receiver));
+	STEP(total >= 200);
+	STEP(compare() == -1);
+	end();
+}
+
+/* CRIU sees nothing of the memory but the page with the stack pointer */
+static void test_hide(void)
+{
+	_cleanup_buf_ struct rb_buf text = {};
+	char dir[] = "/tmp/test_send.XXXXXX", path[64];
+	const struct rb_range *list;
+	uint64_t addr;
+	bool hidden = false;
+	size_t n;
+
+	STEP(begin());
+	STEP(tell(WRITE, 0, 4));
+	STEP(one_round() == 0);
+	STEP(last_round() == 0);
+	STEP(mkdtemp(dir));
+	STEP(rb_memory_hide(memory, dir, &err) == 0);
+	snprintf(path, sizeof(path), "%s/%d", dir, (int)victim);
+	STEP(rb_read_file(path, 0, &text, &err) == 0);
+	rb_rm_rf(dir, NULL);
+	list = (const struct rb_range *)text.data;
+	n = text.len / sizeof(*list);
+	addr = (uint64_t)(uintptr_t)orders->memory;
+	STEP(n > 1);
+	for (size_t i = 0; i < n; i++) {
+		STEP(list[i].start < list[i].end);
+		STEP(i == 0 || list[i - 1].end <= list[i].start);
+		hidden |= list[i].start <= addr && list[i].end >= addr + 4 * RB_PAGE_SIZE;
+	}
+	STEP(hidden);
+	end();
+}
+
+int main(void)
+{
+	if (geteuid() != 0 || !rb_track_supported(RB_TRACK_AUTO)) {
+		printf("1..0 # SKIP needs root and a kernel that tells which pages were written\n");
+		return 0;
+	}
+	orders = mmap(NULL, sizeof(*orders), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1,
+		      0);
+	TAP_RUN(test_rounds);
+	TAP_RUN(test_random);
+	TAP_RUN(test_thaw);
+	TAP_RUN(test_late_child);
+	TAP_RUN(test_hide);
+	return tap_done();
+}
