@@ -159,11 +159,17 @@ static int check_members(const json_t *body, const struct member *members, size_
 int rb_api_check_migrate(const json_t *body, struct rb_err *err)
 {
 	static const struct member members[] = {
-		{ "container", MEMBER_TEXT, true },	  { "target", MEMBER_TEXT, true },
-		{ "strategy", MEMBER_TEXT, false },	  { "dry_run", MEMBER_BOOL, false },
-		{ "keep_source", MEMBER_BOOL, false },	  { "reconnect", MEMBER_BOOL, false },
-		{ "keep_source", MEMBER_BOOL, false },	  { "no_forward", MEMBER_BOOL, false },
+		{ "container", MEMBER_TEXT, true },
+		{ "target", MEMBER_TEXT, true },
+		{ "strategy", MEMBER_TEXT, false },
+		{ "dry_run", MEMBER_BOOL, false },
+		{ "keep_source", MEMBER_BOOL, false },
+		{ "reconnect", MEMBER_BOOL, false },
+		{ "no_forward", MEMBER_BOOL, false },
 		{ "timeout_ms", MEMBER_POSITIVE, false },
+		{ "bandwidth", MEMBER_POSITIVE, false },
+		{ "max_downtime_ms", MEMBER_POSITIVE, false },
+		{ "on_no_convergence", MEMBER_TEXT, false },
 	};
 
 	return check_members(body, members, ARRAY_SIZE(members), err);

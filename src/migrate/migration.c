@@ -22,6 +22,8 @@
 #include "json.h"
 #include "log.h"
 #include "proc.h"
+#include "receive.h"
+#include "send.h"
 #include "switchover.h"
 
 #define HURRY_NICE (-15)
@@ -101,6 +103,7 @@ int rb_migration_open(struct rb_migration *m, const struct rb_node *node, struct
 				    .timings = json_array(),
 				    .began_ms = rb_now_ms(),
 				    .lock_fd = -EBADF,
+				    .pager_listen_fd = -EBADF,
 				    .downtime_ms = -1 };
 	entry->facts = entry->report = NULL;
 	if (!m->entry.facts)
@@ -117,10 +120,13 @@ void rb_migration_close(struct rb_migration *m)
 {
 	rb_conn_free(m->conn);
 	rb_switchover_close(m);
+	rb_memory_free(m->memory);
+	rb_receiver_free(m->receiver);
+	rb_close_fd(&m->pager_listen_fd);
 	json_decref(m->timings);
 	rb_entry_release(&m->entry);
 	rb_close_fd(&m->lock_fd);
-	*m = (struct rb_migration){ .lock_fd = -EBADF };
+	*m = (struct rb_migration){ .lock_fd = -EBADF, .pager_listen_fd = -EBADF };
 }
 
 int rb_migration_reload(struct rb_migration *m, struct rb_err *err)

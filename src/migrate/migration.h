@@ -40,17 +40,20 @@ struct rb_migration {
 	int lock_fd;	    /* held while a worker works on this migration */
 
 	/* source */
-	int64_t frozen_us;    /* rb_now_us() when the freeze began; 0: not yet */
-	int64_t downtime_ms;  /* -1: unknown */
-	bool ready_asked;     /* the target may be READY */
-	struct rb_sync *sync; /* manifests of what was sent, see sync.h */
+	int64_t frozen_us;	  /* rb_now_us() when the freeze began; 0: not yet */
+	int64_t downtime_ms;	  /* -1: unknown */
+	bool ready_asked;	  /* the target may be READY */
+	struct rb_sync *sync;	  /* manifests of what was sent, see sync.h */
+	struct rb_memory *memory; /* while its memory is followed (memory/send.h), or NULL */
 
 	/* target */
 	struct rb_arrival *arrival;
-	bool settled;		     /* the new place is announced, and all is heard */
-	struct rb_buf carried;	     /* what was caught on the source, until then */
-	pid_t sync_pid;		     /* child that has the images reach the disk, or 0 */
-	struct rb_overlay *detached; /* the container's overlay while it is not mounted */
+	bool settled;		      /* the new place is announced, and all is heard */
+	struct rb_buf carried;	      /* what was caught on the source, until then */
+	pid_t sync_pid;		      /* child that has the images reach the disk, or 0 */
+	struct rb_receiver *receiver; /* memory that came in rounds (target_memory.c), or NULL */
+	int pager_listen_fd;	      /* CRIU's way to the pager, or -EBADF */
+	struct rb_overlay *detached;  /* the container's overlay while it is not mounted */
 
 	/* what the container's network hears while it cannot, on either side (switchover.c) */
 	struct rb_capture *capture;

@@ -7,6 +7,7 @@
 #include <errno.h>
 #include <string.h>
 
+#include "cleanup.h"
 #include "conn.h"
 #include "err.h"
 #include "json.h"
@@ -16,6 +17,7 @@
 int rb_report_save(struct rb_migration *m, const char *result, const struct rb_err *why,
 		   struct rb_err *err)
 {
+	static const char *const copied[] = { "addresses", "rounds", "predicted_ms", "last_bytes" };
 	bool source = m->entry.role == RB_SOURCE;
 	_cleanup_json_ json_t *report = NULL;
 
@@ -38,8 +40,10 @@ int rb_report_save(struct rb_migration *m, const char *result, const struct rb_e
 	if (rb_reconnect_wanted(m))
 		json_object_set_new(report, "reconnected",
 				    json_boolean(strcmp(result, "completed") == 0));
-	if (json_object_get(m->entry.facts, "addresses"))
-		json_object_set(report, "addresses", json_object_get(m->entry.facts, "addresses"));
+	for (size_t i = 0; i < ARRAY_SIZE(copied); i++)
+		if (json_object_get(m->entry.facts, copied[i]))
+			json_object_set(report, copied[i],
+					json_object_get(m->entry.facts, copied[i]));
 	if (source)
 		json_object_set_new(report, "frames", json_integer(m->frames));
 	if (why)

@@ -21,6 +21,7 @@
 #include "peer.h"
 #include "ports.h"
 #include "report.h"
+#include "send.h"
 #include "switchover.h"
 #include "sync.h"
 #include "travel.h"
@@ -37,6 +38,7 @@ const struct rb_stage rb_source_stages[] = {
 	{ "create",   rb_source_create,  rb_source_forget_work },
 	{ "sync",     rb_source_sync },
 	{ "start",    rb_source_start },
+	{ "memory",   rb_source_memory,  rb_source_memory_undo },
 	{ "ports",    rb_source_ports,   rb_source_ports_undo },
 	{ "arm",      rb_source_arm,     rb_source_arm_undo },
 	{ "freeze",   rb_source_freeze,  rb_source_freeze_undo, .undo_first = true },
@@ -287,6 +289,7 @@ int rb_source_run(struct rb_migration *m, struct rb_err *err)
 	else if (r == -ECANCELED)
 		r = uncommit(m, err);
 	rb_sync_free(TAKE_PTR(m->sync));
+	rb_memory_free(TAKE_PTR(m->memory));
 	return r;
 }
 

@@ -56,6 +56,8 @@ int rb_source_image(struct rb_migration *m, struct rb_err *err);
 int rb_source_create(struct rb_migration *m, struct rb_err *err);
 int rb_source_sync(struct rb_migration *m, struct rb_err *err);
 int rb_source_start(struct rb_migration *m, struct rb_err *err);
+int rb_source_memory(struct rb_migration *m, struct rb_err *err);
+int rb_source_memory_undo(struct rb_migration *m, struct rb_err *err);
 int rb_source_forget_work(struct rb_migration *m, struct rb_err *err);
 
 /** rb_source_remove_work - the work folder, and the images that are in memory */

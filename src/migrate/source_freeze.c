@@ -33,6 +33,7 @@
 #include "proc.h"
 #include "reconnect.h"
 #include "source.h"
+#include "strategy.h"
 #include "switchover.h"
 #include "sync.h"
 #include "tree.h"
@@ -136,6 +137,7 @@ static int stop_tasks(struct rb_migration *m, struct rb_err *err)
 
 int rb_source_freeze(struct rb_migration *m, struct rb_err *err)
 {
+	const struct rb_strategy *strategy = rb_strategy_of(m);
 	struct rb_wait wait = rb_migration_wait(m, FREEZE_MS);
 	_cleanup_json_ json_t *never = json_pack("{s:s}", "Name", "no");
 	int r;
@@ -147,7 +149,9 @@ int rb_source_freeze(struct rb_migration *m, struct rb_err *err)
 	if (r < 0)
 		return r;
 	m->entry.state = RB_FROZEN;
-	return stop_tasks(m, err);
+	if (strategy->last_round)
+		r = strategy->last_round(m, err);
+	return r < 0 ? r : stop_tasks(m, err);
 }
 
 /* sockets that a killed CRIU left in TCP repair mode would neither send nor acknowledge */
@@ -277,18 +281,24 @@ static void note_neighbours(struct rb_migration *m)
 /* While CRIU dumps, the files travel: the tasks stand still for both. */
 static int dump_and_sync(struct rb_migration *m, struct rb_err *err)
 {
+	const struct rb_strategy *strategy = rb_strategy_of(m);
 	struct rb_err sync_err = {};
 	struct rb_dump dump;
 	int fd, r, r2;
 
 	fill_dump(m, &dump);
+	r = strategy->frozen ? strategy->frozen(m, err) : 0;
+	if (r < 0)
+		return r;
 	fd = rb_criu_dump_begin(&dump, err);
 	if (fd < 0)
 		return fd;
 	note_neighbours(m);
 	rb_ports_note(m);
 	rb_groups_note(m);
-	r2 = rb_sync_round(m, &sync_err);
+	r2 = strategy->rest ? strategy->rest(m, &sync_err) : 0;
+	if (r2 >= 0)
+		r2 = rb_sync_round(m, &sync_err);
 	r = rb_criu_dump_end(fd, &m->wait, err);
 	if (r >= 0 && r2 < 0 && err)
 		*err = sync_err;
@@ -362,14 +372,18 @@ static int send_images(struct rb_migration *m, const char *what, const char *pat
 /* The target restores namespaces and mounts while the pages travel. */
 int rb_source_transfer(struct rb_migration *m, struct rb_err *err)
 {
+	const struct rb_strategy *strategy = rb_strategy_of(m);
+	_cleanup_json_ json_t *args = json_pack("{s:s}", "strategy", strategy->name);
 	char images[600], pages[600];
 	int r;
 
 	r = set_pages_aside(m, images, pages, sizeof(images), err);
+	if (r >= 0 && strategy->lazy)
+		r = rb_criu_restore_all_dumped(images, err);
 	if (r >= 0)
 		r = send_images(m, "images", images, err);
 	if (r >= 0)
-		r = rb_conn_call(m->conn, "restore", NULL, &m->wait, err);
+		r = rb_conn_call(m->conn, "restore", args, &m->wait, err);
 	if (r >= 0)
 		r = rb_conn_reply(m->conn, NULL, &m->wait, err);
 	return r < 0 ? r : send_images(m, "pages", pages, err);

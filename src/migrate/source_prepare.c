@@ -21,9 +21,12 @@
 #include "ports.h"
 #include "proc.h"
 #include "reconnect.h"
+#include "send.h"
+#include "slowdown.h"
 #include "sockets.h"
 #include "source.h"
 #include "spec.h"
+#include "strategy.h"
 #include "sync.h"
 
 #define CONNECT_MS 10000
@@ -158,6 +161,8 @@ int rb_source_check(struct rb_migration *m, struct rb_err *err)
 	if (r >= 0)
 		r = find_tasks(m, err);
 	if (r >= 0)
+		r = rb_wait_placed(m, err);
+	if (r >= 0)
 		r = describe(m, &offer, err);
 	/* one that cannot even be described: what is in its way here is known */
 	if (r == -EOPNOTSUPP && rb_obstacles_refuse(obstacles, NULL) < 0) {
@@ -173,6 +178,10 @@ int rb_source_check(struct rb_migration *m, struct rb_err *err)
 	r = rb_conn_call(m->conn, "prepare", offer, &wait, err);
 	if (r >= 0)
 		r = rb_conn_reply(m->conn, &answer, &wait, err);
+	if (r < 0)
+		return r;
+	if (!dry_run)
+		r = rb_strategy_choose(m, rb_json_bool(answer, "lazy", false), err);
 	if (r < 0)
 		return r;
 	theirs = json_object_get(answer, "obstacles");
@@ -252,4 +261,18 @@ int rb_source_start(struct rb_migration *m, struct rb_err *err)
 		rb_migration_fact(m, "addresses",
 				  json_incref(json_object_get(answer, "addresses")));
 	return r;
+}
+
+int rb_source_memory(struct rb_migration *m, struct rb_err *err)
+{
+	const struct rb_strategy *strategy = rb_strategy_of(m);
+
+	return strategy->rounds ? strategy->rounds(m, err) : 0;
+}
+
+/* The kernel itself ends what follows the memory, with the worker. */
+int rb_source_memory_undo(struct rb_migration *m, struct rb_err *err)
+{
+	rb_memory_free(TAKE_PTR(m->memory));
+	return rb_slowdown_end(m, err);
 }

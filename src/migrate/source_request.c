@@ -15,6 +15,7 @@
 #include "json.h"
 #include "source.h"
 #include "spec.h"
+#include "strategy.h"
 #include "sync.h"
 
 #define ENGINE_MS  10000
@@ -62,12 +63,26 @@ static int check_name(const char *name, struct rb_err *err)
 			   name);
 }
 
+static int check_no_convergence(const char *what, struct rb_err *err)
+{
+	static const char *const known[] = { "force", "throttle", "abort" };
+
+	for (size_t i = 0; i < ARRAY_SIZE(known); i++)
+		if (strcmp(what, known[i]) == 0)
+			return 0;
+	return rb_err_code(err, RB_E_USAGE, -EINVAL,
+			   "'%.40s' is nothing to do when memory is written too fast: force, "
+			   "throttle or abort",
+			   what);
+}
+
 static int check_strategy(const char *strategy, struct rb_err *err)
 {
-	if (strcmp(strategy, "auto") == 0 || strcmp(strategy, "cold") == 0)
-		return 0;
-	return rb_err_code(err, RB_E_USAGE, -EINVAL,
-			   "strategy '%.40s' is not known: only 'cold' is there yet", strategy);
+	return rb_strategy_known(strategy)
+		       ? 0
+		       : rb_err_code(err, RB_E_USAGE, -EINVAL,
+				     "strategy '%.40s' is not known: auto, cold or pre-copy",
+				     strategy);
 }
 
 /* fills everything of the entry but what the journal itself knows */
@@ -76,6 +91,8 @@ static int describe_request(const struct rb_node *node, const json_t *request, s
 {
 	struct rb_wait wait = rb_wait_within(NULL, ENGINE_MS);
 	_cleanup_json_ json_t *inspect = NULL, *volumes = NULL;
+	static const char *const options[] = { "bandwidth", "max_downtime_ms",
+					       "on_no_convergence" };
 	const char *container, *target, *id;
 	int r;
 
@@ -89,7 +106,9 @@ static int describe_request(const struct rb_node *node, const json_t *request, s
 	if (r >= 0)
 		r = check_name(container, err);
 	if (r >= 0)
-		r = check_strategy(rb_json_str(request, "strategy", "cold"), err);
+		r = check_strategy(rb_json_str(request, "strategy", "auto"), err);
+	if (r >= 0)
+		r = check_no_convergence(rb_json_str(request, "on_no_convergence", "force"), err);
 	if (r >= 0)
 		r = rb_engine_inspect(node->engine, container, &inspect, &wait, err);
 	if (r >= 0)
@@ -109,14 +128,21 @@ static int describe_request(const struct rb_node *node, const json_t *request, s
 	snprintf(ret->container_id, sizeof(ret->container_id), "%s", id);
 	snprintf(ret->peer, sizeof(ret->peer), "%s", target);
 	ret->facts = json_pack("{s:O, s:O, s:s, s:b, s:b, s:b, s:b, s:I, s:O*}", "inspect", inspect,
-			       "volumes", volumes, "strategy", "cold", "keep_source",
+			       "volumes", volumes, "strategy",
+			       rb_json_str(request, "strategy", "auto"), "keep_source",
 			       rb_json_bool(request, "keep_source", false), "no_forward",
 			       rb_json_bool(request, "no_forward", false), "dry_run",
 			       rb_json_bool(request, "dry_run", false), "reconnect",
 			       rb_json_bool(request, "reconnect", false), "timeout_ms",
 			       (json_int_t)rb_json_int(request, "timeout_ms", TIMEOUT_MS),
 			       "restart_policy", rb_json_path(inspect, "HostConfig.RestartPolicy"));
-	return ret->facts ? 0 : rb_err_set(err, -ENOMEM, "note the request");
+	if (!ret->facts)
+		return rb_err_set(err, -ENOMEM, "note the request");
+	for (size_t i = 0; i < ARRAY_SIZE(options); i++)
+		if (json_object_get(request, options[i]))
+			json_object_set(ret->facts, options[i],
+					json_object_get(request, options[i]));
+	return 0;
 }
 
 /* An earlier move of the container is over for its user, but not for us: say what it waits for. */

@@ -25,6 +25,7 @@
 #include "proc.h"
 #include "report.h"
 #include "serve.h"
+#include "strategy.h"
 
 #define ANSWER_MS    20000
 #define ASK_EVERY_MS 500
@@ -49,6 +50,7 @@ static const struct verb {
 	{ "tree",    rb_target_tree,    RB_PREPARING },
 	{ "log",     rb_target_log,     RB_PREPARING },
 	{ "start",   rb_target_start,   RB_PREPARING },
+	{ "pages",   rb_target_pages,   RB_PREPARING },
 	{ "restore", rb_target_restore, RB_PREPARING },
 	{ "ready",   rb_target_ready,   RB_PREPARING }, /* -> READY */
 	{ "go",      rb_target_go,      RB_READY },	/* -> GO */
@@ -235,7 +237,8 @@ static int answer_prepare(struct rb_migration *m, const struct rb_node *node, st
 		r = begin(m, node, conn, offer, cancel_fd, err);
 	if (r < 0)
 		return r;
-	answer = json_pack("{s:O, s:i}", "obstacles", obstacles, "layers_present", layers);
+	answer = json_pack("{s:O, s:i, s:b}", "obstacles", obstacles, "layers_present", layers,
+			   "lazy", rb_lazy_restore_works());
 	return rb_conn_answer(conn, answer, &wait, err);
 }
 

@@ -47,6 +47,18 @@ int rb_target_create_undo(struct rb_migration *m, struct rb_err *err);
 int rb_target_tree(struct rb_migration *m, const json_t *args, json_t **ret, struct rb_err *err);
 int rb_target_log(struct rb_migration *m, const json_t *args, json_t **ret, struct rb_err *err);
 
+/* target_memory.c */
+int rb_target_pages(struct rb_migration *m, const json_t *args, json_t **ret, struct rb_err *err);
+
+/** rb_target_listen_for_memory - before CRIU starts: it connects to the pager's socket */
+int rb_target_listen_for_memory(struct rb_migration *m, struct rb_err *err);
+
+/** rb_target_start_pager - all memory is here: CRIU's tasks get it from now on */
+int rb_target_start_pager(struct rb_migration *m, struct rb_err *err);
+
+/** rb_target_forget_memory - the tasks run, or never will; the pager has its own view */
+void rb_target_forget_memory(struct rb_migration *m);
+
 /* target_restore.c */
 int rb_target_start(struct rb_migration *m, const json_t *args, json_t **ret, struct rb_err *err);
 int rb_target_start_undo(struct rb_migration *m, struct rb_err *err);

@@ -209,6 +209,7 @@ int rb_target_running(struct rb_migration *m, const json_t *args, json_t **ret, 
 		r = see_it_run(m, err);
 		if (r >= 0) {
 			rb_migration_fact(m, "running", json_true());
+			rb_target_forget_memory(m);
 		} else if (i == RESTORE_TRIES ||
 			   rb_arrival_was_released(m->node->run_dir, m->entry.container_id)) {
 			return start_afresh(m, err);

@@ -32,6 +32,7 @@
 #include "proc.h"
 #include "reconnect.h"
 #include "spec.h"
+#include "strategy.h"
 #include "switchover.h"
 #include "target.h"
 #include "travel.h"
@@ -179,6 +180,7 @@ int rb_target_start_undo(struct rb_migration *m, struct rb_err *err)
 	struct rb_wait brief = rb_migration_cleanup_wait(2000);
 	int r;
 
+	rb_target_forget_memory(m);
 	rb_target_end_sync(m);
 	rb_switchover_close(m);
 	/* CRIU kills what it holds; what does not listen goes with the container's cgroup */
@@ -235,6 +237,8 @@ static int begin_restore(struct rb_migration *m, struct rb_err *err)
 	r = rb_silence_loopback(netns, err);
 	if (r >= 0)
 		r = rb_reconnect_lend(m, netns, err);
+	if (r >= 0)
+		r = rb_target_listen_for_memory(m, err);
 	return r < 0 ? r : rb_arrival_restore(m->arrival, &wait, err);
 }
 
@@ -254,9 +258,9 @@ int rb_target_restore(struct rb_migration *m, const json_t *args, json_t **ret, 
 {
 	int r;
 
-	(void)args;
 	(void)ret;
 	rb_migration_hurry(true);
+	rb_migration_fact(m, "strategy", json_string(rb_json_str(args, "strategy", "cold")));
 	r = attach_overlay(m, err);
 	return r < 0 ? r : begin_restore(m, err);
 }
@@ -294,7 +298,9 @@ int rb_target_ready(struct rb_migration *m, const json_t *args, json_t **ret, st
 	char boot_id[37];
 	int r;
 
-	r = rb_arrival_pages(m->arrival, err);
+	r = rb_target_start_pager(m, err);
+	if (r >= 0)
+		r = rb_arrival_pages(m->arrival, err);
 	/* while CRIU does its work */
 	rb_migration_fact(m, "neighbours", json_incref(json_object_get(args, "neighbours")));
 	rb_migration_fact(m, "multicast", json_incref(json_object_get(args, "multicast")));
@@ -325,10 +331,9 @@ int rb_target_restore_again(struct rb_migration *m, struct rb_err *err)
 	struct rb_wait wait = rb_migration_cleanup_wait(ENGINE_MS);
 	int r;
 
-	if (!images_usable(m))
-		return rb_err_code(
-			err, RB_E_INTERNAL, -ENODATA,
-			"this host was restarted before the images had reached its disk");
+	if (!images_usable(m) || (rb_strategy_of(m)->lazy && !m->receiver))
+		return rb_err_code(err, RB_E_INTERNAL, -ENODATA,
+				   "what it is restored from was lost with this host's memory");
 	rb_warn("restore: the held tasks are lost; restoring once more from the images");
 	r = rb_engine_wait_ready(m->node->engine, &wait, err);
 	if (r >= 0)
@@ -346,6 +351,8 @@ int rb_target_restore_again(struct rb_migration *m, struct rb_err *err)
 	r = start_placeholder(m, err);
 	if (r >= 0)
 		r = begin_restore(m, err);
+	if (r >= 0)
+		r = rb_target_start_pager(m, err);
 	if (r >= 0)
 		r = rb_arrival_pages(m->arrival, err);
 	return r < 0 ? r : end_restore(m, err);

@@ -97,6 +97,10 @@ static int rewrite_config(const struct placeholder *p, struct rb_err *err)
 		json_object_set_new(config, "annotations", annotations);
 	}
 	r = cgroup_mounts(p, config, &lines, err);
+	/* somebody waits to give the tasks their memory when they touch it */
+	if (r == 0 && rb_path(text, sizeof(text), "%s/work/lazy-pages.socket", p->work_dir) == 0 &&
+	    access(text, F_OK) == 0)
+		r = rb_buf_addf(&lines, "lazy-pages\n");
 	if (r == 0)
 		r = rb_criu_write_config(p->work_dir, lines.data ? lines.data : "", err);
 	if (r < 0)

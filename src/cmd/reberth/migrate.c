@@ -20,6 +20,9 @@
 
 enum {
 	OPT_STRATEGY = CLI_LONG,
+	OPT_MAX_DOWNTIME,
+	OPT_NO_CONVERGENCE,
+	OPT_BANDWIDTH,
 	OPT_DRY_RUN,
 	OPT_JSON,
 	OPT_TIMEOUT,
@@ -29,7 +32,13 @@ enum {
 };
 
 static const struct cli_option options[] = {
-	{ OPT_STRATEGY, "strategy", "NAME", "how memory moves: cold (default)" },
+	{ OPT_STRATEGY, "strategy", "NAME", "how memory moves: auto (default), cold, pre-copy" },
+	{ OPT_MAX_DOWNTIME, "max-downtime", "DURATION",
+	  "freeze when it is predicted to take no longer than this (default 100ms)" },
+	{ OPT_NO_CONVERGENCE, "on-no-convergence", "WHAT",
+	  "when memory is written too fast for that: force (default), throttle, abort" },
+	{ OPT_BANDWIDTH, "bandwidth", "RATE",
+	  "send memory at most so fast while the container runs: 500mbit, 20MiB, ..." },
 	{ OPT_DRY_RUN, "dry-run", NULL,
 	  "check both hosts and say what would be sent, change nothing" },
 	{ OPT_TIMEOUT, "timeout", "DURATION",
@@ -66,6 +75,20 @@ struct request {
 	int64_t timeout_ms;
 };
 
+static int put_duration(json_t *body, const char *key, const char *text)
+{
+	int64_t ms = out_parse_duration(text);
+
+	return ms < 0 ? -EINVAL : json_object_set_new(body, key, json_integer(ms));
+}
+
+static int put_rate(json_t *body, const char *key, const char *text)
+{
+	int64_t rate = out_parse_rate(text);
+
+	return rate < 0 ? -EINVAL : json_object_set_new(body, key, json_integer(rate));
+}
+
 static int parse(struct cli *cli, int argc, char **argv, struct request *req)
 {
 	int id;
@@ -75,6 +98,21 @@ static int parse(struct cli *cli, int argc, char **argv, struct request *req)
 		switch (id) {
 		case OPT_STRATEGY:
 			json_object_set_new(req->body, "strategy", json_string(optarg));
+			break;
+		case OPT_MAX_DOWNTIME:
+			if (put_duration(req->body, "max_downtime_ms", optarg) < 0)
+				return cli_fail_usage(cli, usage.verb,
+						      "'%s' is no duration like 50ms or 1s",
+						      optarg);
+			break;
+		case OPT_NO_CONVERGENCE:
+			json_object_set_new(req->body, "on_no_convergence", json_string(optarg));
+			break;
+		case OPT_BANDWIDTH:
+			if (put_rate(req->body, "bandwidth", optarg) < 0)
+				return cli_fail_usage(cli, usage.verb,
+						      "'%s' is no rate like 500mbit or 20MiB",
+						      optarg);
 			break;
 		case OPT_DRY_RUN:
 			req->dry_run = true;
@@ -174,7 +212,7 @@ int verb_migrate(struct cli *cli, int argc, char **argv)
 	struct rb_err err = {};
 	int r;
 
-	json_object_set_new(body, "strategy", json_string("cold"));
+	json_object_set_new(body, "strategy", json_string("auto"));
 	r = parse(cli, argc, argv, &req);
 	if (r != CLI_END)
 		return r;

@@ -10,10 +10,13 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 
 #include "cleanup.h"
 #include "io.h"
 
+#define RATE_MIN	1e3
+#define RATE_MAX	1e12
 #define DURATION_MAX_MS (30.0 * 24 * 3600 * 1000)
 #define COLUMN_GAP	3
 #define SHORT_ID_LEN	12
@@ -102,6 +105,35 @@ int64_t out_parse_duration(const char *text)
 			continue;
 		value = round(value * units[i].ms);
 		return value >= 1 && value <= DURATION_MAX_MS ? (int64_t)value : -EINVAL;
+	}
+	return -EINVAL;
+}
+
+int64_t out_parse_rate(const char *text)
+{
+	/* as tc(8) has them: "bit" is bits, all else bytes */
+	static const struct {
+		const char *name;
+		double bytes;
+	} units[] = { { "bit", 0.125 },	  { "kbit", 125 },    { "mbit", 125e3 }, { "gbit", 125e6 },
+		      { "b", 1 },	  { "", 1 },	      { "k", 1e3 },	 { "kb", 1e3 },
+		      { "m", 1e6 },	  { "mb", 1e6 },      { "g", 1e9 },	 { "gb", 1e9 },
+		      { "kib", 1 << 10 }, { "mib", 1 << 20 }, { "gib", 1 << 30 } };
+	char *end;
+	double value;
+
+	if (strspn(text, "0123456789.") == 0 || (text[0] == '0' && (text[1] | 0x20) == 'x'))
+		return -EINVAL;
+	value = strtod(text, &end);
+	for (size_t i = 0; i < ARRAY_SIZE(units); i++) {
+		size_t len = strlen(units[i].name);
+
+		if (strncasecmp(end, units[i].name, len) != 0 ||
+		    (end[len] && strcasecmp(end + len, "/s") != 0 &&
+		     strcasecmp(end + len, "ps") != 0))
+			continue;
+		value = round(value * units[i].bytes);
+		return value >= RATE_MIN && value <= RATE_MAX ? (int64_t)value : -EINVAL;
 	}
 	return -EINVAL;
 }

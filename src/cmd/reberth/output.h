@@ -28,6 +28,10 @@ const char *out_ago(char ret[OUT_TEXT_MAX], int64_t seconds);
  */
 int64_t out_parse_duration(const char *text);
 
+/** out_parse_rate - "100mbit", "20MiB", "1.5gbit/s"; a number alone is bytes per second. Return:
+ * bytes per second, at least 1000; -EINVAL */
+int64_t out_parse_rate(const char *text);
+
 /** out_width - columns that a text takes on a terminal, one for each UTF-8 character */
 size_t out_width(const char *text);
 

@@ -1,0 +1,113 @@
+// SPDX-License-Identifier: Apache-2.0
+/* strategy.c - the strategies that there are, and which one it is */
+#include "strategy.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <string.h>
+#include <sys/file.h>
+
+#include "cleanup.h"
+#include "err.h"
+#include "io.h"
+#include "json.h"
+#include "log.h"
+#include "migration.h"
+#include "pager.h"
+#include "track.h"
+#include "workdir.h"
+
+#define POLL_MS 20
+
+static const struct rb_strategy *const strategies[] = {
+	&rb_strategy_cold,
+	&rb_strategy_precopy,
+};
+
+static const struct rb_strategy *find(const char *name)
+{
+	for (size_t i = 0; i < ARRAY_SIZE(strategies); i++)
+		if (strcmp(strategies[i]->name, name) == 0)
+			return strategies[i];
+	return NULL;
+}
+
+bool rb_strategy_known(const char *name)
+{
+	return strcmp(name, "auto") == 0 || find(name);
+}
+
+bool rb_lazy_restore_works(void)
+{
+	return rb_pager_supported();
+}
+
+int rb_placing_lock(const char *run_dir, const char *container_id, char *ret, size_t size,
+		    struct rb_err *err)
+{
+	char dir[PATH_MAX];
+	int r = rb_path(dir, sizeof(dir), "%s/pagers", run_dir);
+
+	if (r >= 0)
+		r = rb_path(ret, size, "%s/%s", dir, container_id);
+	return r < 0 ? rb_err_set(err, r, "name a lock") : rb_mkdir_p(dir, 0700, err);
+}
+
+int rb_wait_placed(struct rb_migration *m, struct rb_err *err)
+{
+	_cleanup_close_ int fd = -EBADF;
+	char path[PATH_MAX];
+	int r = rb_placing_lock(m->node->run_dir, m->entry.container_id, path, sizeof(path), err);
+
+	if (r < 0)
+		return r;
+	fd = open(path, O_RDONLY | O_CLOEXEC);
+	if (fd < 0)
+		return errno == ENOENT ? 0 : rb_err_set(err, -errno, "open '%s'", path);
+	while (r >= 0 && flock(fd, LOCK_SH | LOCK_NB) < 0)
+		r = rb_wait_ms(POLL_MS, &m->wait, err);
+	return r;
+}
+
+/* why memory has to travel while the container is frozen, or NULL */
+static const char *why_cold(bool peer_lazy)
+{
+	if (!rb_track_supported(RB_TRACK_AUTO))
+		return "the kernel here cannot tell which pages were written (userfaultfd "
+		       "write-protection, Linux 6.7 or later, or soft-dirty bits)";
+	if (!rb_criu_can_skip())
+		return "reberth-criu.so is not installed beside reberth-runtime here";
+	if (!peer_lazy)
+		return "the target cannot restore without memory (userfaultfd is missing there)";
+	return NULL;
+}
+
+int rb_strategy_choose(struct rb_migration *m, bool peer_lazy, struct rb_err *err)
+{
+	const char *wanted = rb_json_str(m->entry.facts, "strategy", "auto");
+	const char *obstacle = why_cold(peer_lazy);
+	bool any = strcmp(wanted, "auto") == 0;
+	const struct rb_strategy *strategy = !any	? find(wanted)
+					     : obstacle ? &rb_strategy_cold
+							: &rb_strategy_precopy;
+
+	if (!strategy)
+		return rb_err_code(err, RB_E_USAGE, -EINVAL, "strategy '%.40s' is not known",
+				   wanted);
+	if (strategy->lazy && obstacle)
+		return rb_err_code(err, RB_E_REFUSED, -ENOTSUP, "strategy '%s' is not possible: %s",
+				   strategy->name, obstacle);
+	if (any && obstacle)
+		rb_info("memory: it travels while the container is frozen: %s", obstacle);
+	rb_migration_fact(m, "strategy", json_string(strategy->name));
+	return 0;
+}
+
+const struct rb_strategy *rb_strategy_of(const struct rb_migration *m)
+{
+	const struct rb_strategy *strategy =
+		find(rb_json_str(m->entry.facts, "strategy", rb_strategy_cold.name));
+
+	return strategy ? strategy : &rb_strategy_cold;
+}

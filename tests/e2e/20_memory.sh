@@ -1,0 +1,106 @@
+#!/bin/bash
+# SPDX-License-Identifier: Apache-2.0
+#
+# 20_memory.sh - memory travels in rounds while the container runs, and the rest arrives after it runs
+# on: a program whose mappings change all the time (tests/victims/shifter.c) knows what every page has
+# to be
+#
+#   20_memory.sh [MOVES]     default 12
+
+# shellcheck source=tests/e2e/lib.sh
+. "$(dirname "$0")/lib.sh"
+readonly MOVES=${1:-12} MEBIBYTES=96
+e2e_begin victim
+warm_up
+note_inventory h1 h2
+
+steps() { docker_on "$1" logs --tail 1 "$2" 2>/dev/null | awk '$1 == "ok" || $1 == "all" { print $2 }'; }
+has_steps() { (($(steps "$1" "$2") + 0 >= $3)); }
+# every page, compared with what it has to be
+verified() { docker_on "$1" logs shifter 2>/dev/null | grep -c '^all '; }
+has_verified() { (($(verified "$1") > $2)); }
+verify() {
+	local before
+	before=$(verified "$1")
+	docker_on "$1" kill -s USR1 shifter >/dev/null
+	wait_for 20 has_verified "$1" "$before"
+}
+complaints() { docker_on "$1" logs "$2" 2>&1 | grep -v '^ok \|^all \|^end '; }
+# flags that follow a process's memory, on the host's side
+followed() {
+	local pid
+	for pid in $(docker_on "$1" top "$2" -o pid | tail -n +2); do
+		on "$1" awk '/^VmFlags:/ { for (i = 2; i <= NF; i++) if ($i == "um" || $i == "uw") n++ } END { print n + 0 }' "/proc/$pid/smaps"
+	done | awk '{ n += $1 } END { print n + 0 }'
+}
+is_not_followed() { (($(followed "$1" "$2") == 0)); }
+descriptors() {
+	local pid
+	pid=$(docker_on "$1" top "$2" -o pid | tail -n 1)
+	on "$1" sh -c "ls /proc/$pid/fd | wc -l"
+}
+
+run_container h1 shifter victim /victims/shifter -s "$RANDOM" -r 1000 $MEBIBYTES || bail "no container"
+wait_for 20 has_steps h1 shifter 200 || bail "the shifter does not work"
+before=$(descriptors h1 shifter)
+
+here=h1 there=h2
+for ((move = 1; move <= MOVES; move++)); do
+	at=$(steps $here shifter)
+	moves "move $move" $here shifter $there || break
+	[[ $(report_field .strategy) == pre-copy ]] || fail "move $move: in rounds" "strategy $(report_field .strategy)"
+	check "move $move: it goes on, and every page is right" eval "wait_for 20 has_steps $there shifter $((at + 50)) && verify $there"
+	if (($(docker_on $there ps -q | wc -l) == 0)); then
+		complaints $there shifter
+		break
+	fi
+	swap=$here here=$there there=$swap
+done
+at_least "rounds, of the last move" "$(report_field '.rounds | length')" 1
+at_least "pages of which were written meanwhile" "$(report_field '[.rounds[1:][].pages] | add // 0')" 1
+check "all memory is in place: nothing follows it any more" wait_for 10 is_not_followed $here shifter
+is "its descriptors are those from before" "$(descriptors $here shifter)" "$before"
+is "complaints" "$(complaints $here shifter)" ""
+
+# --- a move that is given up leaves nothing in its memory
+
+arm $here source.ports.begin fail 1
+migrate $here shifter $there
+is "a move that fails after the rounds" "$result" rolled-back
+disarm $here
+check "its memory is not followed any more" wait_for 5 is_not_followed $here shifter
+arm $here source.ports.begin pause 1
+id=$(api $here /migrations -d "{\"container\": \"shifter\", \"target\": \"$there\"}" | jq -r .id)
+wait_for 20 fault_reached $here || fail "the rounds end"
+check "while it is followed, that shows" eval "! is_not_followed $here shifter"
+on $here kill -KILL "$(api $here "/migrations/$id" | jq -r .worker)"
+disarm $here
+check "a killed worker leaves its memory alone" wait_for 10 is_not_followed $here shifter
+check "it goes on, and every page is right" verify $here
+wait_for 20 no_active_migration $here
+docker_on $here rm -f shifter >/dev/null
+nothing_left "shifter" h1 h2
+
+# --- what is written faster than it travels
+
+run_container h1 dirty victim /victims/dirtier 64 200000 || bail "no container"
+wait_for 20 has_steps h1 dirty 1000 || bail "dirtier does not work"
+migrate h1 --bandwidth 20MiB --on-no-convergence abort dirty h2
+is "too fast, abort" "$result" rolled-back
+like "too fast, abort: says so" "$message" "faster than it can be sent"
+migrate h1 --bandwidth 20MiB --on-no-convergence force dirty h2
+is "too fast, force" "$result" completed
+at=$(steps h2 dirty)
+check "it goes on" wait_for 20 has_steps h2 dirty $((at + 1000))
+quota() { on "$1" sh -c 'cat /sys/fs/cgroup/cpu/docker/*/cpu.cfs_quota_us /sys/fs/cgroup/docker/*/cpu.max 2>/dev/null'; }
+free=$(quota h2)
+arm h2 source.ports.begin fail 1
+migrate h2 --bandwidth 20MiB --on-no-convergence throttle dirty h1
+is "too fast, throttle, and a failure" "$result" rolled-back
+is "it has all its processor time again" "$(quota h2)" "$free"
+disarm h2
+docker_on h2 stop dirty >/dev/null
+like "every page, verified at the end" "$(docker_on h2 logs --tail 1 dirty 2>&1)" '^end [0-9]+ [0-9]+$'
+docker_on h2 rm -f dirty >/dev/null
+nothing_left "dirty" h1 h2
+e2e_done
