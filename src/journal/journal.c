@@ -2,9 +2,10 @@
 /*
  * journal.c - migrations in SQLite
  *
- * The partial unique index keeps a second migration of one container out, whoever starts it. All
- * writes are single statements, so each is atomic by itself; compare-and-swap is an UPDATE with
- * the expected states in its WHERE.
+ * The table `claim` keeps a second migration of one container out, whoever starts it: it names the
+ * containers of all migrations that are not final, also those of groups. An entry is added with its
+ * claims in one transaction. All other writes are single statements, so each is atomic by itself;
+ * compare-and-swap is an UPDATE with the expected states in its WHERE.
  */
 #include "journal.h"
 
@@ -35,6 +36,11 @@ static const char schema[] =
 	" updated_ms INTEGER NOT NULL, facts TEXT NOT NULL DEFAULT '{}', report TEXT);"
 	"CREATE UNIQUE INDEX IF NOT EXISTS one_at_a_time ON migration(role, container) WHERE "
 	"active;"
+	"CREATE TABLE IF NOT EXISTS claim ("
+	" role INTEGER NOT NULL, container TEXT NOT NULL, id TEXT NOT NULL,"
+	" PRIMARY KEY (role, container)) WITHOUT ROWID;"
+	"CREATE TRIGGER IF NOT EXISTS claim_none AFTER UPDATE OF active ON migration"
+	" WHEN NOT new.active BEGIN DELETE FROM claim WHERE id = new.id; END;"
 	"PRAGMA user_version = 1;";
 
 #define COLUMNS                                                                                 \
@@ -102,6 +108,32 @@ void rb_entry_release(struct rb_entry *entry)
 	entry->facts = entry->report = NULL;
 }
 
+static bool has_container(const struct rb_entry *entry, const char *name)
+{
+	const json_t *members = json_object_get(entry->facts, "members"), *member;
+	size_t i;
+
+	if (strcmp(entry->container, name) == 0)
+		return true;
+	json_array_foreach (members, i, member)
+		if (strcmp(rb_json_str(member, "container", ""), name) == 0)
+			return true;
+	return false;
+}
+
+bool rb_entry_shares(const struct rb_entry *a, const struct rb_entry *b)
+{
+	const json_t *members = json_object_get(a->facts, "members"), *member;
+	size_t i;
+
+	if (has_container(b, a->container))
+		return true;
+	json_array_foreach (members, i, member)
+		if (has_container(b, rb_json_str(member, "container", "")))
+			return true;
+	return false;
+}
+
 void rb_journal_new_id(char ret[RB_ID_LEN + 1])
 {
 	unsigned char raw[RB_ID_LEN / 2] = {};
@@ -150,7 +182,51 @@ static int step(struct rb_journal *journal, sqlite3_stmt *stmt, int *ret_changed
 	return 0;
 }
 
-int rb_journal_add(struct rb_journal *journal, const struct rb_entry *entry, struct rb_err *err)
+static int refuse_second(const char *name, struct rb_err *err)
+{
+	return rb_err_code(err, RB_E_CONFLICT, -EBUSY,
+			   "container '%s' is being migrated already: wait for that, or see"
+			   " 'reberth migration ls'",
+			   name);
+}
+
+static int insert(struct rb_journal *journal, sqlite3_stmt *stmt, const char *name,
+		  struct rb_err *err)
+{
+	if (sqlite3_step(stmt) == SQLITE_DONE)
+		return 0;
+	if (sqlite3_errcode(journal->db) == SQLITE_CONSTRAINT)
+		return refuse_second(name, err);
+	return rb_journal_error(journal, err, "add");
+}
+
+static int add_claim(struct rb_journal *journal, const struct rb_entry *entry, const char *name,
+		     struct rb_err *err)
+{
+	_cleanup_stmt_ sqlite3_stmt *stmt = NULL;
+	int r = prepare(journal, "INSERT INTO claim VALUES(?1,?2,?3)", &stmt, err);
+
+	if (r < 0)
+		return r;
+	sqlite3_bind_int(stmt, 1, entry->role);
+	bind_text(stmt, 2, name);
+	bind_text(stmt, 3, entry->id);
+	return insert(journal, stmt, name, err);
+}
+
+static int add_claims(struct rb_journal *journal, const struct rb_entry *entry, struct rb_err *err)
+{
+	const json_t *members = json_object_get(entry->facts, "members"), *member;
+	int r = add_claim(journal, entry, entry->container, err);
+	size_t i;
+
+	json_array_foreach (members, i, member)
+		if (r >= 0)
+			r = add_claim(journal, entry, rb_json_str(member, "container", ""), err);
+	return r;
+}
+
+static int add_entry(struct rb_journal *journal, const struct rb_entry *entry, struct rb_err *err)
 {
 	_cleanup_stmt_ sqlite3_stmt *stmt = NULL;
 	int64_t now = rb_realtime_ms();
@@ -173,14 +249,23 @@ int rb_journal_add(struct rb_journal *journal, const struct rb_entry *entry, str
 	bind_json(stmt, 8, entry->facts);
 	sqlite3_bind_int(stmt, 9, getpid());
 	sqlite3_bind_int64(stmt, 10, (sqlite3_int64)rb_pid_starttime(getpid()));
-	if (sqlite3_step(stmt) == SQLITE_DONE)
-		return 0;
-	if (sqlite3_errcode(journal->db) == SQLITE_CONSTRAINT)
-		return rb_err_code(err, RB_E_CONFLICT, -EBUSY,
-				   "container '%s' is being migrated already: wait for that, or see"
-				   " 'reberth migration ls'",
-				   entry->container);
-	return rb_journal_error(journal, err, "add");
+	return insert(journal, stmt, entry->container, err);
+}
+
+int rb_journal_add(struct rb_journal *journal, const struct rb_entry *entry, struct rb_err *err)
+{
+	int r;
+
+	if (sqlite3_exec(journal->db, "BEGIN IMMEDIATE", NULL, NULL, NULL) != SQLITE_OK)
+		return rb_journal_error(journal, err, "begin to add");
+	r = add_entry(journal, entry, err);
+	if (r >= 0)
+		r = add_claims(journal, entry, err);
+	if (r >= 0 && sqlite3_exec(journal->db, "COMMIT", NULL, NULL, NULL) != SQLITE_OK)
+		r = rb_journal_error(journal, err, "add");
+	if (r < 0)
+		sqlite3_exec(journal->db, "ROLLBACK", NULL, NULL, NULL);
+	return r;
 }
 
 static json_t *column_json(sqlite3_stmt *stmt, int at)

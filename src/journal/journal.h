@@ -44,14 +44,19 @@ void rb_journal_close(struct rb_journal *journal);
 void rb_entry_release(struct rb_entry *entry);
 #define _cleanup_entry_ __attribute__((cleanup(rb_entry_release)))
 
+/** rb_entry_shares - is there a container that both migrations move? */
+bool rb_entry_shares(const struct rb_entry *a, const struct rb_entry *b);
+
 /** rb_journal_new_id - random id of RB_ID_LEN digits */
 void rb_journal_new_id(char ret[RB_ID_LEN + 1]);
 
 /**
  * rb_journal_add - a new migration in state PREPARING
  *
- * Return: 0; -EBUSY/RB_E_CONFLICT when another one that is not final has the same role and
- * container name here, or the same id.
+ * Its containers are that of the entry, and each "container" of the fact "members", an array.
+ *
+ * Return: 0; -EBUSY/RB_E_CONFLICT when another one that is not final has the same role and one of
+ * their names here, or the same id.
  */
 int rb_journal_add(struct rb_journal *journal, const struct rb_entry *entry, struct rb_err *err);
 

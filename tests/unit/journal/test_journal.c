@@ -4,6 +4,7 @@
  */
 #include <errno.h>
 #include <stdlib.h>
+#include <string.h>
 #include <unistd.h>
 
 #include "err.h"
@@ -90,6 +91,42 @@ static void one_migration_of_a_container_at_a_time(void)
 	rb_journal_close(journal);
 }
 
+static struct rb_entry new_group(const char *name, const char *member)
+{
+	struct rb_entry entry = new_entry(name, RB_SOURCE);
+
+	json_object_set_new(entry.facts, "members", json_pack("[{s:s}]", "container", member));
+	return entry;
+}
+
+static void one_migration_of_each_member_at_a_time(void)
+{
+	struct rb_journal *journal = open_journal();
+	_cleanup_entry_ struct rb_entry group = new_group("leader", "side"),
+					alone = new_entry("side", RB_SOURCE),
+					there = new_entry("side", RB_TARGET),
+					other = new_group("more", "side"), back = {};
+	struct rb_err err = {};
+
+	CHECK_INT(rb_journal_add(journal, &group, NULL), 0);
+	CHECK_INT(rb_journal_add(journal, &alone, &err), -EBUSY);
+	CHECK(strstr(err.msg, "'side'"));
+	CHECK_INT(rb_journal_add(journal, &other, &err), -EBUSY);
+	CHECK_INT(err.code, RB_E_CONFLICT);
+	CHECK(strstr(err.msg, "'side'"));
+	/* nothing of what was refused is left */
+	CHECK_INT(rb_journal_get(journal, other.id, &back, NULL), -ENOENT);
+	CHECK(rb_entry_shares(&group, &alone));
+	CHECK(rb_entry_shares(&other, &group));
+	CHECK_INT(rb_journal_add(journal, &there, NULL), 0);
+	CHECK_INT(rb_journal_move(journal, group.id, RB_IN(RB_PREPARING), RB_ABORT, NULL), 0);
+	CHECK_INT(rb_journal_add(journal, &alone, &err), -EBUSY);
+	CHECK_INT(rb_journal_move(journal, group.id, RB_IN(RB_ABORT), RB_ABORTED, NULL), 0);
+	CHECK_INT(rb_journal_add(journal, &alone, NULL), 0);
+	CHECK_INT(rb_journal_add(journal, &group, &err), -EBUSY);
+	rb_journal_close(journal);
+}
+
 static void unknown_and_malformed_ids_are_told(void)
 {
 	struct rb_journal *journal = open_journal();
@@ -111,6 +148,7 @@ int main(void)
 	TAP_RUN(an_entry_survives_reopening);
 	TAP_RUN(commit_and_abort_exclude_each_other);
 	TAP_RUN(one_migration_of_a_container_at_a_time);
+	TAP_RUN(one_migration_of_each_member_at_a_time);
 	TAP_RUN(unknown_and_malformed_ids_are_told);
 	rb_rm_rf(dir, NULL);
 	return tap_done();
