@@ -16,7 +16,10 @@
  * - ContainerIDFile is a file that the user's docker wrote; Runtime, RestartPolicy, AutoRemove are
  *   ours during a migration.
  *
- * Namespaces of another container cannot be had on another host: refused.
+ * Namespaces of another container cannot be had on another host: refused, but for the network of
+ * one that comes along (rb_spec_of_member()). Docker then shows what its owner has (host name,
+ * domain name), or the image (exposed ports), and refuses it from a user:
+ * runconfig/hostconfig_unix.go, validateNetContainerMode().
  * Source: moby v20.10.24, v28.5.2 and docker-v29.7.2, daemon/create*.go, commit.go (merge()),
  * runconfig/, api/server/router/container.
  */
@@ -147,7 +150,7 @@ static int fix_host(json_t *host, const char *runtime)
 	return r < 0 ? r : fix_links(host);
 }
 
-static int check_movable(const json_t *host, struct rb_err *err)
+static int check_movable(const json_t *host, bool member, struct rb_err *err)
 {
 	static const struct {
 		const char *field, *what;
@@ -161,7 +164,7 @@ static int check_movable(const json_t *host, struct rb_err *err)
 	for (size_t i = 0; i < ARRAY_SIZE(modes); i++) {
 		const char *mode = rb_json_str(host, modes[i].field, "");
 
-		if (starts_with(mode, "container:"))
+		if (starts_with(mode, "container:") && !(member && i == 0))
 			return rb_err_code(err, RB_E_REFUSED, -EOPNOTSUPP,
 					   "it uses the %s of another container (%.12s), which "
 					   "does not come with it",
@@ -170,8 +173,22 @@ static int check_movable(const json_t *host, struct rb_err *err)
 	return 0;
 }
 
-int rb_spec_from_inspect(const json_t *inspect, const char *runtime, json_t **ret,
-			 struct rb_err *err)
+/* what Docker does not take together with --network container: */
+static void forget_owners(json_t *body, json_t *host)
+{
+	static const char *const of_config[] = { "Hostname", "Domainname", "ExposedPorts" };
+	static const char *const of_host[] = { "PortBindings", "PublishAllPorts", "Links",
+					       "Dns",	       "DnsOptions",	  "DnsSearch",
+					       "ExtraHosts" };
+
+	for (size_t i = 0; i < sizeof(of_config) / sizeof(of_config[0]); i++)
+		json_object_del(body, of_config[i]);
+	for (size_t i = 0; i < sizeof(of_host) / sizeof(of_host[0]); i++)
+		json_object_del(host, of_host[i]);
+}
+
+static int make_spec(const json_t *inspect, const char *runtime, bool member, json_t **ret,
+		     struct rb_err *err)
 {
 	const json_t *config = json_object_get(inspect, "Config");
 	const json_t *old_host = json_object_get(inspect, "HostConfig");
@@ -182,7 +199,7 @@ int rb_spec_from_inspect(const json_t *inspect, const char *runtime, json_t **re
 	    !json_is_object(json_object_get(inspect, "NetworkSettings")))
 		return rb_err_code(err, RB_E_PROTOCOL, -EPROTO,
 				   "this is not what Docker's inspect returns");
-	r = check_movable(old_host, err);
+	r = check_movable(old_host, member, err);
 	if (r < 0)
 		return r;
 	body = json_deep_copy(config);
@@ -198,6 +215,27 @@ int rb_spec_from_inspect(const json_t *inspect, const char *runtime, json_t **re
 		r = rb_spec_apply_network(inspect, body, host);
 	if (r < 0 || json_object_set(body, "HostConfig", host))
 		return out_of_memory(err);
+	if (member)
+		forget_owners(body, host);
 	*ret = TAKE_PTR(body);
+	return 0;
+}
+
+int rb_spec_from_inspect(const json_t *inspect, const char *runtime, json_t **ret,
+			 struct rb_err *err)
+{
+	return make_spec(inspect, runtime, false, ret, err);
+}
+
+int rb_spec_of_member(const json_t *inspect, const char *runtime, json_t **ret, struct rb_err *err)
+{
+	return make_spec(inspect, runtime, true, ret, err);
+}
+
+int rb_spec_join(json_t *body, const char *container_id, struct rb_err *err)
+{
+	if (json_object_set_new(json_object_get(body, "HostConfig"), "NetworkMode",
+				json_sprintf("container:%s", container_id)))
+		return out_of_memory(err);
 	return 0;
 }

@@ -30,6 +30,14 @@ int rb_spec_from_inspect(const json_t *inspect, const char *runtime, json_t **re
 			 struct rb_err *err);
 
 /**
+ * rb_spec_of_member - the same of one that has joined the network of a container that comes along
+ *
+ * HostConfig.NetworkMode is what it was until rb_spec_join() says whose it is at the target.
+ */
+int rb_spec_of_member(const json_t *inspect, const char *runtime, json_t **ret, struct rb_err *err);
+int rb_spec_join(json_t *body, const char *container_id, struct rb_err *err);
+
+/**
  * rb_spec_more_networks - the networks beyond the main one, for rb_engine_connect_missing()
  *
  * Return in @ret: array of {"network": name, "endpoint": EndpointConfig}, by name.

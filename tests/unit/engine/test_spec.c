@@ -139,6 +139,39 @@ static void foreign_namespaces_are_refused(void)
 	}
 }
 
+static void a_member_joins_the_network_of_one_that_comes_along(void)
+{
+	_cleanup_json_ json_t *inspect = load("20.10-member", "inspect"), *body = NULL;
+	struct rb_err err = {};
+
+	CHECK_INT(rb_spec_of_member(inspect, "reberth-runtime", &body, &err), 0);
+	CHECK_INT(rb_spec_join(body, "0123", &err), 0);
+	CHECK_STR(at(body, "HostConfig.NetworkMode"), "\"container:0123\"");
+	/* Docker refuses these of a member */
+	CHECK_STR(at(inspect, "Config.ExposedPorts"), "{\"6379/tcp\":{}}");
+	CHECK_STR(at(body, "ExposedPorts"), "(absent)");
+	CHECK_STR(at(body, "Hostname"), "(absent)");
+	CHECK_STR(at(body, "MacAddress"), "(absent)");
+	CHECK_STR(at(body, "HostConfig.Dns"), "(absent)");
+	CHECK_STR(at(body, "NetworkingConfig"), "(absent)");
+	/* and the rest is as ever */
+	CHECK_STR(at(body, "HostConfig.Binds"), at(inspect, "HostConfig.Binds"));
+	CHECK_STR(at(body, "Cmd"), at(inspect, "Config.Cmd"));
+	CHECK_STR(at(body, "HostConfig.RestartPolicy.Name"), "\"no\"");
+}
+
+static void a_member_has_all_other_namespaces_of_its_own(void)
+{
+	static const char *const fields[] = { "IpcMode", "PidMode", "Cgroup" };
+
+	for (size_t i = 0; i < ARRAY_SIZE(fields); i++) {
+		_cleanup_json_ json_t *inspect = load("20.10-member", "inspect"), *body = NULL;
+
+		put(inspect, "HostConfig", fields[i], json_string("container:0123456789abcdef"));
+		CHECK_INT(rb_spec_of_member(inspect, "runc", &body, NULL), -EOPNOTSUPP);
+	}
+}
+
 /* --- networks --- */
 
 static void addresses_are_those_in_use(void)
@@ -413,6 +446,8 @@ int main(void)
 	TAP_RUN(security_options_do_not_pile_up);
 	TAP_RUN(links_become_what_a_user_writes);
 	TAP_RUN(foreign_namespaces_are_refused);
+	TAP_RUN(a_member_joins_the_network_of_one_that_comes_along);
+	TAP_RUN(a_member_has_all_other_namespaces_of_its_own);
 	TAP_RUN(addresses_are_those_in_use);
 	TAP_RUN(addresses_can_be_forgotten);
 	TAP_RUN(aliases_lose_the_old_id);
