@@ -7,7 +7,8 @@
  *
  *   create                     placeholder (child, adopted by containerd's shim when we end)
  *   take the ticket
- *   fork  ------------------>  session, network namespace, silence, sysctls
+ *   fork  ------------------>  session, network namespace, silence, sysctls; or the namespace of
+ *				the container whose network it joins, which is silent
  *         <------------------  ready
  *   hooks (pid of the placeholder), cgroup
  *   pid file, note
@@ -103,11 +104,13 @@ static int check_config(struct placeholder *p, const json_t *config, struct rb_e
 		if (strcmp(rb_json_str(ns, "type", ""), "network") != 0)
 			continue;
 		netns = true;
-		p->own_netns = !*rb_json_str(ns, "path", "");
+		if (rb_path(p->shared_netns, sizeof(p->shared_netns), "%s",
+			    rb_json_str(ns, "path", "")) < 0)
+			return rb_err_set(err, -ENAMETOOLONG, "find the network namespace");
 	}
-	if (!netns || !p->own_netns)
+	if (!netns)
 		return rb_err_code(err, RB_E_REFUSED, -EOPNOTSUPP,
-				   "containers that share a network namespace cannot arrive");
+				   "containers in the host's network cannot arrive");
 	if (cgroup_path(rb_json_str(rb_json_path(config, "linux"), "cgroupsPath", ""), p->note.id,
 			p->note.cgroup, sizeof(p->note.cgroup)) < 0)
 		return rb_err_set(err, -ENAMETOOLONG, "find the container's cgroup");
@@ -237,7 +240,7 @@ static int write_pid_file(const char *path, pid_t pid, struct rb_err *err)
  * once more, and says what is wrong. */
 static int attach(const struct placeholder *p, const json_t *config, struct rb_err *err)
 {
-	_cleanup_close_ int netns = rb_netns_open(p->note.pid, NULL);
+	_cleanup_close_ int netns = *p->shared_netns ? -EBADF : rb_netns_open(p->note.pid, NULL);
 	_cleanup_close_ int seen = netns < 0 ? -EBADF : rb_passon_open(netns, NULL);
 	int r = run_hooks(p, config, err);
 

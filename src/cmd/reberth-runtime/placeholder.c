@@ -94,6 +94,17 @@ static int set_net_sysctls(const char *bundle, struct rb_err *err)
 	return 0;
 }
 
+/* That of a container which came before us, and holds it. It is silent already, or about to be
+ * heard: none of our business. */
+static int join_netns(struct placeholder *p, struct rb_err *err)
+{
+	_cleanup_close_ int fd = open(p->shared_netns, O_RDONLY | O_CLOEXEC);
+
+	if (fd < 0 || setns(fd, CLONE_NEWNET) < 0)
+		return rb_err_set(err, -errno, "join network namespace '%s'", p->shared_netns);
+	return set_net_sysctls(p->note.bundle, err);
+}
+
 /* A network namespace that is silent before anything can be put into it. */
 static int make_netns(struct placeholder *p, struct rb_err *err)
 {
@@ -101,6 +112,8 @@ static int make_netns(struct placeholder *p, struct rb_err *err)
 	int r;
 
 	p->host_netns_fd = open("/proc/self/ns/net", O_RDONLY | O_CLOEXEC);
+	if (p->host_netns_fd >= 0 && *p->shared_netns)
+		return join_netns(p, err);
 	if (p->host_netns_fd < 0 || unshare(CLONE_NEWNET) < 0)
 		return rb_err_set(err, -errno, "make a network namespace");
 	netns_fd = open("/proc/self/ns/net", O_RDONLY | O_CLOEXEC);
@@ -202,7 +215,8 @@ static void begin_restore(struct talk *t)
 	if (t->runc > 0 || strcmp(t->p->note.state, "restored") == 0)
 		return;
 	/* all devices are there, and the container finds the settings as they were */
-	rb_dad_resume(t->p->accept_dad);
+	if (!*t->p->shared_netns)
+		rb_dad_resume(t->p->accept_dad);
 	enter_state(t, "restoring");
 	say(t, "restoring\n");
 	if (placeholder_restore(t->p, &pid, &err) < 0)

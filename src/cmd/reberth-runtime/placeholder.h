@@ -18,7 +18,7 @@ struct placeholder {
 	struct note note;
 	char dir[PATH_MAX];	     /* <run_dir>/arrivals/<id> */
 	char work_dir[PATH_MAX];     /* of the migration */
-	bool own_netns;		     /* not one that the configuration names, nor the host's */
+	char shared_netns[PATH_MAX]; /* of the container whose network it joins, or "" */
 	int accept_dad;		     /* for rb_dad_resume() */
 	int host_netns_fd;	     /* where runc has to run, or it refuses net.* sysctls */
 	struct rb_cgroup_place home; /* where we came from; we step aside to it */
