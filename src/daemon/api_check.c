@@ -166,6 +166,7 @@ int rb_api_check_migrate(const json_t *body, struct rb_err *err)
 		{ "keep_source", MEMBER_BOOL, false },
 		{ "reconnect", MEMBER_BOOL, false },
 		{ "no_forward", MEMBER_BOOL, false },
+		{ "group", MEMBER_BOOL, false },
 		{ "timeout_ms", MEMBER_POSITIVE, false },
 		{ "bandwidth", MEMBER_POSITIVE, false },
 		{ "max_downtime_ms", MEMBER_POSITIVE, false },

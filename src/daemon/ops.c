@@ -72,18 +72,19 @@ static json_t *show_entry(const struct rb_node *node, const struct rb_entry *ent
 	format_time(entry->created_ms, started, sizeof(started));
 	format_time(entry->updated_ms, updated, sizeof(updated));
 	return json_pack(
-		"{s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:b, s:s, s:O*, s:s, s:s, s:O*, "
-		"s:O*, s:O*, s:i}",
+		"{s:s, s:s, s:s, s:s, s:s, s:o*, s:s, s:s, s:s, s:s, s:b, s:s, s:O*, s:s, s:s, "
+		"s:O*, s:O*, s:O*, s:i}",
 		"id", entry->id, "role", rb_role_name(entry->role), "container", entry->container,
 		"container_id", rb_json_str(entry->facts, "source_id", entry->container_id),
-		"new_container_id", rb_json_str(entry->facts, "new_id", ""), "source",
-		source ? node->name : entry->peer, "target", source ? entry->peer : node->name,
-		"strategy", rb_json_str(entry->facts, "strategy", "cold"), "state",
-		rb_state_name(entry->state), "active", active, "stage",
-		rb_json_str(progress, "stage", entry->stage), "progress", progress, "started",
-		started, "updated", updated, "result", json_object_get(entry->report, "result"),
-		"reason", json_object_get(entry->report, "reason"), "report", entry->report,
-		"worker", (int)entry->worker);
+		"new_container_id", rb_json_str(entry->facts, "new_id", ""), "members",
+		rb_members_list(entry), "source", source ? node->name : entry->peer, "target",
+		source ? entry->peer : node->name, "strategy",
+		rb_json_str(entry->facts, "strategy", "cold"), "state", rb_state_name(entry->state),
+		"active", active, "stage", rb_json_str(progress, "stage", entry->stage), "progress",
+		progress, "started", started, "updated", updated, "result",
+		json_object_get(entry->report, "result"), "reason",
+		json_object_get(entry->report, "reason"), "report", entry->report, "worker",
+		(int)entry->worker);
 }
 
 struct listing {

@@ -23,23 +23,23 @@ static int pids_of(const char *freezer, pid_t *ret, struct rb_err *err)
 	return count > MAX_TASKS ? MAX_TASKS : count;
 }
 
-void rb_groups_note(struct rb_migration *m)
+void rb_groups_note(struct rb_member *c)
 {
 	pid_t pids[MAX_TASKS];
-	int count = pids_of(rb_json_str(m->entry.facts, "freezer", ""), pids, NULL);
+	int count = pids_of(rb_json_str(c->facts, "freezer", ""), pids, NULL);
 	struct rb_err why = {};
 	json_t *list = NULL;
 
 	if (rb_multicast_save(pids, count, &list, &why) < 0)
 		rb_warn("multicast groups will be left: %s", why.msg);
 	else
-		rb_migration_fact(m, "multicast", list);
+		rb_member_fact(c, "multicast", list);
 }
 
-void rb_groups_rejoin(struct rb_migration *m, int netns_fd)
+void rb_groups_rejoin(struct rb_member *c, int netns_fd)
 {
 	struct rb_wait wait = rb_migration_cleanup_wait(HELD_MS);
-	const json_t *saved = json_object_get(m->entry.facts, "multicast");
+	const json_t *saved = json_object_get(c->facts, "multicast");
 	char freezer[512];
 	pid_t pids[MAX_TASKS];
 	struct rb_err why = {};
@@ -47,7 +47,7 @@ void rb_groups_rejoin(struct rb_migration *m, int netns_fd)
 
 	if (!json_array_size(saved))
 		return;
-	r = rb_arrival_wait_held(m->arrival, &init, &wait, &why);
+	r = rb_arrival_wait_held(c->arrival, &init, &wait, &why);
 	if (r >= 0)
 		r = rb_freezer_find(init, freezer, sizeof(freezer), &why);
 	if (r >= 0)

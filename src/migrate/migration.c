@@ -103,7 +103,6 @@ int rb_migration_open(struct rb_migration *m, const struct rb_node *node, struct
 				    .timings = json_array(),
 				    .began_ms = rb_now_ms(),
 				    .lock_fd = -EBADF,
-				    .pager_listen_fd = -EBADF,
 				    .downtime_ms = -1 };
 	entry->facts = entry->report = NULL;
 	if (!m->entry.facts)
@@ -113,20 +112,24 @@ int rb_migration_open(struct rb_migration *m, const struct rb_node *node, struct
 	if (r < 0)
 		return rb_err_set(err, r, "name the work folder");
 	rb_log_context(m->entry.id);
-	return take_lock(m, err);
+	r = rb_members_bind(m, err);
+	return r < 0 ? r : take_lock(m, err);
 }
 
 void rb_migration_close(struct rb_migration *m)
 {
 	rb_conn_free(m->conn);
 	rb_switchover_close(m);
-	rb_memory_free(m->memory);
-	rb_receiver_free(m->receiver);
-	rb_close_fd(&m->pager_listen_fd);
+	rb_each_member (c, m) {
+		rb_memory_free(c->memory);
+		rb_receiver_free(c->receiver);
+		if (c->pager_listen_fd > 0)
+			close(c->pager_listen_fd);
+	}
 	json_decref(m->timings);
 	rb_entry_release(&m->entry);
 	rb_close_fd(&m->lock_fd);
-	*m = (struct rb_migration){ .lock_fd = -EBADF, .pager_listen_fd = -EBADF };
+	*m = (struct rb_migration){ .lock_fd = -EBADF };
 }
 
 int rb_migration_reload(struct rb_migration *m, struct rb_err *err)
@@ -152,7 +155,7 @@ int rb_migration_reload_all(struct rb_migration *m, struct rb_err *err)
 	m->entry = now;
 	if (!m->entry.facts)
 		m->entry.facts = json_object();
-	return 0;
+	return rb_members_bind(m, err);
 }
 
 void rb_migration_hurry(bool hurry)

@@ -27,6 +27,29 @@ struct rb_stage {
 	bool undo_first; /* its undo runs before all others: it gives the container back */
 };
 
+#define RB_MEMBERS_MAX 16
+
+/*
+ * A container of the migration. Commonly there is one. With --group the first one owns the network
+ * namespace that the others share, and each comes after the one whose network it joined. Whatever
+ * there is once per migration (state, COMMIT, silence, addresses, ports) is the first one's; stages
+ * run over all members where there is one thing per container. The facts of the first are those of
+ * the entry itself, the others' are its fact "members", in their order.
+ */
+struct rb_member {
+	json_t *facts; /* borrowed from the entry */
+	char name[256];
+	char container_id[65]; /* here, as in struct rb_entry */
+	char work_dir[512];    /* of the first the migration's, of the others "<that>/<number>" */
+
+	struct rb_sync *sync;	      /* source: manifests of what was sent, see sync.h */
+	struct rb_memory *memory;     /* source: while its memory is followed (memory/send.h) */
+	struct rb_arrival *arrival;   /* target */
+	struct rb_overlay *detached;  /* target: the container's overlay while it is not mounted */
+	struct rb_receiver *receiver; /* target: memory that came in rounds (target_memory.c) */
+	int pager_listen_fd;	      /* target: CRIU's way to the pager; 0: none */
+};
+
 struct rb_migration {
 	const struct rb_node *node;
 	struct rb_entry entry; /* facts in entry.facts */
@@ -39,21 +62,18 @@ struct rb_migration {
 	int64_t began_ms;   /* rb_now_ms() */
 	int lock_fd;	    /* held while a worker works on this migration */
 
+	struct rb_member members[RB_MEMBERS_MAX];
+	size_t members_count; /* at least 1 once it is open */
+
 	/* source */
-	int64_t frozen_us;	  /* rb_now_us() when the freeze began; 0: not yet */
-	int64_t downtime_ms;	  /* -1: unknown */
-	bool ready_asked;	  /* the target may be READY */
-	struct rb_sync *sync;	  /* manifests of what was sent, see sync.h */
-	struct rb_memory *memory; /* while its memory is followed (memory/send.h), or NULL */
+	int64_t frozen_us;   /* rb_now_us() when the freeze began; 0: not yet */
+	int64_t downtime_ms; /* -1: unknown */
+	bool ready_asked;    /* the target may be READY */
 
 	/* target */
-	struct rb_arrival *arrival;
-	bool settled;		      /* the new place is announced, and all is heard */
-	struct rb_buf carried;	      /* what was caught on the source, until then */
-	pid_t sync_pid;		      /* child that has the images reach the disk, or 0 */
-	struct rb_receiver *receiver; /* memory that came in rounds (target_memory.c), or NULL */
-	int pager_listen_fd;	      /* CRIU's way to the pager, or -EBADF */
-	struct rb_overlay *detached;  /* the container's overlay while it is not mounted */
+	bool settled;	       /* the new place is announced, and all is heard */
+	struct rb_buf carried; /* what was caught on the source, until then */
+	pid_t sync_pid;	       /* child that has the images reach the disk, or 0 */
 
 	/* what the container's network hears while it cannot, on either side (switchover.c) */
 	struct rb_capture *capture;
@@ -68,6 +88,40 @@ struct rb_migration {
 	uint64_t bytes_last;
 	double rate; /* bytes per second, smoothed */
 };
+
+/** rb_each_member - for each container, the one with the network namespace first */
+#define rb_each_member(c, m)                                    \
+	for (__typeof__(&(m)->members[0]) c = &(m)->members[0]; \
+	     c < &(m)->members[0] + (m)->members_count; c++)
+
+/* --- the containers of a migration (member.c) --- */
+
+/** rb_members_bind - the members as the entry's facts say; again whenever those are others */
+int rb_members_bind(struct rb_migration *m, struct rb_err *err);
+
+/** rb_member_number - 0 for the first, the one with the network namespace */
+size_t rb_member_number(const struct rb_migration *m, const struct rb_member *c);
+
+/** rb_member_fact - as rb_migration_fact(), of one container */
+void rb_member_fact(struct rb_member *c, const char *key, json_t *value);
+
+/** rb_member_args - arguments of a call that is about one container; rb_member_asked() reads them
+ */
+json_t *rb_member_args(const struct rb_migration *m, const struct rb_member *c);
+
+/** rb_member_answer - what an answer to a call about all says of one: the first's is in itself, the
+ * others' are its "members" */
+const json_t *rb_member_answer(const struct rb_migration *m, const struct rb_member *c,
+			       const json_t *answer);
+
+/** rb_member_asked - whom a call of the source's is about: its argument "member", a number */
+struct rb_member *rb_member_asked(struct rb_migration *m, const json_t *args);
+
+/**
+ * rb_members_list - for reports: array of {"container", "container_id", "new_id"}, owned by the
+ * caller; NULL when there is one container only
+ */
+json_t *rb_members_list(const struct rb_entry *entry);
 
 /**
  * rb_migration_open - bind a worker to an entry of the journal

@@ -2,9 +2,9 @@
 /*
  * obstacles.h - what stands in the way of a migration, found before anything is changed
  *
- * An obstacle is {"severity": "error" | "warning", "what", "remedy"}. A new one is a function and a
- * row in the table of obstacles_source.c or obstacles_target.c; those of the network are in
- * obstacles_network.c and obstacles_segment.c.
+ * An obstacle is {"severity": "error" | "warning", "what", "remedy"}, of a container of a group
+ * also "container". A new one is a function and a row in the table of obstacles_source.c or
+ * obstacles_target.c; those of the network are in obstacles_network.c and obstacles_segment.c.
  */
 #pragma once
 
@@ -17,13 +17,23 @@ struct rb_err;
 struct rb_wait;
 
 /** rb_obstacles_source - what the source can tell from `inspect`; adds to @obstacles
- * @reconnect: the container takes new addresses */
+ * @reconnect: the container takes new addresses
+ * @group: array of what inspect says of all that move together, of this one, too; or NULL */
 int rb_obstacles_source(const struct rb_node *node, const json_t *inspect, bool reconnect,
-			json_t *obstacles, const struct rb_wait *wait, struct rb_err *err);
+			const json_t *group, json_t *obstacles, const struct rb_wait *wait,
+			struct rb_err *err);
 
 /** rb_obstacles_network - of these, what has to do with its network and its sockets */
 void rb_obstacles_network(const struct rb_node *node, const json_t *inspect, bool reconnect,
-			  json_t *obstacles, const struct rb_wait *wait);
+			  const json_t *group, json_t *obstacles, const struct rb_wait *wait);
+
+/** rb_obstacles_name - say whose they are: "container 'x': ..." */
+void rb_obstacles_name(json_t *obstacles, const char *name);
+
+/** rb_obstacles_joined - containers that have joined the network of these since: nobody may be left
+ * without one, behind our silence. Return: 0, or RB_E_REFUSED */
+int rb_obstacles_joined(const struct rb_node *node, const json_t *group, const struct rb_wait *wait,
+			struct rb_err *err);
 
 /** rb_obstacles_target - what the target can tell from the source's offer */
 int rb_obstacles_target(const struct rb_node *node, const json_t *offer, json_t *obstacles,

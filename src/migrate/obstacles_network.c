@@ -7,6 +7,7 @@
  */
 #include "obstacles.h"
 
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -14,6 +15,8 @@
 #include "cleanup.h"
 #include "dump.h"
 #include "engine.h"
+#include "err.h"
+#include "group.h"
 #include "groups.h"
 #include "json.h"
 #include "sockets.h"
@@ -26,6 +29,7 @@ struct subject {
 	const json_t *host_config;
 	int pid; /* of the container, or 0 */
 	bool reconnect;
+	const json_t *group;
 	json_t *obstacles;
 	const struct rb_wait *wait;
 };
@@ -49,9 +53,20 @@ static void say_shared(const struct subject *s, const char *id)
 
 	if (s->node->engine && rb_engine_inspect(s->node->engine, id, &other, s->wait, NULL) >= 0)
 		name = rb_json_str(other, "Name", "/");
-	rb_obstacle_add(s->obstacles, "error", "give it a network of its own",
+	rb_obstacle_add(s->obstacles, "error",
+			"move them together with --group, or give it a network of its own",
 			"the container shares the network of container '%.64s', which stays here",
 			name[0] == '/' && name[1] ? name + 1 : id);
+}
+
+/* of a container that moves together with the one whose network it has joined */
+static void check_whole(const struct subject *s)
+{
+	if (!rb_group_is_whole(s->group, s->inspect))
+		rb_obstacle_add(s->obstacles, "error", "restart it",
+				"the container is in the network that '%s' had before it was "
+				"started again",
+				rb_json_str(json_array_get(s->group, 0), "Name", "/") + 1);
 }
 
 static void check_mode(const struct subject *s)
@@ -61,6 +76,8 @@ static void check_mode(const struct subject *s)
 	if (strcmp(mode, "host") == 0)
 		rb_obstacle_add(s->obstacles, "error", "run it in a network of its own",
 				"the container uses the host's network, which stays here");
+	else if (strncmp(mode, "container:", 10) == 0 && json_array_size(s->group) > 1)
+		check_whole(s);
 	else if (strncmp(mode, "container:", 10) == 0)
 		say_shared(s, mode + 10);
 	else if (strcmp(mode, "none") == 0)
@@ -107,37 +124,82 @@ static void check_reconnect(const struct subject *s)
 				udp, udp == 1 ? "" : "s");
 }
 
-static bool shares_network(const struct subject *s, const json_t *other)
+static const char *first_name(const json_t *listed)
 {
-	const char *mode = rb_json_str(json_object_get(other, "HostConfig"), "NetworkMode", "");
-	const char *name = rb_json_str(s->inspect, "Name", "/");
-	const char *id = rb_json_str(s->inspect, "Id", "");
+	const char *name = json_string_value(json_array_get(json_object_get(listed, "Names"), 0));
 
-	return strncmp(mode, "container:", 10) == 0 && *id &&
-	       (strcmp(mode + 10, id) == 0 || strcmp(mode + 10, name + (*name == '/')) == 0);
+	return name ? name + (*name == '/') : "?";
+}
+
+/* the others of this host that have joined the container's network; NULL when Docker does not say
+ */
+static json_t *find_sharers(const struct rb_node *node, const json_t *inspect, const json_t *group,
+			    const struct rb_wait *wait)
+{
+	_cleanup_json_ json_t *all = NULL;
+	json_t *found = json_array(), *other;
+	size_t i;
+
+	if (node->engine)
+		rb_engine_call(node->engine, "GET", "/containers/json?all=1", NULL, &all, wait,
+			       NULL);
+	json_array_foreach (all, i, other)
+		if (rb_group_joins(
+			    rb_json_str(json_object_get(other, "HostConfig"), "NetworkMode", ""),
+			    rb_json_str(inspect, "Id", ""), rb_json_str(inspect, "Name", "/")) &&
+		    !rb_group_has(group, rb_json_str(other, "Id", "")))
+			json_array_append(found, other);
+	return found;
+}
+
+static bool is_stopped(const json_t *listed)
+{
+	const char *state = rb_json_str(listed, "State", "running");
+
+	return strcmp(state, "exited") == 0 || strcmp(state, "created") == 0 ||
+	       strcmp(state, "dead") == 0;
 }
 
 /* who shares its network would be left without one, behind our silence */
 static void check_sharers(const struct subject *s)
 {
-	_cleanup_json_ json_t *running = NULL;
+	_cleanup_json_ json_t *sharers = find_sharers(s->node, s->inspect, s->group, s->wait);
 	const json_t *other;
 	size_t i;
 
-	if (!s->node->engine || rb_engine_call(s->node->engine, "GET", "/containers/json", NULL,
-					       &running, s->wait, NULL) < 0)
-		return;
-	json_array_foreach (running, i, other) {
-		const char *name =
-			json_string_value(json_array_get(json_object_get(other, "Names"), 0));
-
-		if (shares_network(s, other))
+	json_array_foreach (sharers, i, other) {
+		if (is_stopped(other))
+			rb_obstacle_add(s->obstacles, "warning", "run it anew",
+					"container '%s', which does not run, shares the network of "
+					"this one, stays here and cannot be started any more",
+					first_name(other));
+		else
 			rb_obstacle_add(s->obstacles, "error",
-					"stop it, or give it a network of its own",
+					"move them together with --group, or stop it",
 					"container '%s' shares the network of this one, and would "
 					"lose it",
-					name ? name + (*name == '/') : "?");
+					first_name(other));
 	}
+}
+
+int rb_obstacles_joined(const struct rb_node *node, const json_t *group, const struct rb_wait *wait,
+			struct rb_err *err)
+{
+	const json_t *inspect, *other;
+	size_t i, k;
+
+	json_array_foreach (group, i, inspect) {
+		_cleanup_json_ json_t *sharers = find_sharers(node, inspect, group, wait);
+
+		json_array_foreach (sharers, k, other)
+			if (!is_stopped(other))
+				return rb_err_code(err, RB_E_REFUSED, -ENOTSUP,
+						   "container '%s' has joined the network of '%s' "
+						   "meanwhile: move them together with --group",
+						   first_name(other),
+						   rb_json_str(inspect, "Name", "/") + 1);
+	}
+	return 0;
 }
 
 /* Docker makes rules for published ports on bridges only. */
@@ -178,18 +240,42 @@ static bool is_joined(const json_t *sockets, const char *group)
 	return false;
 }
 
+static void add_sockets(const struct subject *s, const json_t *inspect, json_t *list)
+{
+	_cleanup_json_ json_t *sockets = NULL;
+	int init;
+
+	if (rb_criu_init_pid(s->node->runtime_root, rb_json_str(inspect, "Id", ""), &init, NULL) >=
+		    0 &&
+	    rb_groups_of(init, &sockets, NULL) >= 0)
+		json_array_extend(list, sockets);
+}
+
+/* of the container, and of those of its group */
+static json_t *sockets_of_all(const struct subject *s)
+{
+	json_t *list = json_array();
+	const json_t *inspect;
+	size_t i;
+
+	json_array_foreach (s->group, i, inspect)
+		add_sockets(s, inspect, list);
+	if (!s->group)
+		add_sockets(s, s->inspect, list);
+	return list;
+}
+
 /* What its sockets have joined goes along (groups.c). */
 static void check_multicast(const struct subject *s)
 {
 	_cleanup_free_ struct rb_membership *groups = NULL;
-	int count = rb_memberships_read(s->pid, &groups), init, n = 0;
+	int count = rb_memberships_read(s->pid, &groups), n = 0;
 	char list[NAMED_MAX * (INET6_ADDRSTRLEN + 2) + 8] = "";
 	_cleanup_json_ json_t *sockets = NULL;
 	size_t used = 0;
 
-	if (count > 0 && rb_criu_init_pid(s->node->runtime_root, rb_json_str(s->inspect, "Id", ""),
-					  &init, NULL) >= 0)
-		rb_groups_of(init, &sockets, NULL);
+	if (count > 0)
+		sockets = sockets_of_all(s);
 	for (int i = 0; i < count; i++) {
 		char text[INET6_ADDRSTRLEN];
 
@@ -252,11 +338,15 @@ static void (*const checks[])(const struct subject *s) = {
 };
 
 void rb_obstacles_network(const struct rb_node *node, const json_t *inspect, bool reconnect,
-			  json_t *obstacles, const struct rb_wait *wait)
+			  const json_t *group, json_t *obstacles, const struct rb_wait *wait)
 {
-	struct subject subject = { node, inspect,   json_object_get(inspect, "HostConfig"),
-				   0,	 reconnect, obstacles,
-				   wait };
+	struct subject subject = { .node = node,
+				   .inspect = inspect,
+				   .host_config = json_object_get(inspect, "HostConfig"),
+				   .reconnect = reconnect,
+				   .group = group,
+				   .obstacles = obstacles,
+				   .wait = wait };
 	const char *mode = network_mode(&subject);
 
 	/* with the host's network the sockets would be the host's */

@@ -12,6 +12,7 @@
 #include "cleanup.h"
 #include "engine.h"
 #include "err.h"
+#include "group.h"
 #include "json.h"
 #include "spec.h"
 
@@ -49,10 +50,24 @@ int rb_obstacles_refuse(const json_t *obstacles, struct rb_err *err)
 			   rb_json_str(first, "remedy", ""), more);
 }
 
+void rb_obstacles_name(json_t *obstacles, const char *name)
+{
+	json_t *obstacle;
+	size_t i;
+
+	json_array_foreach (obstacles, i, obstacle) {
+		json_object_set_new(obstacle, "what",
+				    json_sprintf("container '%s': %s", name,
+						 rb_json_str(obstacle, "what", "")));
+		json_object_set_new(obstacle, "container", json_string(name));
+	}
+}
+
 struct subject {
 	const struct rb_node *node;
 	const json_t *inspect;
 	const json_t *host_config;
+	const json_t *group;
 	json_t *obstacles;
 	const struct rb_wait *wait;
 };
@@ -122,6 +137,17 @@ static void check_binds(const struct subject *s)
 	}
 }
 
+static bool all_move(const struct subject *s, const json_t *users)
+{
+	const json_t *user;
+	size_t i;
+
+	json_array_foreach (users, i, user)
+		if (!rb_group_has(s->group, rb_json_str(user, "Id", "")))
+			return false;
+	return true;
+}
+
 /* a volume that somebody else writes to as well cannot be in two places */
 static void check_volume_users(const struct subject *s)
 {
@@ -149,7 +175,7 @@ static void check_volume_users(const struct subject *s)
 		snprintf(path, sizeof(path), "/containers/json?all=1&filters=%s", escaped);
 		if (rb_engine_call(s->node->engine, "GET", path, NULL, &users, s->wait, NULL) >=
 			    0 &&
-		    json_array_size(users) > 1)
+		    json_array_size(users) > 1 && !all_move(s, users))
 			rb_obstacle_add(s->obstacles, "error",
 					"remove the other one, or give each its own volume",
 					"volume '%s' is used by another container, too", name);
@@ -216,15 +242,20 @@ static void (*const checks[])(const struct subject *s) = {
 };
 
 int rb_obstacles_source(const struct rb_node *node, const json_t *inspect, bool reconnect,
-			json_t *obstacles, const struct rb_wait *wait, struct rb_err *err)
+			const json_t *group, json_t *obstacles, const struct rb_wait *wait,
+			struct rb_err *err)
 {
-	const struct subject subject = { node, inspect, json_object_get(inspect, "HostConfig"),
-					 obstacles, wait };
+	const struct subject subject = { .node = node,
+					 .inspect = inspect,
+					 .host_config = json_object_get(inspect, "HostConfig"),
+					 .group = group,
+					 .obstacles = obstacles,
+					 .wait = wait };
 
 	if (!subject.host_config)
 		return rb_err_code(err, RB_E_ENGINE, -EPROTO,
 				   "Docker's description of the container lacks HostConfig");
-	rb_obstacles_network(node, inspect, reconnect, obstacles, wait);
+	rb_obstacles_network(node, inspect, reconnect, group, obstacles, wait);
 	for (size_t i = 0; i < ARRAY_SIZE(checks); i++)
 		checks[i](&subject);
 	return 0;

@@ -124,6 +124,8 @@ int rb_obstacles_target(const struct rb_node *node, const json_t *offer, json_t 
 {
 	struct subject subject = { node, offer, NULL, obstacles, wait };
 	_cleanup_json_ json_t *info = NULL;
+	const json_t *member;
+	size_t k;
 	int r = rb_engine_call(node->engine, "GET", "/info", NULL, &info, wait, err);
 
 	if (r < 0)
@@ -131,6 +133,11 @@ int rb_obstacles_target(const struct rb_node *node, const json_t *offer, json_t 
 	subject.info = info;
 	for (size_t i = 0; i < ARRAY_SIZE(checks); i++)
 		checks[i](&subject);
+	json_array_foreach (json_object_get(offer, "members"), k, member) {
+		subject.offer = member;
+		check_name(&subject);
+		check_volumes(&subject);
+	}
 	rb_obstacles_segment(node, offer, obstacles, wait);
 	rb_obstacles_ports_target(node, offer, obstacles, wait);
 	return 0;

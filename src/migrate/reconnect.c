@@ -77,7 +77,7 @@ static int each_task(const char *freezer, const json_t *addresses,
 	return count < 0 ? count : sum;
 }
 
-int rb_reconnect_reset(const struct rb_migration *m, int netns_fd, int init_pid, struct rb_err *err)
+int rb_reconnect_reset(const struct rb_migration *m, int init_pid, struct rb_err *err)
 {
 	char freezer[512];
 	int r;
@@ -89,7 +89,12 @@ int rb_reconnect_reset(const struct rb_migration *m, int netns_fd, int init_pid,
 		r = each_task(freezer, old_addresses(m), rb_tcp_reset, err);
 	if (r >= 0)
 		rb_info("reconnect: %d connections were reset", r);
-	return r < 0 ? r : rb_addresses_return(netns_fd, old_addresses(m), err);
+	return r < 0 ? r : 0;
+}
+
+int rb_reconnect_return(const struct rb_migration *m, int netns_fd, struct rb_err *err)
+{
+	return rb_reconnect_wanted(m) ? rb_addresses_return(netns_fd, old_addresses(m), err) : 0;
 }
 
 /* Did it get a number that it had? It may be on the same segment. */
@@ -116,11 +121,14 @@ void rb_reconnect_farewell(const struct rb_migration *m, int netns_fd)
 {
 	_cleanup_json_ json_t *addresses = addresses_of(json_object_get(m->entry.facts, "inspect"));
 	struct rb_err why = {};
-	int r;
+	int r = 0;
 
 	if (!rb_reconnect_wanted(m))
 		return;
-	r = each_task(rb_json_str(m->entry.facts, "freezer", ""), addresses, rb_tcp_farewell, &why);
+	rb_each_member (c, m)
+		if (r >= 0)
+			r = each_task(rb_json_str(c->facts, "freezer", ""), addresses,
+				      rb_tcp_farewell, &why);
 	rb_neighbours_write(netns_fd, json_object_get(m->entry.facts, "neighbours"), NULL);
 	if (r >= 0 && has_kept_one(m, addresses))
 		r = rb_silence_speak(netns_fd, &why);

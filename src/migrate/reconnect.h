@@ -29,9 +29,12 @@ void rb_reconnect_describe(json_t *offer, const json_t *inspect);
 /** rb_reconnect_lend - target: before the restore, the old addresses into the namespace */
 int rb_reconnect_lend(const struct rb_migration *m, int netns_fd, struct rb_err *err);
 
-/** rb_reconnect_reset - target: reset the held tasks' connections, take the old addresses away */
-int rb_reconnect_reset(const struct rb_migration *m, int netns_fd, int init_pid,
-		       struct rb_err *err);
+/** rb_reconnect_reset - target: reset the connections of tasks that are held
+ * @init_pid: of their container */
+int rb_reconnect_reset(const struct rb_migration *m, int init_pid, struct rb_err *err);
+
+/** rb_reconnect_return - target: after that, take the old addresses away again */
+int rb_reconnect_return(const struct rb_migration *m, int netns_fd, struct rb_err *err);
 
 /** rb_reconnect_farewell - source: let the frozen tasks' peers hear of their end when they are
  * killed. No failure of it is one of the move. */

@@ -37,6 +37,8 @@ int rb_report_save(struct rb_migration *m, const char *result, const struct rb_e
 		rb_json_str(m->entry.facts, "new_id", ""), "stages", m->timings);
 	if (!report)
 		return rb_err_set(err, -ENOMEM, "write the report");
+	if (m->members_count > 1)
+		json_object_set_new(report, "members", rb_members_list(&m->entry));
 	if (rb_reconnect_wanted(m))
 		json_object_set_new(report, "reconnected",
 				    json_boolean(strcmp(result, "completed") == 0));

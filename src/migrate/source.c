@@ -52,28 +52,57 @@ const struct rb_stage rb_source_stages[] = {
 };
 /* clang-format on */
 
+static bool has_policy(const struct rb_member *c)
+{
+	return rb_engine_policy_restarts(json_object_get(c->facts, "restart_policy"));
+}
+
+static bool any_has_policy(const struct rb_migration *m)
+{
+	rb_each_member (c, m)
+		if (has_policy(c))
+			return true;
+	return false;
+}
+
+/* A new state brings the new boot id with it, so which of them ended, and are to be started again,
+ * is noted before. @all: whatever their policies say */
+static int note_ended(struct rb_migration *m, bool all, struct rb_err *err)
+{
+	rb_migration_fact(m, "restart_here", json_true());
+	rb_each_member (c, m)
+		if (!rb_member_alive(c) && (all || has_policy(c)))
+			rb_member_fact(c, "ended_here", json_true());
+	return rb_migration_save(m, err);
+}
+
 /* What Docker refuses now it refuses later, too: that becomes part of @why, and the rest of the
  * undo goes on. */
-static int start_again(struct rb_migration *m, struct rb_err *why, struct rb_err *err)
+static void start_one(struct rb_migration *m, struct rb_member *c, const struct rb_wait *wait,
+		      struct rb_err *why)
 {
-	struct rb_wait wait = rb_migration_cleanup_wait(UNDO_MS);
 	struct rb_err refused = {};
 	size_t len = strlen(why->msg);
-	int r;
+	int r = rb_engine_start(m->node->engine, c->container_id, wait, &refused);
 
-	r = rb_engine_wait_ready(m->node->engine, &wait, err);
-	if (r < 0)
-		return r;
-	r = rb_engine_start(m->node->engine, m->entry.container_id, &wait, &refused);
 	if (r >= 0) {
-		rb_info("recovery: '%s' was started again", m->entry.container);
+		rb_info("recovery: '%s' was started again", c->name);
 	} else if (r != -ENOENT) {
-		rb_error("recovery: '%s' could not be started again: %s", m->entry.container,
-			 refused.msg);
+		rb_error("recovery: '%s' could not be started again: %s", c->name, refused.msg);
 		snprintf(why->msg + len, sizeof(why->msg) - len,
 			 "; it could not be started again: %.200s", refused.msg);
 	}
-	return 0;
+}
+
+static int start_again(struct rb_migration *m, struct rb_err *why, struct rb_err *err)
+{
+	struct rb_wait wait = rb_migration_cleanup_wait(UNDO_MS);
+	int r = rb_engine_wait_ready(m->node->engine, &wait, err);
+
+	rb_each_member (c, m)
+		if (r >= 0 && rb_json_bool(c->facts, "ended_here", false))
+			start_one(m, c, &wait, why);
+	return r < 0 ? r : 0;
 }
 
 static int complete(struct rb_migration *m, struct rb_err *err)
@@ -146,11 +175,6 @@ static int await_confirmation(struct rb_migration *m, struct rb_err *err)
 	return r;
 }
 
-static bool has_policy(const struct rb_migration *m)
-{
-	return rb_engine_policy_restarts(json_object_get(m->entry.facts, "restart_policy"));
-}
-
 /* A person made the target go on; @here: what there is on this side, and what to do about it. */
 static int report_told_by_hand(struct rb_migration *m, const char *when, const char *here,
 			       struct rb_err *err)
@@ -195,7 +219,7 @@ static int undo(struct rb_migration *m, const struct rb_err *why, struct rb_err 
 	if (undone >= 0 && !m->entry.report)
 		r = rb_report_save(m, "rolled-back", why, err);
 	if (r >= 0 && may_have_been_frozen(m)) {
-		if (!confirmed && m->ready_asked && has_policy(m))
+		if (!confirmed && m->ready_asked && any_has_policy(m))
 			r = confirm(m, err);
 		if (r == 0)
 			r = rb_source_policy_back(m, err);
@@ -215,7 +239,10 @@ static int undo(struct rb_migration *m, const struct rb_err *why, struct rb_err 
  */
 static bool ended_by_accident(const struct rb_migration *m)
 {
-	return m->entry.state == RB_FROZEN && !rb_source_init_alive(m) && has_policy(m);
+	rb_each_member (c, m)
+		if (m->entry.state == RB_FROZEN && !rb_member_alive(c) && has_policy(c))
+			return true;
+	return false;
 }
 
 static int roll_back(struct rb_migration *m, struct rb_err *err)
@@ -226,10 +253,8 @@ static int roll_back(struct rb_migration *m, struct rb_err *err)
 
 	rb_warn("%s: %s; rolling back", why.stage, why.msg);
 	rb_migration_hurry(false);
-	if (ended_by_accident(m)) {
-		rb_migration_fact(m, "restart_here", json_true());
-		r = rb_migration_save(m, &undo_err);
-	}
+	if (ended_by_accident(m))
+		r = note_ended(m, false, &undo_err);
 	if (r >= 0)
 		r = rb_journal_move(m->node->journal, m->entry.id, before_commit, RB_ABORT,
 				    &undo_err);
@@ -256,13 +281,9 @@ static int roll_back(struct rb_migration *m, struct rb_err *err)
 static int uncommit(struct rb_migration *m, struct rb_err *err)
 {
 	struct rb_err why = *err;
-	bool lost = !rb_source_init_alive(m);
-	int r = 0;
+	bool lost = !rb_source_all_alive(m);
+	int r = lost ? note_ended(m, true, err) : 0;
 
-	if (lost) {
-		rb_migration_fact(m, "restart_here", json_true());
-		r = rb_migration_save(m, err);
-	}
 	if (r >= 0)
 		r = rb_journal_move(m->node->journal, m->entry.id, RB_IN(RB_COMMIT), RB_ABORT, err);
 	if (r < 0)
@@ -288,8 +309,10 @@ int rb_source_run(struct rb_migration *m, struct rb_err *err)
 		r = roll_back(m, err);
 	else if (r == -ECANCELED)
 		r = uncommit(m, err);
-	rb_sync_free(TAKE_PTR(m->sync));
-	rb_memory_free(TAKE_PTR(m->memory));
+	rb_each_member (c, m) {
+		rb_sync_free(TAKE_PTR(c->sync));
+		rb_memory_free(TAKE_PTR(c->memory));
+	}
 	return r;
 }
 
@@ -351,18 +374,25 @@ static int went_on_there(struct rb_migration *m, struct rb_err *err)
 	return r < 0 ? r : decision == RB_COMMIT;
 }
 
+static int stop_here(struct rb_migration *m, struct rb_member *c, const struct rb_wait *wait,
+		     struct rb_err *err)
+{
+	_cleanup_json_ json_t *never = json_pack("{s:s}", "Name", "no");
+	int r = rb_engine_restart_policy(m->node->engine, c->container_id, never, wait, err);
+
+	if (r >= 0)
+		r = rb_engine_kill(m->node->engine, c->container_id, "KILL", wait, NULL);
+	return r == -ECANCELED || r == -ETIMEDOUT ? r : 0;
+}
+
 static int keep_stopped(struct rb_migration *m, struct rb_err *err)
 {
 	struct rb_wait wait = rb_migration_cleanup_wait(UNDO_MS);
-	_cleanup_json_ json_t *never = json_pack("{s:s}", "Name", "no");
-	int r;
+	int r = rb_engine_wait_ready(m->node->engine, &wait, err);
 
-	r = rb_engine_wait_ready(m->node->engine, &wait, err);
-	if (r >= 0)
-		r = rb_engine_restart_policy(m->node->engine, m->entry.container_id, never, &wait,
-					     err);
-	if (r >= 0)
-		r = rb_engine_kill(m->node->engine, m->entry.container_id, "KILL", &wait, NULL);
+	rb_each_member (c, m)
+		if (r >= 0)
+			r = stop_here(m, c, &wait, err);
 	if (r == -ECANCELED || r == -ETIMEDOUT)
 		return r;
 
@@ -389,7 +419,7 @@ int rb_source_recover(struct rb_migration *m, struct rb_err *err)
 {
 	bool rebooted = rb_migration_rebooted(m) ||
 			rb_json_bool(m->entry.facts, "restart_here", false) ||
-			(m->entry.state == RB_FROZEN && !rb_source_init_alive(m));
+			(m->entry.state == RB_FROZEN && !rb_source_all_alive(m));
 	enum rb_state decision = RB_ABORT;
 	int r = 0;
 
@@ -398,11 +428,8 @@ int rb_source_recover(struct rb_migration *m, struct rb_err *err)
 	m->ready_asked = may_have_been_frozen(m);
 	if (m->entry.state == RB_COMMIT)
 		return roll_forward(m, err);
-	if (rebooted) {
-		/* a new state brings the new boot id with it, so this must be noted before */
-		rb_migration_fact(m, "restart_here", json_true());
-		r = rb_migration_save(m, err);
-	}
+	if (rebooted)
+		r = note_ended(m, true, err);
 	if (r >= 0 && rebooted && m->entry.state == RB_FROZEN)
 		r = ask_after_reboot(m, &decision, err);
 	if (r >= 0 && decision == RB_COMMIT) {

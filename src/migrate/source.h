@@ -8,9 +8,11 @@
 
 #include "migration.h"
 
+struct rb_dump;
+
 /**
  * rb_source_begin - check a request and enter it into the journal
- * @request: {"container","target","strategy","timeout_ms","keep_source","reconnect"}
+ * @request: {"container","target","strategy","timeout_ms","keep_source","reconnect","group"}
  *
  * Finds what can be told at once: unknown container or node, the same node, not running, paused, a
  * second migration of one container. Runs in the daemon; asks only the local engine.
@@ -60,20 +62,40 @@ int rb_source_memory(struct rb_migration *m, struct rb_err *err);
 int rb_source_memory_undo(struct rb_migration *m, struct rb_err *err);
 int rb_source_forget_work(struct rb_migration *m, struct rb_err *err);
 
+/** rb_source_group - what Docker's inspect said of all containers, as an array */
+json_t *rb_source_group(struct rb_migration *m);
+
 /** rb_source_remove_work - the work folder, and the images that are in memory */
 int rb_source_remove_work(struct rb_migration *m, struct rb_err *err);
 
 /* source_freeze.c */
 int rb_source_arm(struct rb_migration *m, struct rb_err *err);
-int rb_source_arm_undo(struct rb_migration *m, struct rb_err *err);
 int rb_source_freeze(struct rb_migration *m, struct rb_err *err);
-int rb_source_freeze_undo(struct rb_migration *m, struct rb_err *err);
-int rb_source_policy_back(struct rb_migration *m, struct rb_err *err);
-/** rb_source_init_alive - is the container's init still the very process that was frozen? */
-bool rb_source_init_alive(const struct rb_migration *m);
 int rb_source_dump(struct rb_migration *m, struct rb_err *err);
 int rb_source_transfer(struct rb_migration *m, struct rb_err *err);
 int rb_source_restore(struct rb_migration *m, struct rb_err *err);
+
+/* source_thaw.c */
+
+int rb_source_arm_undo(struct rb_migration *m, struct rb_err *err);
+int rb_source_freeze_undo(struct rb_migration *m, struct rb_err *err);
+int rb_source_policy_back(struct rb_migration *m, struct rb_err *err);
+
+/** rb_member_init / rb_member_freezer - as stage `check` found them; 0 and "" before */
+int rb_member_init(const struct rb_member *c);
+const char *rb_member_freezer(const struct rb_member *c);
+void rb_source_fill_dump(const struct rb_migration *m, const struct rb_member *c,
+			 struct rb_dump *ret);
+
+/** rb_source_give_back - the tasks run again, whatever state they were left in */
+int rb_source_give_back(struct rb_migration *m, struct rb_err *err);
+
+/** rb_member_alive - is the container's init still the very process that was frozen? */
+bool rb_member_alive(const struct rb_member *c);
+/** rb_source_all_alive - of all containers */
+bool rb_source_all_alive(const struct rb_migration *m);
+/** rb_source_netns - the network namespace, which any of them holds. Return: descriptor. */
+int rb_source_netns(const struct rb_migration *m, struct rb_err *err);
 
 /* source_commit.c */
 int rb_source_commit(struct rb_migration *m, struct rb_err *err);

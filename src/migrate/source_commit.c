@@ -64,12 +64,13 @@ int rb_source_wait_target(struct rb_migration *m, struct rb_err *err)
 /* A user who killed, removed or thawed it meanwhile has cancelled the move. */
 static int still_frozen(struct rb_migration *m, struct rb_err *err)
 {
-	if (rb_source_init_alive(m) &&
-	    rb_freezer_is_frozen(rb_json_str(m->entry.facts, "freezer", ""), NULL) == 1)
-		return 0;
-	return rb_err_code(err, RB_E_CANCELED, -ECANCELED,
-			   "'%s' was killed or thawed here during the move, which cancels it",
-			   m->entry.container);
+	rb_each_member (c, m)
+		if (!rb_member_alive(c) || rb_freezer_is_frozen(rb_member_freezer(c), NULL) != 1)
+			return rb_err_code(
+				err, RB_E_CANCELED, -ECANCELED,
+				"'%s' was killed or thawed here during the move, which cancels it",
+				c->name);
+	return 0;
 }
 
 /* @send: writes the stream that follows the call, or NULL */
@@ -91,8 +92,7 @@ static int call(struct rb_migration *m, const char *verb,
  * caught. */
 static void hide(const struct rb_migration *m)
 {
-	_cleanup_close_ int netns =
-		rb_netns_open((int)rb_json_int(m->entry.facts, "init_pid", 0), NULL);
+	_cleanup_close_ int netns = rb_source_netns(m, NULL);
 
 	if (netns >= 0)
 		rb_park(netns, NULL);
@@ -143,60 +143,73 @@ int rb_source_commit(struct rb_migration *m, struct rb_err *err)
 	return rb_source_wait_target(m, err);
 }
 
-/* Kills the frozen tasks; nothing of that is seen on the network, but for the RSTs of connections
- * that did not move along. */
-static int kill_frozen(struct rb_migration *m, const struct rb_wait *wait, struct rb_err *err)
+/* Nothing of their end is seen on the network, but for the RSTs of connections that did not move
+ * along. */
+static int shut_network(struct rb_migration *m, struct rb_err *err)
 {
-	const char *freezer = rb_json_str(m->entry.facts, "freezer", "");
-	int pid = (int)rb_json_int(m->entry.facts, "init_pid", 0);
-	_cleanup_close_ int netns = -EBADF;
+	struct rb_err why = {};
+	_cleanup_close_ int netns = rb_source_netns(m, &why);
 	int r;
 
-	if (rb_source_init_alive(m)) {
-		netns = rb_netns_open(pid, err);
-		if (netns < 0)
-			return netns;
-		/* it is on already, unless somebody flushed the rules */
-		r = rb_silence_on(netns, err);
-		rb_park(netns, NULL);
-		if (r >= 0)
-			rb_reconnect_farewell(m, netns);
-		if (r >= 0)
-			r = rb_freezer_kill(freezer, wait, err);
-		if (r < 0)
-			return r;
-	} else {
-		/* somebody may have started it by hand after a reboot; it runs elsewhere now */
-		rb_engine_kill(m->node->engine, m->entry.container_id, "KILL", wait, NULL);
+	/* none of them is there any more */
+	if (netns == -ESRCH)
+		return 0;
+	if (netns < 0) {
+		*err = why;
+		return netns;
 	}
-	return rb_engine_wait_stopped(m->node->engine, m->entry.container_id, wait, err);
+	/* it is on already, unless somebody flushed the rules */
+	r = rb_silence_on(netns, err);
+	rb_park(netns, NULL);
+	if (r >= 0)
+		rb_reconnect_farewell(m, netns);
+	return r;
+}
+
+static int kill_frozen(struct rb_migration *m, const struct rb_wait *wait, struct rb_err *err)
+{
+	int r = shut_network(m, err);
+
+	rb_each_member (c, m) {
+		if (r >= 0 && rb_member_alive(c))
+			r = rb_freezer_kill(rb_member_freezer(c), wait, err);
+		else if (r >= 0)
+			/* somebody may have started it by hand after a reboot; it runs elsewhere
+			 * now */
+			rb_engine_kill(m->node->engine, c->container_id, "KILL", wait, NULL);
+	}
+	rb_each_member (c, m)
+		if (r >= 0)
+			r = rb_engine_wait_stopped(m->node->engine, c->container_id, wait, err);
+	return r;
 }
 
 /* --keep-source: it stays for inspection, stopped, off the network and under another name */
-static int keep_container(struct rb_migration *m, const struct rb_wait *wait, struct rb_err *err)
+static int keep_container(struct rb_migration *m, struct rb_member *c, const struct rb_wait *wait,
+			  struct rb_err *err)
 {
-	const json_t *networks = rb_json_path(json_object_get(m->entry.facts, "inspect"),
-					      "NetworkSettings.Networks");
+	const json_t *networks =
+		rb_json_path(json_object_get(c->facts, "inspect"), "NetworkSettings.Networks");
 	const char *network;
 	json_t *value;
 	char name[320];
 	int r;
 
-	snprintf(name, sizeof(name), "%s-moved-%s", m->entry.container, m->entry.id);
-	r = rb_engine_rename(m->node->engine, m->entry.container_id, name, wait, err);
+	snprintf(name, sizeof(name), "%s-moved-%s", c->name, m->entry.id);
+	r = rb_engine_rename(m->node->engine, c->container_id, name, wait, err);
 	if (r < 0 && r != -ENOENT)
 		return r;
 	json_object_foreach ((json_t *)networks, network, value)
-		rb_engine_network_disconnect(m->node->engine, network, m->entry.container_id, true,
-					     wait, NULL);
+		rb_engine_network_disconnect(m->node->engine, network, c->container_id, true, wait,
+					     NULL);
 	return 0;
 }
 
 /* Volumes move with the container: what stays behind would be stale and in the way of coming back.
  */
-static void remove_volumes(struct rb_migration *m, const struct rb_wait *wait)
+static void remove_volumes(struct rb_migration *m, struct rb_member *c, const struct rb_wait *wait)
 {
-	const json_t *volumes = json_object_get(m->entry.facts, "volumes");
+	const json_t *volumes = json_object_get(c->facts, "volumes");
 	const json_t *volume;
 	size_t i;
 
@@ -210,31 +223,42 @@ static void remove_volumes(struct rb_migration *m, const struct rb_wait *wait)
 	}
 }
 
+/* All containers before the first volume, which several may use. */
+static int remove_all(struct rb_migration *m, const struct rb_wait *wait, struct rb_err *err)
+{
+	bool keep = rb_json_bool(m->entry.facts, "keep_source", false);
+	int r = 0;
+
+	rb_each_member (c, m) {
+		if (r >= 0 && keep)
+			r = keep_container(m, c, wait, err);
+		else if (r >= 0)
+			r = rb_engine_remove(m->node->engine, c->container_id, true, true, wait,
+					     err);
+	}
+	if (r >= 0)
+		r = rb_ports_leave(m, err);
+	if (r < 0)
+		return r;
+	rb_each_member (c, m)
+		if (!keep)
+			remove_volumes(m, c, wait);
+	return 0;
+}
+
 int rb_source_finish(struct rb_migration *m, struct rb_err *err)
 {
 	struct rb_wait wait = rb_migration_cleanup_wait(CLEANUP_MS);
-	bool keep = rb_json_bool(m->entry.facts, "keep_source", false);
 	int r;
 
 	r = rb_ports_keep(m, err);
 	rb_fault_point("source.finish.kept", NULL, NULL);
 	if (r >= 0)
 		r = kill_frozen(m, &wait, err);
-	if (r < 0)
-		return r;
-	if (keep)
-		r = keep_container(m, &wait, err);
-	else
-		r = rb_engine_remove(m->node->engine, m->entry.container_id, true, true, &wait,
-				     err);
-	if (r < 0)
-		return r;
-	r = rb_ports_leave(m, err);
-	if (r < 0)
-		return r;
-	if (!keep)
-		remove_volumes(m, &wait);
-	r = rb_source_remove_work(m, err);
+	if (r >= 0)
+		r = remove_all(m, &wait, err);
+	if (r >= 0)
+		r = rb_source_remove_work(m, err);
 	if (r < 0)
 		return r;
 	/* the target finishes by itself; its answer only makes the report complete */

@@ -29,6 +29,7 @@
 #include "log.h"
 #include "neighbours.h"
 #include "net.h"
+#include "obstacles.h"
 #include "ports.h"
 #include "proc.h"
 #include "reconnect.h"
@@ -39,74 +40,92 @@
 #include "tree.h"
 #include "vfork.h"
 
-#define UNDO_MS	   60000
+#define ARM_MS	   60000
 #define FREEZE_MS  10000
 #define READ_MS	   10
-#define MAX_TASKS  4096
 #define DUMP_TRIES 10
 
 #define IMAGES_BYTES (64ULL << 20) /* of any container, without pages and what waits in sockets */
 
 /* Nobody needs the source's images after a reboot. Named by the migration, so that whoever comes
  * after a worker that was killed removes them. */
-static int memory_path(const struct rb_migration *m, char *ret, size_t size, struct rb_err *err)
+static int memory_path(const struct rb_migration *m, const struct rb_member *c, char *ret,
+		       size_t size, struct rb_err *err)
 {
-	if (rb_path(ret, size, "%s/migrations/%s.images", m->node->run_dir, m->entry.id) < 0)
+	size_t number = rb_member_number(m, c);
+	char suffix[24] = "";
+
+	if (number)
+		snprintf(suffix, sizeof(suffix), ".%zu", number);
+	if (rb_path(ret, size, "%s/migrations/%s.images%s", m->node->run_dir, m->entry.id, suffix) <
+	    0)
 		return rb_err_set(err, -ENAMETOOLONG, "make room for CRIU's images");
 	return 0;
-}
-
-static void fill_dump(struct rb_migration *m, struct rb_dump *ret)
-{
-	*ret = (struct rb_dump){ .runtime_root = m->node->runtime_root,
-				 .container_id = m->entry.container_id,
-				 .work_dir = m->work_dir,
-				 .freezer_path = rb_json_str(m->entry.facts, "freezer", ""),
-				 .init_pid = (int)rb_json_int(m->entry.facts, "init_pid", 0) };
 }
 
 int rb_source_remove_work(struct rb_migration *m, struct rb_err *err)
 {
 	char memory[PATH_MAX];
-	int r = memory_path(m, memory, sizeof(memory), err);
+	int r = 0;
 
 	/* what it leads to goes before the way there */
-	if (r >= 0)
-		r = rb_rm_rf(memory, err);
+	rb_each_member (c, m) {
+		if (r >= 0)
+			r = memory_path(m, c, memory, sizeof(memory), err);
+		if (r >= 0)
+			r = rb_rm_rf(memory, err);
+	}
 	return r < 0 ? r : rb_rm_rf(m->work_dir, err);
+}
+
+static int arm_one(struct rb_migration *m, struct rb_member *c, const struct rb_wait *wait,
+		   struct rb_err *err)
+{
+	char memory[PATH_MAX];
+	struct rb_dump dump;
+	int r;
+
+	rb_source_fill_dump(m, c, &dump);
+	r = memory_path(m, c, memory, sizeof(memory), err);
+	/* what waits in connections is in their images */
+	if (r >= 0 &&
+	    rb_criu_has_room_in_memory(m->node->run_dir, m->members_count * IMAGES_BYTES +
+								 4 * rb_tcp_waiting(dump.init_pid)))
+		dump.memory_dir = memory;
+	return r < 0 ? r : rb_criu_dump_prepare(&dump, wait, err);
 }
 
 /* Everything about the dump that can be done while the container still runs. */
 int rb_source_arm(struct rb_migration *m, struct rb_err *err)
 {
-	struct rb_wait wait = rb_migration_wait(m, UNDO_MS);
-	char memory[PATH_MAX];
-	struct rb_dump dump;
-	int r;
+	struct rb_wait wait = rb_migration_wait(m, ARM_MS);
+	_cleanup_json_ json_t *group = rb_source_group(m);
+	int r = rb_obstacles_joined(m->node, group, &wait, err);
 
-	fill_dump(m, &dump);
-	r = memory_path(m, memory, sizeof(memory), err);
-	/* what waits in connections is in their images */
-	if (r >= 0 && rb_criu_has_room_in_memory(m->node->run_dir,
-						 IMAGES_BYTES + 4 * rb_tcp_waiting(dump.init_pid)))
-		dump.memory_dir = memory;
-	return r < 0 ? r : rb_criu_dump_prepare(&dump, &wait, err);
-}
-
-bool rb_source_init_alive(const struct rb_migration *m)
-{
-	return rb_pid_alive((int)rb_json_int(m->entry.facts, "init_pid", 0),
-			    (unsigned long long)rb_json_int(m->entry.facts, "init_start", 0));
+	rb_each_member (c, m)
+		if (r >= 0)
+			r = arm_one(m, c, &wait, err);
+	return r;
 }
 
 /* Nothing new comes in: what waits in UDP sockets, which CRIU does not save, is read in a moment,
  * or nobody reads it. */
 static void let_read(const struct rb_migration *m)
 {
-	int init = (int)rb_json_int(m->entry.facts, "init_pid", 0);
+	int init = rb_member_init(&m->members[0]);
 
 	for (int ms = 0; ms < READ_MS && rb_udp_waiting(init) > 0; ms++)
 		rb_wait_ms(1, NULL, NULL);
+}
+
+static int freeze_all(struct rb_migration *m, const struct rb_wait *wait, struct rb_err *err)
+{
+	int r = 0;
+
+	rb_each_member (c, m)
+		if (r >= 0)
+			r = rb_vfork_freeze(rb_member_freezer(c), wait, err);
+	return r;
 }
 
 /* What the tasks still say before they stand still is heard: it is part of what they did. */
@@ -116,7 +135,7 @@ static int stop_tasks(struct rb_migration *m, struct rb_err *err)
 	_cleanup_close_ int netns = -EBADF;
 	int r;
 
-	netns = rb_netns_open((int)rb_json_int(m->entry.facts, "init_pid", 0), err);
+	netns = rb_source_netns(m, err);
 	if (netns < 0)
 		return netns;
 	rb_switchover_capture(m, netns);
@@ -128,10 +147,11 @@ static int stop_tasks(struct rb_migration *m, struct rb_err *err)
 	if (r >= 0)
 		r = rb_fault_point("source.freeze.silent", &m->wait, err);
 	if (r >= 0)
-		r = rb_vfork_freeze(rb_json_str(m->entry.facts, "freezer", ""), &wait, err);
+		r = freeze_all(m, &wait, err);
 	if (r >= 0)
 		r = rb_silence_on(netns, err);
-	/* connections of the container to itself: both their ends must stand still */
+	/* connections of the container to itself, or to another of the group: both their ends must
+	 * stand still */
 	return r < 0 ? r : rb_silence_loopback(netns, err);
 }
 
@@ -140,9 +160,12 @@ int rb_source_freeze(struct rb_migration *m, struct rb_err *err)
 	const struct rb_strategy *strategy = rb_strategy_of(m);
 	struct rb_wait wait = rb_migration_wait(m, FREEZE_MS);
 	_cleanup_json_ json_t *never = json_pack("{s:s}", "Name", "no");
-	int r;
+	int r = 0;
 
-	r = rb_engine_restart_policy(m->node->engine, m->entry.container_id, never, &wait, err);
+	rb_each_member (c, m)
+		if (r >= 0)
+			r = rb_engine_restart_policy(m->node->engine, c->container_id, never, &wait,
+						     err);
 	if (r >= 0)
 		r = rb_journal_move(m->node->journal, m->entry.id, RB_IN(RB_PREPARING), RB_FROZEN,
 				    err);
@@ -154,101 +177,6 @@ int rb_source_freeze(struct rb_migration *m, struct rb_err *err)
 	return r < 0 ? r : stop_tasks(m, err);
 }
 
-/* sockets that a killed CRIU left in TCP repair mode would neither send nor acknowledge */
-static void leave_repair_mode(const char *freezer)
-{
-	pid_t pids[MAX_TASKS];
-	int n = rb_freezer_pids(freezer, pids, ARRAY_SIZE(pids), NULL);
-
-	for (int i = 0; i < n && i < MAX_TASKS; i++)
-		rb_tcp_repair_off(pids[i], NULL);
-}
-
-/* No undo of the network keeps the tasks from being thawed: a container that runs without it can be
- * helped more easily. */
-static int thaw(struct rb_migration *m, const char *freezer, int netns, struct rb_err *err)
-{
-	struct rb_err later = {};
-	int r = netns, r2;
-
-	if (netns >= 0) {
-		rb_net_mend(netns, NULL);
-		if (m->capture)
-			rb_switchover_prepare(m, netns);
-		/* so that not even their first packet is lost */
-		r = rb_silence_speak(netns, NULL);
-		if (r < 0)
-			r = rb_silence_off(netns, err);
-	}
-	r2 = rb_freezer_thaw(freezer, &later);
-	if (netns >= 0 && r >= 0) {
-		rb_switchover_open(m, netns, NULL);
-		r = rb_silence_off(netns, err);
-	}
-	if (r2 < 0 && r >= 0 && err)
-		*err = later;
-	return r < 0 ? r : r2;
-}
-
-/* Gives the tasks back, whatever state they were left in. */
-static int give_back(struct rb_migration *m, struct rb_err *err)
-{
-	struct rb_wait wait = rb_migration_cleanup_wait(UNDO_MS);
-	const char *freezer = rb_json_str(m->entry.facts, "freezer", "");
-	_cleanup_close_ int netns = -EBADF;
-	struct rb_err later = {};
-	struct rb_dump dump;
-	int r, r2;
-
-	fill_dump(m, &dump);
-	r = rb_criu_mend(&dump, &wait, err);
-	leave_repair_mode(freezer);
-	netns = rb_netns_open(dump.init_pid, &later);
-	r2 = thaw(m, freezer, netns, &later);
-	rb_migration_hurry(false);
-	if (r >= 0 && r2 < 0 && err)
-		*err = later;
-	return r < 0 ? r : r2;
-}
-
-int rb_source_freeze_undo(struct rb_migration *m, struct rb_err *err)
-{
-	return rb_source_init_alive(m) ? give_back(m, err) : 0;
-}
-
-int rb_source_policy_back(struct rb_migration *m, struct rb_err *err)
-{
-	struct rb_wait wait = rb_migration_cleanup_wait(UNDO_MS);
-	const json_t *policy = json_object_get(m->entry.facts, "restart_policy");
-	_cleanup_json_ json_t *now = NULL;
-	int r = rb_engine_inspect(m->node->engine, m->entry.container_id, &now, &wait, err);
-
-	/* the user may have removed the container meanwhile, or given it another policy */
-	if (r == -ENOENT)
-		return 0;
-	if (r < 0)
-		return r;
-	if (rb_engine_policy_restarts(rb_json_path(now, "HostConfig.RestartPolicy")))
-		return 0;
-	if (!rb_json_bool(json_object_get(now, "State"), "Running", false))
-		rb_warn("roll-back: '%s' ended meanwhile; 'docker start' starts it",
-			m->entry.container);
-	r = rb_engine_restart_policy(m->node->engine, m->entry.container_id, policy, &wait, err);
-	return r == -ENOENT ? 0 : r;
-}
-
-/* A CRIU that was started early waits for a freeze that does not come. */
-int rb_source_arm_undo(struct rb_migration *m, struct rb_err *err)
-{
-	struct rb_wait wait = rb_migration_cleanup_wait(UNDO_MS);
-	struct rb_dump dump;
-
-	if (!rb_source_init_alive(m))
-		return 0;
-	fill_dump(m, &dump);
-	return rb_criu_mend(&dump, &wait, err);
-}
-
 /*
  * A connection that is just being made cannot be dumped (CRIU: "In-flight connection"). It is made
  * a moment later: let the tasks run for that long, and try again.
@@ -258,7 +186,7 @@ static int dump_later(struct rb_migration *m, int tried, struct rb_err *err)
 	int r;
 
 	rb_info("dump: a connection is just being made; trying again");
-	r = give_back(m, err);
+	r = rb_source_give_back(m, err);
 	m->frozen_us = 0;
 	if (r >= 0)
 		r = rb_wait_ms(20 * tried, &m->wait, err);
@@ -270,12 +198,47 @@ static int dump_later(struct rb_migration *m, int tried, struct rb_err *err)
 /* Whom the container knows on its segment; without it has to ask for them anew. */
 static void note_neighbours(struct rb_migration *m)
 {
-	_cleanup_close_ int netns =
-		rb_netns_open((int)rb_json_int(m->entry.facts, "init_pid", 0), NULL);
+	_cleanup_close_ int netns = rb_source_netns(m, NULL);
 	json_t *list = NULL;
 
 	if (netns >= 0 && rb_neighbours_read(netns, &list, NULL) >= 0)
 		rb_migration_fact(m, "neighbours", list);
+}
+
+/* @fds: one per member, -EBADF where none has begun */
+static int begin_dumps(struct rb_migration *m, int *fds, struct rb_err *err)
+{
+	int r = 0;
+
+	rb_each_member (c, m) {
+		int *fd = &fds[rb_member_number(m, c)];
+		struct rb_dump dump;
+
+		*fd = -EBADF;
+		rb_source_fill_dump(m, c, &dump);
+		if (r >= 0)
+			r = *fd = rb_criu_dump_begin(&dump, err);
+	}
+	return r;
+}
+
+/* Return: of the first that failed; -EAGAIN before others: then trying again may help */
+static int end_dumps(struct rb_migration *m, const int *fds, struct rb_err *err)
+{
+	int result = 0;
+
+	rb_each_member (c, m) {
+		int fd = fds[rb_member_number(m, c)];
+		struct rb_err why = {};
+		int r = fd < 0 ? 0 : rb_criu_dump_end(fd, &m->wait, &why);
+
+		if (r >= 0 || (result < 0 && r != -EAGAIN))
+			continue;
+		result = r;
+		if (err)
+			*err = why;
+	}
+	return result;
 }
 
 /* While CRIU dumps, the files travel: the tasks stand still for both. */
@@ -283,23 +246,25 @@ static int dump_and_sync(struct rb_migration *m, struct rb_err *err)
 {
 	const struct rb_strategy *strategy = rb_strategy_of(m);
 	struct rb_err sync_err = {};
-	struct rb_dump dump;
-	int fd, r, r2;
+	int fds[RB_MEMBERS_MAX], r, r2;
 
-	fill_dump(m, &dump);
 	r = strategy->frozen ? strategy->frozen(m, err) : 0;
 	if (r < 0)
 		return r;
-	fd = rb_criu_dump_begin(&dump, err);
-	if (fd < 0)
-		return fd;
+	r = begin_dumps(m, fds, err);
+	if (r < 0) {
+		rb_each_member (c, m)
+			rb_close_fd(&fds[rb_member_number(m, c)]);
+		return r;
+	}
 	note_neighbours(m);
 	rb_ports_note(m);
-	rb_groups_note(m);
+	rb_each_member (c, m)
+		rb_groups_note(c);
 	r2 = strategy->rest ? strategy->rest(m, &sync_err) : 0;
 	if (r2 >= 0)
 		r2 = rb_sync_round(m, &sync_err);
-	r = rb_criu_dump_end(fd, &m->wait, err);
+	r = end_dumps(m, fds, err);
 	if (r >= 0 && r2 < 0 && err)
 		*err = sync_err;
 	return r < 0 ? r : r2;
@@ -318,15 +283,15 @@ int rb_source_dump(struct rb_migration *m, struct rb_err *err)
 }
 
 /* CRIU's images are small but for the files with the pages, which go into a folder of their own */
-static int set_pages_aside(const struct rb_migration *m, char *images, char *pages, size_t size,
+static int set_pages_aside(const struct rb_member *c, char *images, char *pages, size_t size,
 			   struct rb_err *err)
 {
 	_cleanup_closedir_ DIR *dir = NULL;
 	struct dirent *entry;
 	int r;
 
-	rb_path(images, size, "%s/images", m->work_dir);
-	rb_path(pages, size, "%s/pages", m->work_dir);
+	rb_path(images, size, "%s/images", c->work_dir);
+	rb_path(pages, size, "%s/pages", c->work_dir);
 	r = rb_mkdir_p(pages, 0700, err);
 	if (r < 0)
 		return r;
@@ -353,13 +318,14 @@ static int set_pages_aside(const struct rb_migration *m, char *images, char *pag
 	return 0;
 }
 
-static int send_images(struct rb_migration *m, const char *what, const char *path,
-		       struct rb_err *err)
+static int send_images(struct rb_migration *m, struct rb_member *c, const char *what,
+		       const char *path, struct rb_err *err)
 {
-	_cleanup_json_ json_t *args = json_pack("{s:s}", "what", what);
+	_cleanup_json_ json_t *args = rb_member_args(m, c);
 	struct rb_tree_stats stats = {};
 	int r;
 
+	json_object_set_new(args, "what", json_string(what));
 	r = rb_conn_call(m->conn, "tree", args, &m->wait, err);
 	if (r >= 0)
 		r = rb_tree_send(m->conn, path, NULL, NULL, &stats, &m->wait, err);
@@ -375,18 +341,39 @@ int rb_source_transfer(struct rb_migration *m, struct rb_err *err)
 	const struct rb_strategy *strategy = rb_strategy_of(m);
 	_cleanup_json_ json_t *args = json_pack("{s:s}", "strategy", strategy->name);
 	char images[600], pages[600];
-	int r;
+	int r = 0;
 
-	r = set_pages_aside(m, images, pages, sizeof(images), err);
-	if (r >= 0 && strategy->lazy)
-		r = rb_criu_restore_all_dumped(images, err);
-	if (r >= 0)
-		r = send_images(m, "images", images, err);
+	rb_each_member (c, m) {
+		if (r >= 0)
+			r = set_pages_aside(c, images, pages, sizeof(images), err);
+		if (r >= 0 && strategy->lazy)
+			r = rb_criu_restore_all_dumped(images, err);
+		if (r >= 0)
+			r = send_images(m, c, "images", images, err);
+	}
 	if (r >= 0)
 		r = rb_conn_call(m->conn, "restore", args, &m->wait, err);
 	if (r >= 0)
 		r = rb_conn_reply(m->conn, NULL, &m->wait, err);
-	return r < 0 ? r : send_images(m, "pages", pages, err);
+	rb_each_member (c, m) {
+		rb_path(pages, sizeof(pages), "%s/pages", c->work_dir);
+		if (r >= 0)
+			r = send_images(m, c, "pages", pages, err);
+	}
+	return r;
+}
+
+/* of each member what its sockets have joined, or null */
+static json_t *multicast_of_all(struct rb_migration *m)
+{
+	json_t *list = json_array();
+
+	rb_each_member (c, m) {
+		json_t *one = json_object_get(c->facts, "multicast");
+
+		json_array_append_new(list, one ? json_incref(one) : json_null());
+	}
+	return list;
 }
 
 /* READY: the target has restored the container and holds it. */
@@ -396,9 +383,9 @@ int rb_source_restore(struct rb_migration *m, struct rb_err *err)
 	bool same = !rb_reconnect_wanted(m);
 	_cleanup_json_ json_t *flows = json_array();
 	_cleanup_json_ json_t *args =
-		json_pack("{s:O*, s:O, s:O*}", "neighbours",
+		json_pack("{s:O*, s:O, s:o}", "neighbours",
 			  same ? json_object_get(m->entry.facts, "neighbours") : NULL, "flows",
-			  flows, "multicast", json_object_get(m->entry.facts, "multicast"));
+			  flows, "multicast", multicast_of_all(m));
 	int r;
 
 	if (same) {

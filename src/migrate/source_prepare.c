@@ -83,66 +83,189 @@ static int describe_networks(struct rb_migration *m, const json_t *inspect, json
 	return 0;
 }
 
-/* what the target must know before it promises anything */
-static int describe(struct rb_migration *m, json_t **ret, struct rb_err *err)
+/* of one container, what the target must know before it promises anything */
+static int describe_one(struct rb_migration *m, struct rb_member *c, json_t **ret,
+			const struct rb_wait *wait, struct rb_err *err)
 {
-	struct rb_wait wait = rb_migration_wait(m, CALL_MS);
-	const json_t *inspect = json_object_get(m->entry.facts, "inspect");
-	_cleanup_json_ json_t *spec = NULL, *volumes = NULL, *image = NULL, *host = NULL;
-	_cleanup_json_ json_t *networks = NULL, *macs = NULL, *more = NULL;
-	uint64_t file_bytes = 0;
+	const json_t *inspect = json_object_get(c->facts, "inspect");
+	_cleanup_json_ json_t *spec = NULL, *image = NULL;
 	int r;
 
-	r = rb_spec_from_inspect(inspect, "reberth-runtime", &spec, err);
-	if (r >= 0)
-		r = rb_spec_volumes(inspect, &volumes, err);
+	r = rb_member_number(m, c) ? rb_spec_of_member(inspect, "reberth-runtime", &spec, err)
+				   : rb_spec_from_inspect(inspect, "reberth-runtime", &spec, err);
 	if (r >= 0)
 		r = rb_image_describe(m->node->engine, rb_json_str(inspect, "Image", ""), &image,
-				      &wait, err);
+				      wait, err);
+	if (r < 0)
+		return r;
+	*ret = json_pack("{s:s, s:s, s:I, s:O, s:O, s:O, s:O*}", "container", c->name, "source_id",
+			 c->container_id, "joins", (json_int_t)rb_json_int(c->facts, "joins", 0),
+			 "spec", spec, "volumes", json_object_get(c->facts, "volumes"), "image",
+			 image, "restart_policy", json_object_get(c->facts, "restart_policy"));
+	if (!*ret)
+		return rb_err_set(err, -ENOMEM, "describe the container");
+	rb_member_fact(c, "image", json_incref(image));
+	return 0;
+}
+
+static int describe_members(struct rb_migration *m, json_t *offer, const struct rb_wait *wait,
+			    struct rb_err *err)
+{
+	json_t *members = json_array();
+
+	json_object_set_new(offer, "members", members);
+	rb_each_member (c, m) {
+		json_t *one = NULL;
+		int r = rb_member_number(m, c) ? describe_one(m, c, &one, wait, err) : 0;
+
+		if (r < 0)
+			return r;
+		if (one)
+			json_array_append_new(members, one);
+	}
+	return 0;
+}
+
+/* what there is once: addresses, and how much there is of everything */
+static int describe_shared(struct rb_migration *m, json_t *offer, const struct rb_wait *wait,
+			   struct rb_err *err)
+{
+	const json_t *inspect = json_object_get(m->entry.facts, "inspect");
+	_cleanup_json_ json_t *host = NULL, *networks = NULL, *macs = NULL, *more = NULL;
+	uint64_t file_bytes = 0, memory_bytes = 0;
+	int r;
+
+	r = rb_sync_size(m, &file_bytes, err);
 	if (r >= 0)
-		r = rb_sync_size(m, &file_bytes, err);
+		r = rb_host_facts(&host, wait, err);
 	if (r >= 0)
-		r = rb_host_facts(&host, &wait, err);
-	if (r >= 0)
-		r = describe_networks(m, inspect, &networks, &wait, err);
+		r = describe_networks(m, inspect, &networks, wait, err);
 	if (r >= 0)
 		r = rb_spec_macs(inspect, &macs, err);
 	if (r >= 0)
 		r = rb_spec_more_networks(inspect, &more, err);
 	if (r < 0)
 		return r;
-	*ret = json_pack("{s:s, s:s, s:s, s:O, s:O, s:O, s:O, s:I, s:I, s:O, s:O, s:O, s:O*}", "id",
-			 m->entry.id, "container", m->entry.container, "source_id",
-			 m->entry.container_id, "spec", spec, "volumes", volumes, "image", image,
-			 "host", host, "file_bytes", (json_int_t)file_bytes, "memory_bytes",
-			 (json_int_t)rb_container_memory(inspect), "networks", networks, "macs",
-			 macs, "more_networks", more, "restart_policy",
-			 json_object_get(m->entry.facts, "restart_policy"));
-	if (!*ret)
-		return rb_err_set(err, -ENOMEM, "describe the container");
-	if (rb_reconnect_wanted(m))
-		rb_reconnect_describe(*ret, inspect);
-	json_object_set_new(*ret, "connections", rb_connections_describe(inspect));
-	rb_migration_fact(m, "image", json_incref(image));
+	rb_each_member (c, m)
+		memory_bytes += rb_container_memory(json_object_get(c->facts, "inspect"));
+	json_object_set_new(offer, "id", json_string(m->entry.id));
+	json_object_set(offer, "host", host);
+	json_object_set_new(offer, "file_bytes", json_integer((json_int_t)file_bytes));
+	json_object_set_new(offer, "memory_bytes", json_integer((json_int_t)memory_bytes));
+	json_object_set(offer, "networks", networks);
+	json_object_set(offer, "macs", macs);
+	json_object_set(offer, "more_networks", more);
 	rb_migration_fact(m, "file_bytes", json_integer((json_int_t)file_bytes));
+	rb_migration_fact(m, "memory_bytes", json_integer((json_int_t)memory_bytes));
+	return 0;
+}
+
+static int describe(struct rb_migration *m, json_t **ret, struct rb_err *err)
+{
+	struct rb_wait wait = rb_migration_wait(m, CALL_MS);
+	const json_t *inspect = json_object_get(m->entry.facts, "inspect");
+	_cleanup_json_ json_t *offer = NULL;
+	int r = describe_one(m, &m->members[0], &offer, &wait, err);
+
+	if (r >= 0)
+		r = describe_members(m, offer, &wait, err);
+	if (r >= 0)
+		r = describe_shared(m, offer, &wait, err);
+	if (r < 0)
+		return r;
+	if (rb_reconnect_wanted(m))
+		rb_reconnect_describe(offer, inspect);
+	json_object_set_new(offer, "connections", rb_connections_describe(inspect));
+	json_object_set_new(offer, "forwards",
+			    json_boolean(rb_ports_forwards(m->entry.facts, inspect)));
+	json_object_set_new(offer, "dry_run",
+			    json_boolean(rb_json_bool(m->entry.facts, "dry_run", false)));
+	*ret = TAKE_PTR(offer);
 	return 0;
 }
 
 /* the container's real init (Docker may know a placeholder) and what it is frozen with */
-static int find_tasks(struct rb_migration *m, struct rb_err *err)
+static int find_tasks(struct rb_migration *m, struct rb_member *c, struct rb_err *err)
 {
 	char freezer[512];
 	int pid, r;
 
-	r = rb_criu_init_pid(m->node->runtime_root, m->entry.container_id, &pid, err);
+	r = rb_criu_init_pid(m->node->runtime_root, c->container_id, &pid, err);
 	if (r >= 0)
 		r = rb_freezer_find(pid, freezer, sizeof(freezer), err);
 	if (r < 0)
 		return r;
-	rb_migration_fact(m, "init_pid", json_integer(pid));
-	rb_migration_fact(m, "init_start", json_integer((json_int_t)rb_pid_starttime(pid)));
-	rb_migration_fact(m, "freezer", json_string(freezer));
+	rb_member_fact(c, "init_pid", json_integer(pid));
+	rb_member_fact(c, "init_start", json_integer((json_int_t)rb_pid_starttime(pid)));
+	rb_member_fact(c, "freezer", json_string(freezer));
 	return 0;
+}
+
+json_t *rb_source_group(struct rb_migration *m)
+{
+	json_t *group = json_array();
+
+	rb_each_member (c, m)
+		json_array_append(group, json_object_get(c->facts, "inspect"));
+	return group;
+}
+
+/* what stands in the way here, of each container */
+static int find_obstacles(struct rb_migration *m, json_t *obstacles, const struct rb_wait *wait,
+			  struct rb_err *err)
+{
+	_cleanup_json_ json_t *group = rb_source_group(m);
+
+	rb_each_member (c, m) {
+		_cleanup_json_ json_t *own = json_array();
+		const json_t *inspect = json_object_get(c->facts, "inspect");
+		int r = rb_obstacles_source(m->node, inspect, rb_reconnect_wanted(m), group, own,
+					    wait, err);
+
+		if (r >= 0 && !rb_member_number(m, c))
+			rb_obstacles_ports_source(m->node, m->entry.facts, inspect, own);
+		if (r >= 0)
+			r = find_tasks(m, c, err);
+		if (m->members_count > 1)
+			rb_obstacles_name(own, c->name);
+		json_array_extend(obstacles, own);
+		if (r < 0)
+			return r;
+	}
+	return 0;
+}
+
+/* An image that several use travels with the first of them. */
+static bool has_image_before(struct rb_migration *m, const struct rb_member *c)
+{
+	const char *id = rb_json_str(json_object_get(c->facts, "inspect"), "Image", "");
+
+	rb_each_member (other, m) {
+		if (other == c)
+			return false;
+		if (strcmp(rb_json_str(json_object_get(other->facts, "inspect"), "Image", "-"),
+			   id) == 0)
+			return true;
+	}
+	return false;
+}
+
+/* @answer: of the target; layers_present -1: the image is there */
+static void note_layers(struct rb_migration *m, const json_t *answer)
+{
+	int64_t bytes = 0;
+
+	rb_each_member (c, m) {
+		int64_t present = rb_json_int(rb_member_answer(m, c, answer), "layers_present", 0);
+
+		if (has_image_before(m, c))
+			present = -1;
+		rb_member_fact(c, "layers_present", json_integer(present));
+		if (present >= 0)
+			bytes += rb_json_int(json_object_get(c->facts, "image"), "size", 0);
+	}
+	/* an upper bound: layers that are there already do not travel */
+	rb_migration_fact(m, "image_bytes", json_integer(bytes));
 }
 
 int rb_source_check(struct rb_migration *m, struct rb_err *err)
@@ -153,13 +276,7 @@ int rb_source_check(struct rb_migration *m, struct rb_err *err)
 	json_t *theirs;
 	int r;
 
-	r = rb_obstacles_source(m->node, json_object_get(m->entry.facts, "inspect"),
-				rb_reconnect_wanted(m), obstacles, &wait, err);
-	if (r >= 0)
-		rb_obstacles_ports_source(m->node, m->entry.facts,
-					  json_object_get(m->entry.facts, "inspect"), obstacles);
-	if (r >= 0)
-		r = find_tasks(m, err);
+	r = find_obstacles(m, obstacles, &wait, err);
 	if (r >= 0)
 		r = rb_wait_placed(m, err);
 	if (r >= 0)
@@ -171,10 +288,6 @@ int rb_source_check(struct rb_migration *m, struct rb_err *err)
 	}
 	if (r < 0)
 		return r;
-	json_object_set_new(offer, "dry_run", json_boolean(dry_run));
-	json_object_set_new(offer, "forwards",
-			    json_boolean(rb_ports_forwards(
-				    m->entry.facts, json_object_get(m->entry.facts, "inspect"))));
 	r = rb_conn_call(m->conn, "prepare", offer, &wait, err);
 	if (r >= 0)
 		r = rb_conn_reply(m->conn, &answer, &wait, err);
@@ -188,13 +301,7 @@ int rb_source_check(struct rb_migration *m, struct rb_err *err)
 	if (json_is_array(theirs))
 		json_array_extend(obstacles, theirs);
 	rb_migration_fact(m, "obstacles", json_incref(obstacles));
-	rb_migration_fact(m, "layers_present",
-			  json_integer(rb_json_int(answer, "layers_present", 0)));
-	/* an upper bound: layers that are there already do not travel */
-	if (rb_json_int(answer, "layers_present", 0) >= 0)
-		rb_migration_fact(
-			m, "image_bytes",
-			json_integer(rb_json_int(json_object_get(offer, "image"), "size", 0)));
+	note_layers(m, answer);
 	if (dry_run)
 		return 0;
 	m->bytes_total = (uint64_t)rb_json_int(offer, "file_bytes", 0) +
@@ -203,19 +310,30 @@ int rb_source_check(struct rb_migration *m, struct rb_err *err)
 	return rb_obstacles_refuse(obstacles, err);
 }
 
-int rb_source_image(struct rb_migration *m, struct rb_err *err)
+static int send_image(struct rb_migration *m, struct rb_member *c, struct rb_err *err)
 {
-	int64_t present = rb_json_int(m->entry.facts, "layers_present", 0);
-	const json_t *image = json_object_get(m->entry.facts, "image");
+	int64_t present = rb_json_int(c->facts, "layers_present", 0);
+	const json_t *image = json_object_get(c->facts, "image");
+	_cleanup_json_ json_t *args = rb_member_args(m, c);
 	int r;
 
 	if (present < 0)
 		return 0;
-	r = rb_conn_call(m->conn, "image", NULL, &m->wait, err);
+	r = rb_conn_call(m->conn, "image", args, &m->wait, err);
 	if (r >= 0)
 		r = rb_image_send(m->node->engine, image, (int)present, m->conn, &m->wait, err);
 	if (r >= 0)
 		r = rb_conn_reply(m->conn, NULL, &m->wait, err);
+	return r;
+}
+
+int rb_source_image(struct rb_migration *m, struct rb_err *err)
+{
+	int r = 0;
+
+	rb_each_member (c, m)
+		if (r >= 0)
+			r = send_image(m, c, err);
 	return r;
 }
 
@@ -231,12 +349,14 @@ int rb_source_create(struct rb_migration *m, struct rb_err *err)
 		r = rb_conn_call(m->conn, "create", NULL, &wait, err);
 	if (r >= 0)
 		r = rb_conn_reply(m->conn, &answer, &wait, err);
-	if (r >= 0)
-		r = rb_json_need_str(answer, "new_id", &new_id, err);
-	if (r < 0)
-		return r;
-	rb_migration_fact(m, "new_id", json_string(new_id));
-	return 0;
+	rb_each_member (c, m) {
+		if (r >= 0)
+			r = rb_json_need_str(rb_member_answer(m, c, answer), "new_id", &new_id,
+					     err);
+		if (r >= 0)
+			rb_member_fact(c, "new_id", json_string(new_id));
+	}
+	return r < 0 ? r : 0;
 }
 
 int rb_source_forget_work(struct rb_migration *m, struct rb_err *err)
@@ -273,6 +393,7 @@ int rb_source_memory(struct rb_migration *m, struct rb_err *err)
 /* The kernel itself ends what follows the memory, with the worker. */
 int rb_source_memory_undo(struct rb_migration *m, struct rb_err *err)
 {
-	rb_memory_free(TAKE_PTR(m->memory));
+	rb_each_member (c, m)
+		rb_memory_free(TAKE_PTR(c->memory));
 	return rb_slowdown_end(m, err);
 }

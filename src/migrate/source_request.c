@@ -11,6 +11,7 @@
 #include "engine.h"
 #include "err.h"
 #include "facts.h"
+#include "group.h"
 #include "obstacles.h"
 #include "json.h"
 #include "source.h"
@@ -85,15 +86,99 @@ static int check_strategy(const char *strategy, struct rb_err *err)
 				     strategy);
 }
 
+/* A volume that several use travels with the first of them. */
+static void drop_known(json_t *volumes, json_t *names)
+{
+	for (size_t i = 0; i < json_array_size(volumes);) {
+		const char *name = rb_json_str(json_array_get(volumes, i), "name", "");
+
+		if (json_object_get(names, name)) {
+			json_array_remove(volumes, i);
+			continue;
+		}
+		json_object_set_new(names, name, json_true());
+		i++;
+	}
+}
+
+/* the facts of one container; @names: of volumes so far */
+static int describe_one(const struct rb_node *node, json_t *inspect, json_t *facts, json_t *names,
+			const struct rb_wait *wait, struct rb_err *err)
+{
+	const char *name = rb_json_str(inspect, "Name", "/"), *id;
+	json_t *volumes = NULL;
+	int r;
+
+	r = check_running(inspect, name + (name[0] == '/'), err);
+	if (r >= 0)
+		r = rb_json_need_str(inspect, "Id", &id, err);
+	if (r >= 0)
+		r = rb_spec_volumes(inspect, &volumes, err);
+	if (r < 0)
+		return r;
+	drop_known(volumes, names);
+	json_object_set(facts, "inspect", inspect);
+	json_object_set_new(facts, "volumes", volumes);
+	json_object_set(facts, "restart_policy", rb_json_path(inspect, "HostConfig.RestartPolicy"));
+	return rb_engine_describe_volumes(node->engine, volumes, wait, err);
+}
+
+/* the first container is the entry's; @group: of inspects */
+static int describe_group(const struct rb_node *node, const json_t *group, struct rb_entry *ret,
+			  const struct rb_wait *wait, struct rb_err *err)
+{
+	_cleanup_json_ json_t *names = json_object(), *others = json_array();
+	json_t *inspect;
+	size_t i;
+	int r = 0;
+
+	json_array_foreach (group, i, inspect) {
+		const char *name = rb_json_str(inspect, "Name", "/");
+		const char *id = rb_json_str(inspect, "Id", "");
+		json_t *facts = ret->facts;
+
+		name += name[0] == '/';
+		if (i == 0) {
+			snprintf(ret->container, sizeof(ret->container), "%s", name);
+			snprintf(ret->container_id, sizeof(ret->container_id), "%s", id);
+		} else {
+			facts = json_pack("{s:s, s:s, s:i}", "container", name, "container_id", id,
+					  "joins", rb_group_index(group, inspect));
+			json_array_append_new(others, facts);
+		}
+		r = describe_one(node, inspect, facts, names, wait, err);
+		if (r < 0)
+			return r;
+	}
+	if (json_array_size(others))
+		json_object_set(ret->facts, "members", others);
+	return 0;
+}
+
+static int find_containers(const struct rb_node *node, const json_t *request, json_t **ret,
+			   const struct rb_wait *wait, struct rb_err *err)
+{
+	_cleanup_json_ json_t *inspect = NULL;
+	int r = rb_engine_inspect(node->engine, rb_json_str(request, "container", ""), &inspect,
+				  wait, err);
+
+	if (r < 0)
+		return r;
+	if (rb_json_bool(request, "group", false))
+		return rb_group_find(node, inspect, ret, wait, err);
+	*ret = json_pack("[O]", inspect);
+	return 0;
+}
+
 /* fills everything of the entry but what the journal itself knows */
 static int describe_request(const struct rb_node *node, const json_t *request, struct rb_entry *ret,
 			    struct rb_err *err)
 {
 	struct rb_wait wait = rb_wait_within(NULL, ENGINE_MS);
-	_cleanup_json_ json_t *inspect = NULL, *volumes = NULL;
 	static const char *const options[] = { "bandwidth", "max_downtime_ms",
 					       "on_no_convergence" };
-	const char *container, *target, *id;
+	_cleanup_json_ json_t *group = NULL;
+	const char *container, *target;
 	int r;
 
 	r = rb_json_need_str(request, "container", &container, err);
@@ -110,39 +195,30 @@ static int describe_request(const struct rb_node *node, const json_t *request, s
 	if (r >= 0)
 		r = check_no_convergence(rb_json_str(request, "on_no_convergence", "force"), err);
 	if (r >= 0)
-		r = rb_engine_inspect(node->engine, container, &inspect, &wait, err);
-	if (r >= 0)
-		r = check_running(inspect, container, err);
-	if (r >= 0)
-		r = rb_json_need_str(inspect, "Id", &id, err);
-	if (r >= 0)
-		r = rb_spec_volumes(inspect, &volumes, err);
-	if (r >= 0)
-		r = rb_engine_describe_volumes(node->engine, volumes, &wait, err);
+		r = find_containers(node, request, &group, &wait, err);
 	if (r < 0)
 		return r;
 	*ret = (struct rb_entry){ .role = RB_SOURCE };
 	rb_journal_new_id(ret->id);
-	container = rb_json_str(inspect, "Name", "/");
-	snprintf(ret->container, sizeof(ret->container), "%s", container + (container[0] == '/'));
-	snprintf(ret->container_id, sizeof(ret->container_id), "%s", id);
 	snprintf(ret->peer, sizeof(ret->peer), "%s", target);
-	ret->facts = json_pack("{s:O, s:O, s:s, s:b, s:b, s:b, s:b, s:I, s:O*}", "inspect", inspect,
-			       "volumes", volumes, "strategy",
+	ret->facts = json_pack("{s:s, s:b, s:b, s:b, s:b, s:b, s:I}", "strategy",
 			       rb_json_str(request, "strategy", "auto"), "keep_source",
 			       rb_json_bool(request, "keep_source", false), "no_forward",
 			       rb_json_bool(request, "no_forward", false), "dry_run",
 			       rb_json_bool(request, "dry_run", false), "reconnect",
-			       rb_json_bool(request, "reconnect", false), "timeout_ms",
-			       (json_int_t)rb_json_int(request, "timeout_ms", TIMEOUT_MS),
-			       "restart_policy", rb_json_path(inspect, "HostConfig.RestartPolicy"));
+			       rb_json_bool(request, "reconnect", false), "group",
+			       rb_json_bool(request, "group", false), "timeout_ms",
+			       (json_int_t)rb_json_int(request, "timeout_ms", TIMEOUT_MS));
 	if (!ret->facts)
 		return rb_err_set(err, -ENOMEM, "note the request");
 	for (size_t i = 0; i < ARRAY_SIZE(options); i++)
 		if (json_object_get(request, options[i]))
 			json_object_set(ret->facts, options[i],
 					json_object_get(request, options[i]));
-	return 0;
+	r = describe_group(node, group, ret, &wait, err);
+	if (r < 0)
+		rb_entry_release(ret);
+	return r;
 }
 
 /* An earlier move of the container is over for its user, but not for us: say what it waits for. */
@@ -150,7 +226,7 @@ static int find_unconfirmed(void *arg, const struct rb_entry *entry)
 {
 	struct rb_entry *wanted = arg;
 
-	if (strcmp(entry->container, wanted->container) != 0 || entry->role != RB_SOURCE ||
+	if (!rb_entry_shares(entry, wanted) || entry->role != RB_SOURCE ||
 	    !rb_json_bool(entry->facts, "unconfirmed", false))
 		return 0;
 	snprintf(wanted->id, sizeof(wanted->id), "%s", entry->id);
@@ -198,7 +274,7 @@ int rb_source_plan(const struct rb_node *node, const json_t *request, json_t **r
 {
 	_cleanup_entry_ struct rb_entry entry = {};
 	struct rb_migration m = { .node = node, .timings = json_array(), .downtime_ms = -1 };
-	const json_t *inspect, *obstacles;
+	const json_t *obstacles;
 	uint64_t memory, files;
 	int r;
 
@@ -209,25 +285,28 @@ int rb_source_plan(const struct rb_node *node, const json_t *request, json_t **r
 	m.wait = rb_wait_within(NULL, PLAN_MS);
 	m.lock_fd = -EBADF;
 	json_object_set_new(entry.facts, "dry_run", json_true());
-	r = rb_source_connect(&m, err);
+	r = rb_members_bind(&m, err);
+	if (r >= 0)
+		r = rb_source_connect(&m, err);
 	if (r >= 0)
 		r = rb_source_check(&m, err);
 	if (r >= 0) {
-		inspect = json_object_get(entry.facts, "inspect");
 		obstacles = json_object_get(entry.facts, "obstacles");
-		memory = rb_container_memory(inspect);
+		memory = (uint64_t)rb_json_int(entry.facts, "memory_bytes", 0);
 		files = (uint64_t)rb_json_int(entry.facts, "file_bytes", 0);
 		*ret = json_pack(
-			"{s:s, s:s, s:s, s:s, s:b, s:O, s:{s:I, s:I, s:I, s:I}}", "container",
+			"{s:s, s:s, s:s, s:s, s:b, s:O, s:o*, s:{s:I, s:I, s:I, s:I}}", "container",
 			entry.container, "container_id", entry.container_id, "source", node->name,
 			"target", entry.peer, "possible", is_possible(obstacles), "obstacles",
-			obstacles, "estimate", "memory_bytes", (json_int_t)memory, "image_bytes",
+			obstacles, "members", rb_members_list(&entry), "estimate", "memory_bytes",
+			(json_int_t)memory, "image_bytes",
 			(json_int_t)rb_json_int(entry.facts, "image_bytes", 0), "fs_bytes",
 			(json_int_t)files, "total_bytes",
 			(json_int_t)(memory + files +
 				     (uint64_t)rb_json_int(entry.facts, "image_bytes", 0)));
 	}
-	rb_sync_free(m.sync);
+	rb_each_member (c, &m)
+		rb_sync_free(c->sync);
 	rb_migration_hang_up(&m);
 	json_decref(m.timings);
 	return r;

@@ -54,11 +54,11 @@ int rb_placing_lock(const char *run_dir, const char *container_id, char *ret, si
 	return r < 0 ? rb_err_set(err, r, "name a lock") : rb_mkdir_p(dir, 0700, err);
 }
 
-int rb_wait_placed(struct rb_migration *m, struct rb_err *err)
+static int wait_placed(struct rb_migration *m, const struct rb_member *c, struct rb_err *err)
 {
 	_cleanup_close_ int fd = -EBADF;
 	char path[PATH_MAX];
-	int r = rb_placing_lock(m->node->run_dir, m->entry.container_id, path, sizeof(path), err);
+	int r = rb_placing_lock(m->node->run_dir, c->container_id, path, sizeof(path), err);
 
 	if (r < 0)
 		return r;
@@ -67,6 +67,16 @@ int rb_wait_placed(struct rb_migration *m, struct rb_err *err)
 		return errno == ENOENT ? 0 : rb_err_set(err, -errno, "open '%s'", path);
 	while (r >= 0 && flock(fd, LOCK_SH | LOCK_NB) < 0)
 		r = rb_wait_ms(POLL_MS, &m->wait, err);
+	return r;
+}
+
+int rb_wait_placed(struct rb_migration *m, struct rb_err *err)
+{
+	int r = 0;
+
+	rb_each_member (c, m)
+		if (r >= 0)
+			r = wait_placed(m, c, err);
 	return r;
 }
 

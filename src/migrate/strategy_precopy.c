@@ -14,6 +14,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "cleanup.h"
 #include "conn.h"
 #include "err.h"
 #include "json.h"
@@ -59,26 +60,57 @@ static int write_block(void *arg, const void *block, size_t len, const struct rb
 	return ahead_ms >= 1 ? rb_wait_ms((int64_t)ahead_ms, wait, err) : 0;
 }
 
-/* "pages" {"last"}: a stream of blocks follows */
-static int send_blocks(struct rb_migration *m, bool last,
-		       int (*send)(struct rb_memory *memory, const struct rb_memory_sink *sink,
-				   const struct rb_wait *wait, struct rb_memory_stats *ret,
-				   struct rb_err *err),
+typedef int send_fn(struct rb_memory *memory, const struct rb_memory_sink *sink,
+		    const struct rb_wait *wait, struct rb_memory_stats *ret, struct rb_err *err);
+
+/* "pages" {"member", "last"}: a stream of blocks follows */
+static int send_member(struct rb_migration *m, const struct rb_member *c, bool last, send_fn *send,
 		       struct rb_memory_stats *ret, struct rb_err *err)
 {
-	json_t *args = json_pack("{s:b}", "last", last);
+	_cleanup_json_ json_t *args = rb_member_args(m, c);
 	/* --bandwidth is for the time in which others want the link, too */
 	int64_t limit = last ? 0 : rb_json_int(m->entry.facts, "bandwidth", 0);
 	struct road road = { m, (double)limit / 1000.0, rb_now_us(), 0 };
 	struct rb_memory_sink sink = { write_block, &road };
-	int r = rb_conn_call(m->conn, "pages", args, &m->wait, err);
+	struct rb_memory_stats stats = {};
+	int r;
 
-	json_decref(args);
+	json_object_set_new(args, "last", json_boolean(last));
+	r = rb_conn_call(m->conn, "pages", args, &m->wait, err);
 	if (r >= 0)
-		r = send(m->memory, &sink, &m->wait, ret, err);
+		r = send(c->memory, &sink, &m->wait, &stats, err);
 	if (r >= 0)
 		r = rb_stream_end(m->conn, &m->wait, err);
+	ret->pages += stats.pages;
+	ret->zero_pages += stats.zero_pages;
+	ret->bytes += stats.bytes;
 	return r < 0 ? r : rb_conn_reply(m->conn, NULL, &m->wait, err);
+}
+
+static int send_blocks(struct rb_migration *m, bool last, send_fn *send,
+		       struct rb_memory_stats *ret, struct rb_err *err)
+{
+	int r = 0;
+
+	rb_each_member (c, m)
+		if (r >= 0)
+			r = send_member(m, c, last, send, ret, err);
+	return r;
+}
+
+static int pending(struct rb_migration *m, uint64_t *ret_bytes, struct rb_err *err)
+{
+	int r = 0;
+
+	*ret_bytes = 0;
+	rb_each_member (c, m) {
+		uint64_t bytes = 0;
+
+		if (r >= 0)
+			r = rb_memory_pending(c->memory, &bytes, err);
+		*ret_bytes += bytes;
+	}
+	return r;
 }
 
 /* What is known after a round. */
@@ -120,7 +152,7 @@ static int one_round(struct rb_migration *m, struct outlook *outlook, struct rb_
 
 	us = rb_now_us() - began_us;
 	if (r >= 0)
-		r = rb_memory_pending(m->memory, &outlook->dirty, err);
+		r = pending(m, &outlook->dirty, err);
 	if (r < 0)
 		return r;
 	/* small rounds tell about latency, not about the rate */
@@ -134,9 +166,14 @@ static int one_round(struct rb_migration *m, struct outlook *outlook, struct rb_
 
 static int begin(struct rb_migration *m, struct rb_err *err)
 {
-	return rb_memory_open(rb_json_str(m->entry.facts, "freezer", ""),
-			      (pid_t)rb_json_int(m->entry.facts, "init_pid", 0), RB_TRACK_AUTO,
-			      &m->memory, err);
+	int r = 0;
+
+	rb_each_member (c, m)
+		if (r >= 0)
+			r = rb_memory_open(rb_json_str(c->facts, "freezer", ""),
+					   (pid_t)rb_json_int(c->facts, "init_pid", 0),
+					   RB_TRACK_AUTO, &c->memory, err);
+	return r;
 }
 
 /* Rounds do not help any more. Return: 1 to go on with rounds, 0 to freeze now, negative errno. */
@@ -199,11 +236,18 @@ static int last_round(struct rb_migration *m, struct rb_err *err)
 
 static int frozen(struct rb_migration *m, struct rb_err *err)
 {
-	char skip[600];
-	int r = rb_memory_freeze(m->memory, err);
+	int r = 0;
 
-	snprintf(skip, sizeof(skip), "%s/skip", m->work_dir);
-	return r < 0 ? r : rb_memory_hide(m->memory, skip, err);
+	rb_each_member (c, m) {
+		char skip[600];
+
+		snprintf(skip, sizeof(skip), "%s/skip", c->work_dir);
+		if (r >= 0)
+			r = rb_memory_freeze(c->memory, err);
+		if (r >= 0)
+			r = rb_memory_hide(c->memory, skip, err);
+	}
+	return r;
 }
 
 static int rest(struct rb_migration *m, struct rb_err *err)

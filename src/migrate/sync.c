@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
- * sync.c - the files of a container on the source: writable layer, volumes, log
+ * sync.c - the files of the containers on the source: writable layer, volumes, log
  *
  * The first round runs while the container does and sends everything; the one inside the freeze
  * sends what changed since. The log goes the same way: history first, its last lines at the end.
@@ -48,17 +48,17 @@ void rb_sync_free(struct rb_sync *sync)
 	free(sync);
 }
 
-static int open_sync(struct rb_migration *m, struct rb_err *err)
+static int open_sync(struct rb_member *c, struct rb_err *err)
 {
-	const json_t *inspect = json_object_get(m->entry.facts, "inspect");
-	const json_t *volumes = json_object_get(m->entry.facts, "volumes");
+	const json_t *inspect = json_object_get(c->facts, "inspect");
+	const json_t *volumes = json_object_get(c->facts, "volumes");
 	const char *upper =
 		rb_json_str(rb_json_path(inspect, "GraphDriver.Data"), "UpperDir", NULL);
 	struct rb_sync *sync;
 	const json_t *volume;
 	size_t i;
 
-	if (m->sync)
+	if (c->sync)
 		return 0;
 	if (!upper)
 		return rb_err_code(
@@ -79,32 +79,41 @@ static int open_sync(struct rb_migration *m, struct rb_err *err)
 	if (strcmp(rb_json_str(rb_json_path(inspect, "HostConfig.LogConfig"), "Type", ""),
 		   "json-file") == 0)
 		sync->log_path = rb_json_str(inspect, "LogPath", NULL);
-	m->sync = sync;
+	c->sync = sync;
 	return 0;
 }
 
-/* files mapped shared and writable change without their times telling */
+/* files mapped shared and writable change without their times telling; a volume may be mapped by
+ * any of the containers */
 static int forget_mapped(struct rb_migration *m, struct tree *tree, struct rb_err *err)
 {
 	pid_t pids[MAX_TASKS];
-	int n = rb_freezer_pids(rb_json_str(m->entry.facts, "freezer", ""), pids, MAX_TASKS, NULL);
+	int r = 0;
 
-	if (n > MAX_TASKS)
-		return rb_err_code(err, RB_E_REFUSED, -E2BIG,
-				   "the container has more than %d processes", MAX_TASKS);
-	if (n > 0 && tree->sent)
-		return rb_manifest_forget_mapped(tree->sent, tree->path, pids, (size_t)n, err);
-	return 0;
+	rb_each_member (c, m) {
+		int n = rb_freezer_pids(rb_json_str(c->facts, "freezer", ""), pids, MAX_TASKS,
+					NULL);
+
+		if (n > MAX_TASKS)
+			return rb_err_code(err, RB_E_REFUSED, -E2BIG,
+					   "the container has more than %d processes", MAX_TASKS);
+		if (r >= 0 && n > 0 && tree->sent)
+			r = rb_manifest_forget_mapped(tree->sent, tree->path, pids, (size_t)n, err);
+	}
+	return r;
 }
 
-static int send_tree(struct rb_migration *m, struct tree *tree, struct rb_err *err)
+static int send_tree(struct rb_migration *m, struct rb_member *c, struct tree *tree,
+		     struct rb_err *err)
 {
-	_cleanup_json_ json_t *args = json_pack("{s:s, s:s, s:b}", "what", tree->what, "name",
-						tree->name, "durable", m->frozen_us != 0);
+	_cleanup_json_ json_t *args = rb_member_args(m, c);
 	struct rb_manifest *now = NULL;
 	struct rb_tree_stats stats = {};
 	int r;
 
+	json_object_set_new(args, "what", json_string(tree->what));
+	json_object_set_new(args, "name", json_string(tree->name));
+	json_object_set_new(args, "durable", json_boolean(m->frozen_us != 0));
 	r = forget_mapped(m, tree, err);
 	if (r >= 0)
 		r = rb_conn_call(m->conn, "tree", args, &m->wait, err);
@@ -122,46 +131,60 @@ static int send_tree(struct rb_migration *m, struct tree *tree, struct rb_err *e
 	return forget_mapped(m, tree, err);
 }
 
-static int send_log(struct rb_migration *m, struct rb_err *err)
+static int send_log(struct rb_migration *m, struct rb_member *c, struct rb_err *err)
 {
-	struct rb_sync *sync = m->sync;
+	_cleanup_json_ json_t *args = rb_member_args(m, c);
+	struct rb_sync *sync = c->sync;
 	int r;
 
 	if (!sync->log_path || !*sync->log_path)
 		return 0;
 	if (m->frozen_us) {
-		r = rb_logfile_settle(sync->log_path,
-				      (int)rb_json_int(m->entry.facts, "init_pid", 0), SETTLE_MS,
-				      &m->wait, err);
+		r = rb_logfile_settle(sync->log_path, (int)rb_json_int(c->facts, "init_pid", 0),
+				      SETTLE_MS, &m->wait, err);
 		if (r < 0)
 			return r;
 	}
-	r = rb_conn_call(m->conn, "log", NULL, &m->wait, err);
+	r = rb_conn_call(m->conn, "log", args, &m->wait, err);
 	if (r >= 0)
 		r = rb_logfile_send(m->conn, sync->log_path, &sync->log_at, &sync->log_at, &m->wait,
 				    err);
 	return r < 0 ? r : rb_conn_reply(m->conn, NULL, &m->wait, err);
 }
 
-int rb_sync_round(struct rb_migration *m, struct rb_err *err)
+static int sync_one(struct rb_migration *m, struct rb_member *c, struct rb_err *err)
 {
-	int r = open_sync(m, err);
+	int r = open_sync(c, err);
 
-	for (size_t i = 0; r >= 0 && i < m->sync->n; i++) {
-		r = send_tree(m, &m->sync->trees[i], err);
+	for (size_t i = 0; r >= 0 && i < c->sync->n; i++) {
+		r = send_tree(m, c, &c->sync->trees[i], err);
 		rb_progress_bytes(m);
 	}
-	return r < 0 ? r : send_log(m, err);
+	return r < 0 ? r : send_log(m, c, err);
+}
+
+int rb_sync_round(struct rb_migration *m, struct rb_err *err)
+{
+	int r = 0;
+
+	rb_each_member (c, m)
+		if (r >= 0)
+			r = sync_one(m, c, err);
+	return r;
 }
 
 int rb_sync_size(struct rb_migration *m, uint64_t *ret_bytes, struct rb_err *err)
 {
 	uint64_t sum = 0, one;
-	int r = open_sync(m, err);
+	int r = 0;
 
-	for (size_t i = 0; r >= 0 && i < m->sync->n; i++) {
-		r = rb_tree_size(m->sync->trees[i].path, &one, err);
-		sum += one;
+	rb_each_member (c, m) {
+		if (r >= 0)
+			r = open_sync(c, err);
+		for (size_t i = 0; r >= 0 && i < c->sync->n; i++) {
+			r = rb_tree_size(c->sync->trees[i].path, &one, err);
+			sum += one;
+		}
 	}
 	*ret_bytes = sum;
 	return r;

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * sync.h - the files of a container on the source: writable layer, volumes, log
+ * sync.h - the files of the containers on the source: writable layer, volumes, log
  *
  * Each tree is sent whole while the container runs and once more, only what changed since, while it
  * is frozen.

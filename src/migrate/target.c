@@ -193,12 +193,39 @@ static int answer_network(const struct rb_node *node, struct rb_conn *conn, cons
 	return r < 0 ? r : rb_conn_answer(conn, answer, &wait, err);
 }
 
+/* the containers beyond the first one, each with its own offer */
+static int add_members(json_t *facts, const json_t *offer, struct rb_err *err)
+{
+	json_t *members = json_array();
+	json_t *one;
+	size_t i;
+
+	json_array_foreach (json_object_get(offer, "members"), i, one) {
+		const char *container, *source_id;
+		int r = rb_json_need_str(one, "container", &container, err);
+
+		if (r >= 0)
+			r = rb_json_need_str(one, "source_id", &source_id, err);
+		if (r < 0) {
+			json_decref(members);
+			return r;
+		}
+		json_array_append_new(members, json_pack("{s:s, s:s, s:O}", "container", container,
+							 "source_id", source_id, "offer", one));
+	}
+	if (json_array_size(members))
+		json_object_set(facts, "members", members);
+	json_decref(members);
+	return 0;
+}
+
 /* "prepare" begins a migration on this connection */
 static int begin(struct rb_migration *m, const struct rb_node *node, struct rb_conn *conn,
 		 const json_t *offer, int cancel_fd, struct rb_err *err)
 {
 	struct rb_entry entry = { .role = RB_TARGET };
 	const char *id, *container, *source_id;
+	json_t *first;
 	int r;
 
 	r = rb_json_need_str(offer, "id", &id, err);
@@ -214,7 +241,14 @@ static int begin(struct rb_migration *m, const struct rb_node *node, struct rb_c
 	snprintf(entry.id, sizeof(entry.id), "%s", id);
 	snprintf(entry.container, sizeof(entry.container), "%s", container);
 	snprintf(entry.peer, sizeof(entry.peer), "%s", rb_conn_peer(conn));
-	entry.facts = json_pack("{s:O, s:s}", "offer", offer, "source_id", source_id);
+	first = json_copy((json_t *)offer);
+	json_object_del(first, "members");
+	entry.facts = json_pack("{s:o, s:s}", "offer", first, "source_id", source_id);
+	r = add_members(entry.facts, offer, err);
+	if (r < 0) {
+		json_decref(entry.facts);
+		return r;
+	}
 	r = rb_journal_add(node->journal, &entry, err);
 	if (r < 0) {
 		json_decref(entry.facts);
@@ -229,16 +263,15 @@ static int answer_prepare(struct rb_migration *m, const struct rb_node *node, st
 			  const json_t *offer, int cancel_fd, struct rb_err *err)
 {
 	struct rb_wait wait = rb_migration_cleanup_wait(ANSWER_MS);
-	_cleanup_json_ json_t *obstacles = json_array(), *answer = NULL;
-	int layers = 0, r;
+	_cleanup_json_ json_t *obstacles = json_array(), *answer = json_object();
+	int r = rb_target_check(node, offer, obstacles, answer, &wait, err);
 
-	r = rb_target_check(node, offer, obstacles, &layers, &wait, err);
 	if (r >= 0 && !rb_json_bool(offer, "dry_run", false))
 		r = begin(m, node, conn, offer, cancel_fd, err);
 	if (r < 0)
 		return r;
-	answer = json_pack("{s:O, s:i, s:b}", "obstacles", obstacles, "layers_present", layers,
-			   "lazy", rb_lazy_restore_works());
+	json_object_set(answer, "obstacles", obstacles);
+	json_object_set_new(answer, "lazy", json_boolean(rb_lazy_restore_works()));
 	return rb_conn_answer(conn, answer, &wait, err);
 }
 

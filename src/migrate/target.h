@@ -39,7 +39,7 @@ extern const struct rb_stage rb_target_stages[];
 /* target_prepare.c */
 int rb_target_prepare(struct rb_migration *m, const json_t *args, json_t **ret, struct rb_err *err);
 int rb_target_check(const struct rb_node *node, const json_t *offer, json_t *obstacles,
-		    int *ret_layers, const struct rb_wait *wait, struct rb_err *err);
+		    json_t *answer, const struct rb_wait *wait, struct rb_err *err);
 int rb_target_image(struct rb_migration *m, const json_t *args, json_t **ret, struct rb_err *err);
 int rb_target_image_undo(struct rb_migration *m, struct rb_err *err);
 int rb_target_create(struct rb_migration *m, const json_t *args, json_t **ret, struct rb_err *err);
@@ -51,10 +51,14 @@ int rb_target_log(struct rb_migration *m, const json_t *args, json_t **ret, stru
 int rb_target_pages(struct rb_migration *m, const json_t *args, json_t **ret, struct rb_err *err);
 
 /** rb_target_listen_for_memory - before CRIU starts: it connects to the pager's socket */
-int rb_target_listen_for_memory(struct rb_migration *m, struct rb_err *err);
+int rb_target_listen_for_memory(struct rb_member *c, struct rb_err *err);
 
 /** rb_target_start_pager - all memory is here: CRIU's tasks get it from now on */
-int rb_target_start_pager(struct rb_migration *m, struct rb_err *err);
+int rb_target_start_pager(struct rb_migration *m, struct rb_member *c, struct rb_err *err);
+
+/** rb_target_has_memory - is all that a restore needs of it still here? True also when it is in
+ * CRIU's images */
+bool rb_target_has_memory(const struct rb_migration *m);
 
 /** rb_target_forget_memory - the tasks run, or never will; the pager has its own view */
 void rb_target_forget_memory(struct rb_migration *m);
@@ -65,9 +69,13 @@ int rb_target_start_undo(struct rb_migration *m, struct rb_err *err);
 int rb_target_restore(struct rb_migration *m, const json_t *args, json_t **ret, struct rb_err *err);
 int rb_target_ready(struct rb_migration *m, const json_t *args, json_t **ret, struct rb_err *err);
 
-/** rb_target_restore_again - the held tasks are lost, but never ran: once more from the images.
- * Return: 0; -ENODATA when a power loss came before the images were on the disk. */
-int rb_target_restore_again(struct rb_migration *m, struct rb_err *err);
+/**
+ * rb_target_restore_again - the held tasks are lost, but never ran: once more from the images
+ * @only: this one of several, the others run; not the first, whose network they have. NULL: all
+ *
+ * Return: 0; -ENODATA when a power loss came before the images were on the disk.
+ */
+int rb_target_restore_again(struct rb_migration *m, struct rb_member *only, struct rb_err *err);
 
 /** rb_target_prepare_switchover - for what arrives from now on, and what will be carried over; whom
  * the container knows on its segment it knows here, too */

@@ -16,6 +16,7 @@
 
 #include "arrival.h"
 #include "cleanup.h"
+#include "dump.h"
 #include "engine.h"
 #include "err.h"
 #include "fault.h"
@@ -37,12 +38,37 @@
 #define AGAIN_MS      100
 #define HELD_MS	      3000
 
-static int open_arrival(struct rb_migration *m, struct rb_err *err)
+static int open_arrival(struct rb_migration *m, struct rb_member *c, struct rb_err *err)
 {
-	if (m->arrival)
+	if (c->arrival)
 		return 0;
-	return rb_arrival_open(m->node->run_dir, m->entry.id, m->entry.container_id, m->work_dir,
-			       &m->arrival, err);
+	return rb_arrival_open(m->node->run_dir, m->entry.id, c->container_id, c->work_dir,
+			       &c->arrival, err);
+}
+
+static int open_arrivals(struct rb_migration *m, struct rb_err *err)
+{
+	int r = 0;
+
+	rb_each_member (c, m)
+		if (r >= 0)
+			r = open_arrival(m, c, err);
+	return r;
+}
+
+/* The word "go" was passed on: the tasks run, or are about to, or did. */
+static bool was_released(const struct rb_migration *m, const struct rb_member *c)
+{
+	return rb_arrival_was_released(m->node->run_dir, c->container_id);
+}
+
+static size_t count_released(const struct rb_migration *m)
+{
+	size_t n = 0;
+
+	rb_each_member (c, m)
+		n += was_released(m, c);
+	return n;
 }
 
 /* The network speaks, then the tasks run: CRIU needs some time for that. What arrives is caught. */
@@ -54,7 +80,7 @@ static int let_go(struct rb_migration *m, struct rb_err *err)
 
 	if (netns < 0)
 		return netns;
-	r = open_arrival(m, err);
+	r = open_arrivals(m, err);
 	if (r < 0)
 		return r;
 	rb_target_prepare_switchover(m);
@@ -63,111 +89,178 @@ static int let_go(struct rb_migration *m, struct rb_err *err)
 		r = rb_silence_off(netns, err);
 	if (r >= 0)
 		r = rb_target_unhide(m, netns, err);
-	if (r >= 0)
-		rb_groups_rejoin(m, netns);
-	return r < 0 ? r : rb_arrival_release(m->arrival, true, &wait, err);
+	rb_each_member (c, m)
+		if (r >= 0 && !was_released(m, c))
+			rb_groups_rejoin(c, netns);
+	/* one GO for all of them */
+	rb_each_member (c, m)
+		if (r >= 0 && !was_released(m, c))
+			r = rb_arrival_release(c->arrival, true, &wait, err);
+	return r;
 }
 
 /* Are there tasks, and somebody who holds them? CRIU may have been killed, or still be on its way
  * back to a worker that has just taken over. */
-static bool is_held(struct rb_migration *m)
+static bool is_held(struct rb_migration *m, struct rb_member *c)
 {
 	struct rb_wait wait = rb_migration_cleanup_wait(HELD_MS);
-	_cleanup_close_ int netns = rb_target_netns(m, NULL);
 	int init;
 
-	/* without the placeholder they are about to end */
-	if (netns < 0)
+	/* without the placeholder they are about to end; without the first one's, they are in a
+	 * network namespace that nobody cares for */
+	if (rb_criu_placeholder_pid(m->node->run_dir, m->entry.container_id) <= 0 ||
+	    rb_criu_placeholder_pid(m->node->run_dir, c->container_id) <= 0)
 		return false;
-	if (rb_arrival_probe(m->node->run_dir, m->node->runtime_root, m->entry.container_id,
-			     NULL) != 1 ||
-	    rb_arrival_lost(m->arrival))
+	if (rb_arrival_probe(m->node->run_dir, m->node->runtime_root, c->container_id, NULL) != 1 ||
+	    rb_arrival_lost(c->arrival))
 		return false;
-	return rb_arrival_wait_held(m->arrival, &init, &wait, NULL) >= 0;
+	return rb_arrival_wait_held(c->arrival, &init, &wait, NULL) >= 0;
 }
 
-/* Have held tasks: those that are there, or restored once more from the images. Return: 1 when they
- * were let go already. */
+/* the first that is not held, and was not let go either */
+static struct rb_member *find_lost(struct rb_migration *m)
+{
+	rb_each_member (c, m)
+		if (!was_released(m, c) && !is_held(m, c) && !was_released(m, c))
+			return c;
+	return NULL;
+}
+
+/*
+ * What may have run is not restored from images again: they are older. So when some of a group run
+ * already, only the others can be, one by one; and none of them when it is the first that is lost,
+ * for then those that run have lost their network.
+ */
+static int restore_lost(struct rb_migration *m, struct rb_member *lost, struct rb_err *err)
+{
+	if (!count_released(m))
+		return rb_target_restore_again(m, NULL, err);
+	if (rb_member_number(m, lost) == 0)
+		return rb_err_code(err, RB_E_CRIU, -EIO,
+				   "'%s' is lost, and others of its group run already", lost->name);
+	return rb_target_restore_again(m, lost, err);
+}
+
+/* Have held tasks: those that are there, or restored once more from the images. */
 static int ensure_held(struct rb_migration *m, struct rb_err *err)
 {
-	int r = open_arrival(m, err);
+	int r = open_arrivals(m, err), tries = 0;
+	struct rb_member *lost;
 
-	if (r < 0 || is_held(m))
+	if (r < 0)
 		return r;
-	for (int i = 0; i < RESTORE_TRIES; i++) {
-		/* what may have run is not restored from images again: they are older */
-		if (rb_arrival_was_released(m->node->run_dir, m->entry.container_id))
-			return 1;
-		r = rb_target_restore_again(m, err);
+	while ((lost = find_lost(m))) {
+		if (tries++ == RESTORE_TRIES)
+			return r < 0 ? r
+				     : rb_err_code(err, RB_E_CRIU, -EIO,
+						   "what was restored does not stay");
+		r = restore_lost(m, lost, err);
 		if (r >= 0)
-			return 0;
+			continue;
 		rb_warn("restore: %s", err->msg);
+		/* whoever listened may be gone */
+		if (open_arrivals(m, NULL) < 0)
+			return r;
 	}
+	return 0;
+}
+
+/* Return: 1 when it runs already, by what the processes say */
+static bool stand_alone(struct rb_migration *m, struct rb_member *c)
+{
+	bool runs = rb_arrival_probe(m->node->run_dir, m->node->runtime_root, c->container_id,
+				     NULL) == 2;
+
+	rb_arrival_close(TAKE_PTR(c->arrival), true);
+	rb_arrival_forget(m->node->run_dir, c->container_id);
+	return runs;
+}
+
+/* What Docker takes for the container may be a placeholder, or tasks that are held for ever. */
+static int end_one(struct rb_migration *m, struct rb_member *c, const struct rb_wait *wait,
+		   struct rb_err *err)
+{
+	rb_engine_kill(m->node->engine, c->container_id, "KILL", wait, NULL);
+	return rb_engine_wait_stopped(m->node->engine, c->container_id, wait, err);
+}
+
+/* All that can be done is what Docker would do for any container after a power loss. Who shares the
+ * network of one that gets a new one would be left without. */
+static int start_fresh(struct rb_migration *m, struct rb_member *lost, struct rb_err *err)
+{
+	struct rb_wait wait = rb_migration_cleanup_wait(ENGINE_MS);
+	bool fresh[RB_MEMBERS_MAX] = {};
+	int r;
+
+	rb_each_member (c, m) {
+		size_t number = rb_member_number(m, c);
+
+		if (rb_member_number(m, lost) != 0 && c != lost)
+			continue;
+		fresh[number] = !stand_alone(m, c) || fresh[0];
+		if (fresh[number])
+			rb_warn("recovery: '%s' ran here and ended before the migration did: "
+				"starting it afresh",
+				c->name);
+		rb_member_fact(c, "runs", json_true());
+	}
+	/* it gets a network of its own */
+	if (rb_member_number(m, lost) == 0)
+		rb_switchover_close(m);
+	r = rb_engine_wait_ready(m->node->engine, &wait, err);
+	rb_each_member (c, m)
+		if (r >= 0 && fresh[rb_member_number(m, c)])
+			r = end_one(m, c, &wait, err);
+	rb_each_member (c, m)
+		if (r >= 0 && fresh[rb_member_number(m, c)])
+			r = rb_engine_start(m->node->engine, c->container_id, &wait, err);
 	return r;
 }
 
-/* All that can be done is what Docker would do for any container after a power loss. */
-static int start_fresh(struct rb_migration *m, struct rb_err *err)
+static bool all_run(struct rb_migration *m)
 {
-	struct rb_wait wait = rb_migration_cleanup_wait(ENGINE_MS);
-	bool runs;
-	int r;
-
-	rb_warn("recovery: '%s' ran here and ended before the migration did: starting it afresh",
-		m->entry.container);
-	runs = rb_arrival_probe(m->node->run_dir, m->node->runtime_root, m->entry.container_id,
-				NULL) == 2;
-	rb_arrival_close(TAKE_PTR(m->arrival), true);
-	rb_arrival_forget(m->node->run_dir, m->entry.container_id);
-	/* it gets a network of its own */
-	rb_switchover_close(m);
-	r = rb_engine_wait_ready(m->node->engine, &wait, err);
-	if (r < 0 || runs)
-		return r;
-	/* what Docker takes for the container may be a placeholder, or tasks that are held for ever
-	 */
-	rb_engine_kill(m->node->engine, m->entry.container_id, "KILL", &wait, NULL);
-	r = rb_engine_wait_stopped(m->node->engine, m->entry.container_id, &wait, err);
-	return r < 0 ? r : rb_engine_start(m->node->engine, m->entry.container_id, &wait, err);
+	rb_each_member (c, m)
+		if (!rb_json_bool(c->facts, "runs", false))
+			return false;
+	return true;
 }
 
-/* The word "go" was passed on: the tasks run, or are about to, or did. */
-static int see_it_run(struct rb_migration *m, struct rb_err *err)
+static int start_afresh(struct rb_migration *m, struct rb_member *lost, struct rb_err *err)
+{
+	int r = start_fresh(m, lost, err);
+
+	if (r >= 0 && all_run(m))
+		rb_migration_fact(m, "running", json_true());
+	return r;
+}
+
+static int see_it_run(struct rb_migration *m, struct rb_member *c, struct rb_err *err)
 {
 	/* a worker that did not pass it on itself knows less of who may still answer */
 	struct rb_wait wait = rb_migration_cleanup_wait(m->conn ? RESTORE_MS : HELD_MS);
 	int init, r;
 
-	r = open_arrival(m, err);
-	return r < 0 ? r : rb_arrival_wait_running(m->arrival, &init, &wait, err);
+	r = open_arrival(m, c, err);
+	return r < 0 ? r : rb_arrival_wait_running(c->arrival, &init, &wait, err);
 }
 
-static int start_afresh(struct rb_migration *m, struct rb_err *err)
-{
-	int r = start_fresh(m, err);
-
-	if (r >= 0)
-		rb_migration_fact(m, "running", json_true());
-	return r;
-}
-
-/* GO stands in the journal: from here on the container runs here, one way or the other */
-static int release_container(struct rb_migration *m, bool rebooted, struct rb_err *err)
+/* GO stands in the journal: from here on the containers run here, one way or the other */
+static int release_containers(struct rb_migration *m, bool rebooted, struct rb_err *err)
 {
 	int r = -EIO;
 
 	for (int i = 0; r < 0 && !rebooted && i < RESTORE_TRIES; i++) {
-		if (rb_arrival_was_released(m->node->run_dir, m->entry.container_id))
-			return 0;
 		r = ensure_held(m, err);
-		if (r == 0)
+		if (r >= 0 && count_released(m) == m->members_count)
+			return 0;
+		if (r >= 0)
 			r = let_go(m, err);
 		if (r < 0) {
 			rb_warn("go: %s", err->msg);
 			rb_wait_ms(AGAIN_MS, NULL, NULL);
 		}
 	}
-	return r < 0 ? start_afresh(m, err) : 0;
+	return r < 0 ? start_afresh(m, &m->members[0], err) : 0;
 }
 
 int rb_target_go(struct rb_migration *m, const json_t *args, json_t **ret, struct rb_err *err)
@@ -195,32 +288,45 @@ int rb_target_go(struct rb_migration *m, const json_t *args, json_t **ret, struc
 	rb_target_end_sync(m);
 	m->wait = (struct rb_wait){ .cancel_fd = -EBADF };
 	rb_fault_point("target.go.written", NULL, NULL);
-	return release_container(m, rebooted, err);
+	return release_containers(m, rebooted, err);
+}
+
+/* Return: the first that is not seen running, and why; NULL: all are */
+static struct rb_member *find_missing(struct rb_migration *m, struct rb_err *err)
+{
+	rb_each_member (c, m) {
+		if (rb_json_bool(c->facts, "runs", false))
+			continue;
+		if (see_it_run(m, c, err) < 0)
+			return c;
+		rb_member_fact(c, "runs", json_true());
+	}
+	return NULL;
 }
 
 /* The tasks were let go: see them run. */
 int rb_target_running(struct rb_migration *m, const json_t *args, json_t **ret, struct rb_err *err)
 {
+	struct rb_member *missing;
 	int r;
 
 	(void)args;
 	(void)ret;
-	for (int i = 0; !rb_json_bool(m->entry.facts, "running", false); i++) {
-		r = see_it_run(m, err);
-		if (r >= 0) {
-			rb_migration_fact(m, "running", json_true());
-			rb_target_forget_memory(m);
-		} else if (i == RESTORE_TRIES ||
-			   rb_arrival_was_released(m->node->run_dir, m->entry.container_id)) {
-			return start_afresh(m, err);
+	if (rb_json_bool(m->entry.facts, "running", false))
+		return 0;
+	for (int i = 0; (missing = find_missing(m, err)); i++) {
+		if (i >= RESTORE_TRIES || was_released(m, missing)) {
+			r = start_afresh(m, missing, err);
 		} else {
 			/* told to run, and gone before they did */
 			rb_warn("go: %s", err->msg);
-			r = release_container(m, false, err);
-			if (r < 0)
-				return r;
+			r = release_containers(m, false, err);
 		}
+		if (r < 0)
+			return r;
 	}
+	rb_migration_fact(m, "running", json_true());
+	rb_target_forget_memory(m);
 	return 0;
 }
 
@@ -295,17 +401,42 @@ void rb_target_end_silence(struct rb_migration *m)
 }
 
 /* It ended before its restart policy was given back: Docker would have started it again. */
-static int start_if_owed(struct rb_migration *m, const struct rb_wait *wait, struct rb_err *err)
+static int start_if_owed(struct rb_migration *m, struct rb_member *c, const struct rb_wait *wait,
+			 struct rb_err *err)
 {
 	_cleanup_json_ json_t *inspect = NULL;
 	int r;
 
-	if (!rb_engine_policy_restarts(rb_json_path(m->entry.facts, "offer.restart_policy")))
+	if (!rb_engine_policy_restarts(rb_json_path(c->facts, "offer.restart_policy")))
 		return 0;
-	r = rb_engine_inspect(m->node->engine, m->entry.container_id, &inspect, wait, err);
+	r = rb_engine_inspect(m->node->engine, c->container_id, &inspect, wait, err);
 	if (r < 0 || rb_json_bool(json_object_get(inspect, "State"), "Running", false))
 		return r;
-	return rb_engine_start(m->node->engine, m->entry.container_id, wait, err);
+	return rb_engine_start(m->node->engine, c->container_id, wait, err);
+}
+
+/* name and restart policy; or removed by its user by now */
+static int make_ordinary(struct rb_migration *m, struct rb_member *c, const struct rb_wait *wait,
+			 struct rb_err *err)
+{
+	int r;
+
+	rb_arrival_close(TAKE_PTR(c->arrival), true);
+	rb_arrival_forget(m->node->run_dir, c->container_id);
+	r = rb_engine_rename(m->node->engine, c->container_id, c->name, wait, err);
+	if (r == -EBUSY)
+		rb_warn("finish: the name '%s' was taken here meanwhile; container %.12s has "
+			"another: 'docker rename' it",
+			c->name, c->container_id);
+	if (r == -EBUSY || r == -ENOENT)
+		r = 0;
+	if (r >= 0)
+		r = rb_engine_restart_policy(m->node->engine, c->container_id,
+					     rb_json_path(c->facts, "offer.restart_policy"), wait,
+					     err);
+	if (r >= 0)
+		r = start_if_owed(m, c, wait, err);
+	return r == -ENOENT ? 0 : r;
 }
 
 /* Works also when another finish was cut short anywhere. */
@@ -321,26 +452,9 @@ int rb_target_finish(struct rb_migration *m, const json_t *args, json_t **ret, s
 	r = rb_migration_save(m, err);
 	if (r < 0)
 		return r;
-	rb_arrival_close(TAKE_PTR(m->arrival), true);
-	rb_arrival_forget(m->node->run_dir, m->entry.container_id);
-	r = rb_engine_rename(m->node->engine, m->entry.container_id, m->entry.container, &wait,
-			     err);
-	if (r == -EBUSY)
-		rb_warn("finish: the name '%s' was taken here meanwhile; the container is called "
-			"reberth-%s:"
-			" 'docker rename' it",
-			m->entry.container, m->entry.id);
-	/* or removed by its user by now */
-	if (r == -EBUSY || r == -ENOENT)
-		r = 0;
-	if (r >= 0)
-		r = rb_engine_restart_policy(m->node->engine, m->entry.container_id,
-					     rb_json_path(m->entry.facts, "offer.restart_policy"),
-					     &wait, err);
-	if (r >= 0)
-		r = start_if_owed(m, &wait, err);
-	if (r == -ENOENT)
-		r = 0;
+	rb_each_member (c, m)
+		if (r >= 0)
+			r = make_ordinary(m, c, &wait, err);
 	if (r < 0)
 		return r;
 	r = rb_travel_settle(m->node, rb_json_path(m->entry.facts, "offer.networks"), m->entry.id,
@@ -350,7 +464,8 @@ int rb_target_finish(struct rb_migration *m, const json_t *args, json_t **ret, s
 	if (rb_ports_home(m, &why) < 0)
 		rb_warn("finish: %s; 'reberth forward ls' shows what stays", why.msg);
 	rb_guard_off(m->entry.id, NULL);
-	rb_criu_remove_scratch(m->work_dir);
+	rb_each_member (c, m)
+		rb_criu_remove_scratch(c->work_dir);
 	r = rb_rm_rf(m->work_dir, err);
 	if (r >= 0)
 		r = rb_report_save(m, "completed", NULL, err);

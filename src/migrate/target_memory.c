@@ -10,8 +10,9 @@
  * restore that has to be repeated.
  */
 #include <errno.h>
+#include <limits.h>
 #include <stdio.h>
-#include <string.h>
+#include <unistd.h>
 
 #include "cleanup.h"
 #include "conn.h"
@@ -28,84 +29,108 @@
 
 #define SOCKET "lazy-pages.socket" /* CRIU looks for it in its work folder */
 
-static int take_blocks(struct rb_migration *m, bool last, struct rb_err *err)
+static int take_blocks(struct rb_migration *m, struct rb_member *c, bool last, struct rb_err *err)
 {
 	const void *block;
 	ssize_t n;
 
-	rb_receiver_begin(m->receiver, last);
+	rb_receiver_begin(c->receiver, last);
 	while ((n = rb_stream_read(m->conn, &block, &m->wait, err)) > 0) {
-		int r = rb_receiver_take(m->receiver, block, (size_t)n, err);
+		int r = rb_receiver_take(c->receiver, block, (size_t)n, err);
 
 		if (r < 0) {
 			rb_stream_drain(m->conn, &m->wait, NULL);
 			return r;
 		}
 	}
-	return n < 0 ? (int)n : rb_receiver_end(m->receiver, err);
+	return n < 0 ? (int)n : rb_receiver_end(c->receiver, err);
 }
 
-/* "pages" {"last"}: a stream of blocks (memory/record.h) follows */
+/* "pages" {"member", "last"}: a stream of blocks (memory/record.h) follows */
 int rb_target_pages(struct rb_migration *m, const json_t *args, json_t **ret, struct rb_err *err)
 {
-	int r = m->receiver ? 0 : rb_receiver_new(&m->receiver, err);
+	struct rb_member *c = rb_member_asked(m, args);
+	int r = 0;
 
 	(void)ret;
+	if (!c)
+		r = rb_err_code(err, RB_E_PROTOCOL, -EPROTO, "there is no such member");
+	else if (!c->receiver)
+		r = rb_receiver_new(&c->receiver, err);
 	if (r < 0) {
 		rb_stream_drain(m->conn, &m->wait, NULL);
 		return r;
 	}
-	return take_blocks(m, rb_json_bool(args, "last", false), err);
+	return take_blocks(m, c, rb_json_bool(args, "last", false), err);
 }
 
-static void socket_folder(const struct rb_migration *m, char *ret, size_t size)
+static void hang_up(struct rb_member *c)
 {
-	snprintf(ret, size, "%s/work", m->work_dir);
+	if (c->pager_listen_fd > 0)
+		close(c->pager_listen_fd);
+	c->pager_listen_fd = 0;
 }
 
-int rb_target_listen_for_memory(struct rb_migration *m, struct rb_err *err)
+int rb_target_listen_for_memory(struct rb_member *c, struct rb_err *err)
 {
 	char work[600];
+	int fd;
 
-	if (!m->receiver)
+	if (!c->receiver)
 		return 0;
-	socket_folder(m, work, sizeof(work));
-	rb_close_fd(&m->pager_listen_fd);
-	m->pager_listen_fd = rb_criu_listen_at(work, SOCKET, err);
-	return m->pager_listen_fd < 0 ? m->pager_listen_fd : 0;
+	hang_up(c);
+	snprintf(work, sizeof(work), "%s/work", c->work_dir);
+	fd = rb_criu_listen_at(work, SOCKET, err);
+	if (fd < 0)
+		return fd;
+	c->pager_listen_fd = fd;
+	return 0;
 }
 
-int rb_target_start_pager(struct rb_migration *m, struct rb_err *err)
+int rb_target_start_pager(struct rb_migration *m, struct rb_member *c, struct rb_err *err)
 {
-	char freezer[512], released[512], lock[512];
+	char freezer[PATH_MAX], released[PATH_MAX], lock[PATH_MAX];
 	struct rb_pager_options options = { .alive_fd = -EBADF };
 	int r;
 
-	if (!m->receiver)
+	if (!c->receiver)
 		return 0;
-	if (!rb_receiver_complete(m->receiver))
+	if (!rb_receiver_complete(c->receiver))
 		return rb_err_code(err, RB_E_PROTOCOL, -EPROTO,
 				   "the container's memory has not arrived completely");
-	options.keeper = rb_criu_placeholder_pid(m->node->run_dir, m->entry.container_id);
-	r = rb_criu_placeholder_freezer(m->node->run_dir, m->entry.container_id, freezer,
-					sizeof(freezer), err);
+	r = rb_criu_placeholder_freezer(m->node->run_dir, c->container_id, freezer, sizeof(freezer),
+					err);
+	if (r >= 0)
+		r = rb_placing_lock(m->node->run_dir, c->container_id, lock, sizeof(lock), err);
+	if (r >= 0)
+		r = rb_path(released, sizeof(released), "%s/arrivals/%s/released", m->node->run_dir,
+			    c->container_id);
 	if (r < 0)
 		return r;
-	r = rb_placing_lock(m->node->run_dir, m->entry.container_id, lock, sizeof(lock), err);
-	if (r < 0)
-		return r;
-	snprintf(released, sizeof(released), "%s/arrivals/%s/released", m->node->run_dir,
-		 m->entry.container_id);
-	options.listen_fd = TAKE_FD(m->pager_listen_fd);
-	options.store = rb_receiver_store(m->receiver);
+	options.keeper = rb_criu_placeholder_pid(m->node->run_dir, c->container_id);
+	options.listen_fd = c->pager_listen_fd;
+	c->pager_listen_fd = 0; /* taken over */
+	options.store = rb_receiver_store(c->receiver);
 	options.freezer_path = freezer;
 	options.released_path = released;
 	options.lock_path = lock;
 	return rb_pager_start(&options, err);
 }
 
+bool rb_target_has_memory(const struct rb_migration *m)
+{
+	if (!rb_strategy_of(m)->lazy)
+		return true;
+	rb_each_member (c, m)
+		if (!c->receiver)
+			return false;
+	return true;
+}
+
 void rb_target_forget_memory(struct rb_migration *m)
 {
-	rb_receiver_free(TAKE_PTR(m->receiver));
-	rb_close_fd(&m->pager_listen_fd);
+	rb_each_member (c, m) {
+		rb_receiver_free(TAKE_PTR(c->receiver));
+		hang_up(c);
+	}
 }

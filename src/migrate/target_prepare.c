@@ -25,36 +25,52 @@
 #include "logfile.h"
 #include "obstacles.h"
 #include "overlay.h"
+#include "spec.h"
 #include "target.h"
 #include "travel.h"
 #include "tree.h"
 
 #define ENGINE_MS 60000
 
-static const json_t *offer_of(const struct rb_migration *m)
+static const json_t *offer_of(const struct rb_member *c)
 {
-	return json_object_get(m->entry.facts, "offer");
+	return json_object_get(c->facts, "offer");
 }
 
 int rb_target_check(const struct rb_node *node, const json_t *offer, json_t *obstacles,
-		    int *ret_layers, const struct rb_wait *wait, struct rb_err *err)
+		    json_t *answer, const struct rb_wait *wait, struct rb_err *err)
 {
-	int r = rb_obstacles_target(node, offer, obstacles, wait, err);
+	json_t *members = json_array();
+	const json_t *member;
+	int layers = 0, r;
+	size_t i;
 
-	if (r < 0)
-		return r;
-	return rb_image_present(node->engine, json_object_get(offer, "image"), ret_layers, wait,
-				err);
+	r = rb_obstacles_target(node, offer, obstacles, wait, err);
+	if (r >= 0)
+		r = rb_image_present(node->engine, json_object_get(offer, "image"), &layers, wait,
+				     err);
+	json_object_set_new(answer, "layers_present", json_integer(layers));
+	json_object_set_new(answer, "members", members);
+	json_array_foreach (json_object_get(offer, "members"), i, member) {
+		if (r >= 0)
+			r = rb_image_present(node->engine, json_object_get(member, "image"),
+					     &layers, wait, err);
+		json_array_append_new(members, json_pack("{s:i}", "layers_present", layers));
+	}
+	return r;
 }
 
 int rb_target_image(struct rb_migration *m, const json_t *args, json_t **ret, struct rb_err *err)
 {
-	(void)args;
+	struct rb_member *c = rb_member_asked(m, args);
+
 	(void)ret;
-	rb_migration_fact(m, "image_loaded", json_true());
+	if (!c)
+		return rb_err_code(err, RB_E_PROTOCOL, -EPROTO, "there is no such member");
+	rb_member_fact(c, "image_loaded", json_true());
 	if (rb_migration_save(m, err) < 0)
 		return -EIO;
-	return rb_image_receive(m->node->engine, json_object_get(offer_of(m), "image"), m->conn,
+	return rb_image_receive(m->node->engine, json_object_get(offer_of(c), "image"), m->conn,
 				&m->wait, err);
 }
 
@@ -71,20 +87,18 @@ static bool names_image(struct rb_migration *m, const char *name, const char *id
 }
 
 /* an image that came for this container alone goes again; one that is in use by now stays */
-int rb_target_image_undo(struct rb_migration *m, struct rb_err *err)
+static void undo_image(struct rb_migration *m, const struct rb_member *c)
 {
 	struct rb_wait wait = rb_migration_cleanup_wait(ENGINE_MS);
-	const json_t *tags = json_object_get(json_object_get(offer_of(m), "image"), "tags");
+	const json_t *image = json_object_get(offer_of(c), "image");
 	char path[1024], name[900], id[RB_IMAGE_ID_SIZE];
 	const json_t *tag;
 	size_t i;
 
-	(void)err;
-	if (!rb_json_bool(m->entry.facts, "image_loaded", false) ||
-	    rb_image_find(m->node->engine, json_object_get(offer_of(m), "image"), id, &wait, NULL) <
-		    0)
-		return 0;
-	json_array_foreach (tags, i, tag) {
+	if (!rb_json_bool(c->facts, "image_loaded", false) ||
+	    rb_image_find(m->node->engine, image, id, &wait, NULL) < 0)
+		return;
+	json_array_foreach (json_object_get(image, "tags"), i, tag) {
 		if (rb_engine_escape(json_string_value(tag), name, sizeof(name)) < 0)
 			continue;
 		/* a tag that another image here had before was left to it */
@@ -95,13 +109,26 @@ int rb_target_image_undo(struct rb_migration *m, struct rb_err *err)
 	}
 	snprintf(path, sizeof(path), "/images/%s", id);
 	rb_engine_call(m->node->engine, "DELETE", path, NULL, NULL, &wait, NULL);
+}
+
+int rb_target_image_undo(struct rb_migration *m, struct rb_err *err)
+{
+	(void)err;
+	rb_each_member (c, m)
+		undo_image(m, c);
 	return 0;
 }
 
 /* the name until the migration is done; undo finds the container by it */
-static void temporary_name(const struct rb_migration *m, char *ret, size_t size)
+static void temporary_name(const struct rb_migration *m, const struct rb_member *c, char *ret,
+			   size_t size)
 {
-	snprintf(ret, size, "reberth-%s", m->entry.id);
+	size_t number = rb_member_number(m, c);
+
+	if (number)
+		snprintf(ret, size, "reberth-%s-%zu", m->entry.id, number);
+	else
+		snprintf(ret, size, "reberth-%s", m->entry.id);
 }
 
 /* Docker would hand out one that exists as if it were new, and we would empty it. */
@@ -134,15 +161,16 @@ static int lock_volumes(const struct rb_migration *m, struct rb_err *err)
 	return TAKE_FD(fd);
 }
 
-static int create_volumes(struct rb_migration *m, const struct rb_wait *wait, struct rb_err *err)
+static int create_volumes(struct rb_migration *m, struct rb_member *c, const struct rb_wait *wait,
+			  struct rb_err *err)
 {
 	_cleanup_close_ int lock = lock_volumes(m, err);
-	const json_t *volumes = json_object_get(offer_of(m), "volumes");
+	const json_t *volumes = json_object_get(offer_of(c), "volumes");
 	json_t *made = json_array();
 	const json_t *volume;
 	size_t i;
 
-	rb_migration_fact(m, "volumes_made", made);
+	rb_member_fact(c, "volumes_made", made);
 	if (lock < 0)
 		return lock;
 	json_array_foreach (volumes, i, volume) {
@@ -169,12 +197,12 @@ static int create_volumes(struct rb_migration *m, const struct rb_wait *wait, st
 }
 
 /* Docker fills an empty volume from the image; what the source deleted there must not come back */
-static int empty_volumes(struct rb_migration *m, struct rb_err *err)
+static int empty_volumes(struct rb_member *c, struct rb_err *err)
 {
 	const json_t *volume;
 	size_t i;
 
-	json_array_foreach (json_object_get(offer_of(m), "volumes"), i, volume) {
+	json_array_foreach (json_object_get(offer_of(c), "volumes"), i, volume) {
 		const char *path = rb_json_str(volume, "here", "");
 		int r = rb_rm_rf(path, err);
 
@@ -187,10 +215,11 @@ static int empty_volumes(struct rb_migration *m, struct rb_err *err)
 }
 
 /* where Docker keeps the new container's files */
-static int note_paths(struct rb_migration *m, const char *id, const struct rb_wait *wait,
+static int note_paths(struct rb_migration *m, struct rb_member *c, const struct rb_wait *wait,
 		      struct rb_err *err)
 {
 	_cleanup_json_ json_t *inspect = NULL, *info = NULL;
+	const char *id = c->container_id;
 	const json_t *driver;
 	char log_path[1024];
 	int r;
@@ -208,129 +237,185 @@ static int note_paths(struct rb_migration *m, const char *id, const struct rb_wa
 			rb_json_str(json_object_get(inspect, "GraphDriver"), "Name", "?"));
 	snprintf(log_path, sizeof(log_path), "%s/containers/%s/%s-json.log",
 		 rb_json_str(info, "DockerRootDir", "/var/lib/docker"), id, id);
-	rb_migration_fact(m, "upper", json_string(rb_json_str(driver, "UpperDir", "")));
-	rb_migration_fact(m, "merged", json_string(rb_json_str(driver, "MergedDir", "")));
-	rb_migration_fact(m, "log_path", json_string(log_path));
-	rb_migration_fact(m, "new_id", json_string(id));
+	rb_member_fact(c, "upper", json_string(rb_json_str(driver, "UpperDir", "")));
+	rb_member_fact(c, "merged", json_string(rb_json_str(driver, "MergedDir", "")));
+	rb_member_fact(c, "log_path", json_string(log_path));
 	return rb_migration_save(m, err);
 }
 
 /* The image's name may mean another image here: then its ID stands in. */
-static int use_image(struct rb_migration *m, json_t *spec, const struct rb_wait *wait,
-		     struct rb_err *err)
+static int use_image(struct rb_migration *m, struct rb_member *c, json_t *spec,
+		     const struct rb_wait *wait, struct rb_err *err)
 {
 	char id[RB_IMAGE_ID_SIZE];
-	int r = rb_image_find(m->node->engine, json_object_get(offer_of(m), "image"), id, wait,
+	int r = rb_image_find(m->node->engine, json_object_get(offer_of(c), "image"), id, wait,
 			      err);
 
 	return r < 0 ? r : rb_engine_use_image(m->node->engine, spec, id, wait, err);
 }
 
-int rb_target_create(struct rb_migration *m, const json_t *args, json_t **ret, struct rb_err *err)
+/* one that has joined another's network joins it here, too */
+static int join(struct rb_migration *m, struct rb_member *c, json_t *spec, struct rb_err *err)
 {
-	struct rb_wait wait = rb_migration_wait(m, ENGINE_MS);
-	json_t *spec = json_object_get(offer_of(m), "spec");
+	size_t number = rb_member_number(m, c);
+	int64_t whom = rb_json_int(offer_of(c), "joins", 0);
+
+	if (!number)
+		return 0;
+	if (whom < 0 || whom >= (int64_t)number)
+		return rb_err_code(err, RB_E_PROTOCOL, -EPROTO,
+				   "'%s' joins the network of a container that comes after it",
+				   c->name);
+	return rb_spec_join(spec, m->members[whom].container_id, err);
+}
+
+static int note_container(struct rb_migration *m, struct rb_member *c, const char *id,
+			  struct rb_err *err)
+{
+	snprintf(c->container_id, sizeof(c->container_id), "%s", id);
+	rb_member_fact(c, "new_id", json_string(id));
+	if (rb_member_number(m, c))
+		return rb_migration_save(m, err);
+	snprintf(m->entry.container_id, sizeof(m->entry.container_id), "%s", id);
+	return rb_journal_container_id(m->node->journal, m->entry.id, id, err);
+}
+
+static int create_one(struct rb_migration *m, struct rb_member *c, const struct rb_wait *wait,
+		      struct rb_err *err)
+{
+	json_t *spec = json_object_get(offer_of(c), "spec");
 	char name[64], id[65];
 	int r;
 
+	temporary_name(m, c, name, sizeof(name));
+	r = use_image(m, c, spec, wait, err);
+	if (r >= 0)
+		r = join(m, c, spec, err);
+	if (r >= 0)
+		r = rb_engine_create(m->node->engine, name, spec, id, wait, err);
+	if (r >= 0)
+		r = note_container(m, c, id, err);
+	return r < 0 ? r : note_paths(m, c, wait, err);
+}
+
+int rb_target_create(struct rb_migration *m, const json_t *args, json_t **ret, struct rb_err *err)
+{
+	struct rb_wait wait = rb_migration_wait(m, ENGINE_MS);
+	json_t *members = json_array();
+	int r;
+
 	(void)args;
-	temporary_name(m, name, sizeof(name));
 	r = rb_mkdir_p(m->work_dir, 0700, err);
+	/* all volumes first: several may use one */
+	rb_each_member (c, m)
+		if (r >= 0)
+			r = create_volumes(m, c, &wait, err);
 	if (r >= 0)
-		r = create_volumes(m, &wait, err);
+		r = rb_travel_arrive(m->node, rb_json_path(m->entry.facts, "offer.networks"),
+				     m->entry.id, m->entry.peer, err);
+	rb_each_member (c, m) {
+		if (r >= 0)
+			r = create_one(m, c, &wait, err);
+		if (r >= 0 && rb_member_number(m, c))
+			json_array_append_new(members,
+					      json_pack("{s:s}", "new_id", c->container_id));
+	}
+	/* each create may have filled one */
+	rb_each_member (c, m)
+		if (r >= 0)
+			r = empty_volumes(c, err);
 	if (r >= 0)
-		r = rb_travel_arrive(m->node, json_object_get(offer_of(m), "networks"), m->entry.id,
-				     m->entry.peer, err);
-	if (r >= 0)
-		r = use_image(m, spec, &wait, err);
-	if (r >= 0)
-		r = rb_engine_create(m->node->engine, name, spec, id, &wait, err);
-	if (r < 0)
-		return r;
-	snprintf(m->entry.container_id, sizeof(m->entry.container_id), "%s", id);
-	r = rb_journal_container_id(m->node->journal, m->entry.id, id, err);
-	if (r >= 0)
-		r = empty_volumes(m, err);
-	if (r >= 0)
-		r = note_paths(m, id, &wait, err);
-	if (r < 0)
-		return r;
-	*ret = json_pack("{s:s}", "new_id", id);
+		*ret = json_pack("{s:s, s:O}", "new_id", m->entry.container_id, "members", members);
+	json_decref(members);
+	return r < 0 ? r : 0;
+}
+
+static int remove_volumes(struct rb_migration *m, const struct rb_member *c,
+			  const struct rb_wait *wait, struct rb_err *err)
+{
+	const json_t *volume;
+	size_t i;
+
+	json_array_foreach (json_object_get(c->facts, "volumes_made"), i, volume) {
+		int r = rb_engine_volume_remove(m->node->engine, json_string_value(volume), wait,
+						err);
+
+		if (r < 0 && r != -ENOENT)
+			return r;
+	}
 	return 0;
 }
 
 int rb_target_create_undo(struct rb_migration *m, struct rb_err *err)
 {
 	struct rb_wait wait = rb_migration_cleanup_wait(ENGINE_MS);
-	const json_t *volume;
 	char name[64];
-	size_t i;
-	int r;
+	int r = 0;
 
-	temporary_name(m, name, sizeof(name));
-	r = rb_engine_remove(m->node->engine, name, true, false, &wait, err);
-	if (r >= 0)
-		r = rb_travel_turn_back(m->node, json_object_get(offer_of(m), "networks"),
-					m->entry.id, err);
-	if (r < 0)
-		return r;
-	json_array_foreach (json_object_get(m->entry.facts, "volumes_made"), i, volume) {
-		r = rb_engine_volume_remove(m->node->engine, json_string_value(volume), &wait, err);
-		if (r < 0 && r != -ENOENT)
-			return r;
+	rb_each_member (c, m) {
+		temporary_name(m, c, name, sizeof(name));
+		if (r >= 0)
+			r = rb_engine_remove(m->node->engine, name, true, false, &wait, err);
 	}
-	return rb_rm_rf(m->work_dir, err);
+	if (r >= 0)
+		r = rb_travel_turn_back(m->node, rb_json_path(m->entry.facts, "offer.networks"),
+					m->entry.id, err);
+	rb_each_member (c, m)
+		if (r >= 0)
+			r = remove_volumes(m, c, &wait, err);
+	return r < 0 ? r : rb_rm_rf(m->work_dir, err);
 }
 
 /* the overlay must not be mounted while its upper folder changes behind its back */
-static int detach_overlay(struct rb_migration *m, struct rb_err *err)
+static int detach_overlay(struct rb_member *c, struct rb_err *err)
 {
 	_cleanup_free_ struct rb_overlay *overlay = NULL;
 	int r;
 
-	if (m->detached)
+	if (c->detached)
 		return 0;
 	overlay = calloc(1, sizeof(*overlay));
 	if (!overlay)
 		return rb_err_set(err, -ENOMEM, "detach the overlay");
-	r = rb_overlay_find(rb_json_str(m->entry.facts, "merged", ""), overlay, err);
+	r = rb_overlay_find(rb_json_str(c->facts, "merged", ""), overlay, err);
 	if (r == -ENOENT)
 		return 0; /* not started yet */
 	if (r >= 0)
 		r = rb_overlay_detach(overlay, err);
 	if (r >= 0)
-		m->detached = TAKE_PTR(overlay);
+		c->detached = TAKE_PTR(overlay);
 	return r;
 }
 
-static const char *volume_path(const struct rb_migration *m, const char *name)
+static const char *volume_path(const struct rb_member *c, const char *name)
 {
 	const json_t *volume;
 	size_t i;
 
-	json_array_foreach (json_object_get(offer_of(m), "volumes"), i, volume)
+	json_array_foreach (json_object_get(offer_of(c), "volumes"), i, volume)
 		if (strcmp(rb_json_str(volume, "name", ""), name) == 0)
 			return rb_json_str(volume, "here", NULL);
 	return NULL;
 }
 
-/* "tree" {"what": "rootfs" | "volume" | "images" | "pages", "name", "durable"}: a stream of tree.h
- * follows */
+/* "tree" {"member", "what": "rootfs" | "volume" | "images" | "pages", "name", "durable"}: a stream
+ * of tree.h follows */
 int rb_target_tree(struct rb_migration *m, const json_t *args, json_t **ret, struct rb_err *err)
 {
-	const char *what = rb_json_str(args, "what", "");
+	struct rb_member *c = rb_member_asked(m, args);
+	const char *what = c ? rb_json_str(args, "what", "") : "member";
 	struct rb_tree_stats stats = {};
 	const char *path = NULL;
 	char images[600];
 	int r = 0;
 
 	if (strcmp(what, "rootfs") == 0) {
-		path = rb_json_str(m->entry.facts, "upper", NULL);
-		r = detach_overlay(m, err);
+		path = rb_json_str(c->facts, "upper", NULL);
+		r = detach_overlay(c, err);
 	} else if (strcmp(what, "volume") == 0) {
-		path = volume_path(m, rb_json_str(args, "name", ""));
+		path = volume_path(c, rb_json_str(args, "name", ""));
 	} else if (strcmp(what, "images") == 0 || strcmp(what, "pages") == 0) {
-		rb_path(images, sizeof(images), "%s/images", m->work_dir);
+		rb_path(images, sizeof(images), "%s/images", c->work_dir);
 		path = images;
 		r = rb_mkdir_p(images, 0700, err);
 	}
@@ -354,14 +439,14 @@ int rb_target_tree(struct rb_migration *m, const json_t *args, json_t **ret, str
 /* "log": earlier lines of `docker logs`; they go into the file until Docker has opened it */
 int rb_target_log(struct rb_migration *m, const json_t *args, json_t **ret, struct rb_err *err)
 {
-	const char *path = rb_json_str(m->entry.facts, "log_path", NULL);
+	struct rb_member *c = rb_member_asked(m, args);
+	const char *path = c ? rb_json_str(c->facts, "log_path", NULL) : NULL;
 	int placeholder;
 
-	(void)args;
 	(void)ret;
 	if (!path)
 		return rb_err_code(err, RB_E_PROTOCOL, -EPROTO, "no container was created yet");
-	placeholder = rb_criu_placeholder_pid(m->node->run_dir, m->entry.container_id);
+	placeholder = rb_criu_placeholder_pid(m->node->run_dir, c->container_id);
 	return placeholder > 0 ? rb_logfile_replay(m->conn, placeholder, &m->wait, err)
 			       : rb_logfile_receive(m->conn, path, &m->wait, err);
 }

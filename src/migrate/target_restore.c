@@ -43,9 +43,9 @@
 #define RESTORE_MS    120000
 #define SYNC_AFTER_MS 1000
 
-static const json_t *offer_of(const struct rb_migration *m)
+static const json_t *offer_of(const struct rb_member *c)
 {
-	return json_object_get(m->entry.facts, "offer");
+	return json_object_get(c->facts, "offer");
 }
 
 /* What Docker attached is silent on layer 2, too, from here on; so the guard may go. */
@@ -60,7 +60,7 @@ static int silence(struct rb_migration *m, int netns, struct rb_err *err)
 static int attach_more(struct rb_migration *m, int placeholder, struct rb_wait *wait,
 		       struct rb_err *err)
 {
-	const json_t *more = json_object_get(offer_of(m), "more_networks");
+	const json_t *more = rb_json_path(m->entry.facts, "offer.more_networks");
 	_cleanup_close_ int netns = rb_netns_open(placeholder, err), seen = -EBADF;
 	int r = netns;
 
@@ -79,20 +79,22 @@ static int attach_more(struct rb_migration *m, int placeholder, struct rb_wait *
 	return silence(m, netns, err);
 }
 
-static int start_placeholder(struct rb_migration *m, struct rb_err *err)
+/* Those that join the first one's network find it silent. */
+static int start_placeholder(struct rb_migration *m, struct rb_member *c, struct rb_err *err)
 {
 	struct rb_wait wait = rb_migration_wait(m, ENGINE_MS);
+	bool first = rb_member_number(m, c) == 0;
 	int pid, r;
 
-	r = rb_arrival_open(m->node->run_dir, m->entry.id, m->entry.container_id, m->work_dir,
-			    &m->arrival, err);
+	r = rb_arrival_open(m->node->run_dir, m->entry.id, c->container_id, c->work_dir,
+			    &c->arrival, err);
+	if (r >= 0 && first)
+		r = rb_guard_on(m->entry.id, rb_json_path(m->entry.facts, "offer.macs"), err);
 	if (r >= 0)
-		r = rb_guard_on(m->entry.id, json_object_get(offer_of(m), "macs"), err);
+		r = rb_engine_start(m->node->engine, c->container_id, &wait, err);
 	if (r >= 0)
-		r = rb_engine_start(m->node->engine, m->entry.container_id, &wait, err);
-	if (r >= 0)
-		r = rb_arrival_wait_placeholder(m->arrival, &pid, &wait, err);
-	return r < 0 ? r : attach_more(m, pid, &wait, err);
+		r = rb_arrival_wait_placeholder(c->arrival, &pid, &wait, err);
+	return r < 0 || !first ? r : attach_more(m, pid, &wait, err);
 }
 
 /* which addresses Docker gave it */
@@ -109,21 +111,31 @@ static int tell_addresses(struct rb_migration *m, json_t **ret, struct rb_err *e
 	return r;
 }
 
-int rb_target_start(struct rb_migration *m, const json_t *args, json_t **ret, struct rb_err *err)
+static int sync_files(struct rb_member *c, struct rb_err *err)
 {
 	const json_t *volume;
 	size_t i;
-	int r;
+	int r = rb_tree_sync(rb_json_str(c->facts, "upper", "/"), err);
+
+	json_array_foreach (json_object_get(offer_of(c), "volumes"), i, volume)
+		if (r >= 0)
+			r = rb_tree_sync(rb_json_str(volume, "here", "/"), err);
+	return r;
+}
+
+int rb_target_start(struct rb_migration *m, const json_t *args, json_t **ret, struct rb_err *err)
+{
+	int r = 0;
 
 	(void)args;
 	/* what came so far is on disk before the freeze: the sync inside it has little left to do
 	 */
-	r = rb_tree_sync(rb_json_str(m->entry.facts, "upper", "/"), err);
-	json_array_foreach (json_object_get(offer_of(m), "volumes"), i, volume)
+	rb_each_member (c, m)
 		if (r >= 0)
-			r = rb_tree_sync(rb_json_str(volume, "here", "/"), err);
-	if (r >= 0)
-		r = start_placeholder(m, err);
+			r = sync_files(c, err);
+	rb_each_member (c, m)
+		if (r >= 0)
+			r = start_placeholder(m, c, err);
 	return r >= 0 && rb_reconnect_wanted(m) ? tell_addresses(m, ret, err) : r;
 }
 
@@ -136,8 +148,8 @@ int rb_target_start(struct rb_migration *m, const json_t *args, json_t **ret, st
 static void sync_images(struct rb_migration *m)
 {
 	char images[600], mark[600];
+	int r = 0;
 
-	rb_path(images, sizeof(images), "%s/images", m->work_dir);
 	rb_path(mark, sizeof(mark), "%s/images.synced", m->work_dir);
 	m->sync_pid = fork();
 	if (m->sync_pid != 0)
@@ -148,10 +160,14 @@ static void sync_images(struct rb_migration *m)
 	close(m->lock_fd);
 	close(rb_conn_fd(m->conn));
 	rb_wait_ms(SYNC_AFTER_MS, NULL, NULL);
-	if (rb_tree_sync_files(images, NULL) < 0 ||
-	    rb_write_file(mark, "", 0, 0600, true, NULL) < 0)
-		_exit(1);
-	_exit(0);
+	rb_each_member (c, m) {
+		rb_path(images, sizeof(images), "%s/images", c->work_dir);
+		if (r >= 0)
+			r = rb_tree_sync_files(images, NULL);
+	}
+	if (r >= 0)
+		r = rb_write_file(mark, "", 0, 0600, true, NULL);
+	_exit(r < 0);
 }
 
 void rb_target_end_sync(struct rb_migration *m)
@@ -174,48 +190,64 @@ static bool images_usable(const struct rb_migration *m)
 	       access(mark, F_OK) == 0;
 }
 
+/* CRIU kills what it holds; what does not listen goes with the container's cgroup */
+static void let_die(struct rb_migration *m, struct rb_member *c)
+{
+	struct rb_wait brief = rb_migration_cleanup_wait(2000);
+
+	if (!c->arrival)
+		rb_arrival_open(m->node->run_dir, m->entry.id, c->container_id, c->work_dir,
+				&c->arrival, NULL);
+	if (c->arrival &&
+	    rb_arrival_probe(m->node->run_dir, m->node->runtime_root, c->container_id, NULL) == 1)
+		rb_arrival_release(c->arrival, false, &brief, NULL);
+}
+
+static void forget(struct rb_migration *m, struct rb_member *c)
+{
+	rb_criu_remove_scratch(c->work_dir);
+	rb_arrival_close(TAKE_PTR(c->arrival), true);
+	rb_arrival_forget(m->node->run_dir, c->container_id);
+	if (c->detached) {
+		rb_overlay_free(c->detached);
+		free(TAKE_PTR(c->detached));
+	}
+}
+
 int rb_target_start_undo(struct rb_migration *m, struct rb_err *err)
 {
 	struct rb_wait wait = rb_migration_cleanup_wait(ENGINE_MS);
-	struct rb_wait brief = rb_migration_cleanup_wait(2000);
-	int r;
+	int r = 0;
 
 	rb_target_forget_memory(m);
 	rb_target_end_sync(m);
 	rb_switchover_close(m);
-	/* CRIU kills what it holds; what does not listen goes with the container's cgroup */
-	if (!m->arrival)
-		rb_arrival_open(m->node->run_dir, m->entry.id, m->entry.container_id, m->work_dir,
-				&m->arrival, NULL);
-	if (m->arrival && rb_arrival_probe(m->node->run_dir, m->node->runtime_root,
-					   m->entry.container_id, NULL) == 1)
-		rb_arrival_release(m->arrival, false, &brief, NULL);
+	rb_each_member (c, m)
+		let_die(m, c);
 	/* removed here already, for the guard must not go before what it guards */
-	r = rb_engine_remove(m->node->engine, m->entry.container_id, true, false, &wait, err);
+	rb_each_member (c, m)
+		if (r >= 0)
+			r = rb_engine_remove(m->node->engine, c->container_id, true, false, &wait,
+					     err);
 	if (r < 0)
 		return r;
-	rb_criu_remove_scratch(m->work_dir);
-	rb_arrival_close(TAKE_PTR(m->arrival), true);
-	rb_arrival_forget(m->node->run_dir, m->entry.container_id);
-	if (m->detached) {
-		rb_overlay_free(m->detached);
-		free(TAKE_PTR(m->detached));
-	}
+	rb_each_member (c, m)
+		forget(m, c);
 	r = rb_guard_off(m->entry.id, err);
 	return r < 0 ? r : rb_ports_arrive_undo(m, err);
 }
 
-static int attach_overlay(struct rb_migration *m, struct rb_err *err)
+static int attach_overlay(struct rb_member *c, struct rb_err *err)
 {
 	int r;
 
-	if (!m->detached)
+	if (!c->detached)
 		return 0;
-	r = rb_overlay_attach(m->detached, err);
+	r = rb_overlay_attach(c->detached, err);
 	if (r < 0)
 		return r;
-	rb_overlay_free(m->detached);
-	free(TAKE_PTR(m->detached));
+	rb_overlay_free(c->detached);
+	free(TAKE_PTR(c->detached));
 	return 0;
 }
 
@@ -224,45 +256,79 @@ int rb_target_netns(const struct rb_migration *m, struct rb_err *err)
 	return rb_netns_open(rb_criu_placeholder_pid(m->node->run_dir, m->entry.container_id), err);
 }
 
-/* CRIU makes namespaces and mounts; it waits for the pages before it makes tasks */
-static int begin_restore(struct rb_migration *m, struct rb_err *err)
+/* CRIU makes namespaces and mounts; it waits for the pages before it makes tasks
+ * @only: this one, while others run already; NULL: all */
+static int begin_restore(struct rb_migration *m, struct rb_member *only, struct rb_err *err)
 {
 	struct rb_wait wait = rb_migration_wait(m, RESTORE_MS);
 	_cleanup_close_ int netns = rb_target_netns(m, err);
-	int r;
+	int r = 0;
 
 	if (netns < 0)
 		return netns;
-	/* connections of the container to itself: not a packet before both ends are whole */
-	r = rb_silence_loopback(netns, err);
+	/* connections of the container to itself, or within a group: not a packet before both ends
+	 * are whole */
+	if (!only)
+		r = rb_silence_loopback(netns, err);
 	if (r >= 0)
 		r = rb_reconnect_lend(m, netns, err);
-	if (r >= 0)
-		r = rb_target_listen_for_memory(m, err);
-	return r < 0 ? r : rb_arrival_restore(m->arrival, &wait, err);
+	rb_each_member (c, m) {
+		if (only && c != only)
+			continue;
+		if (r >= 0)
+			r = rb_target_listen_for_memory(c, err);
+		if (r >= 0)
+			r = rb_arrival_restore(c->arrival, &wait, err);
+	}
+	return r;
 }
 
-static int end_restore(struct rb_migration *m, struct rb_err *err)
+static int end_restore(struct rb_migration *m, struct rb_member *only, struct rb_err *err)
 {
 	struct rb_wait wait = rb_migration_wait(m, RESTORE_MS);
 	_cleanup_close_ int netns = rb_target_netns(m, err);
-	int init, r;
+	int init, r = 0;
 
 	if (netns < 0)
 		return netns;
-	r = rb_arrival_wait_held(m->arrival, &init, &wait, err);
-	return r < 0 ? r : rb_reconnect_reset(m, netns, init, err);
+	rb_each_member (c, m) {
+		if (only && c != only)
+			continue;
+		if (r >= 0)
+			r = rb_arrival_wait_held(c->arrival, &init, &wait, err);
+		if (r >= 0)
+			r = rb_reconnect_reset(m, init, err);
+	}
+	return r < 0 ? r : rb_reconnect_return(m, netns, err);
+}
+
+/* memory and the files with pages are here, too */
+static int tell_pages(struct rb_migration *m, struct rb_member *only, struct rb_err *err)
+{
+	int r = 0;
+
+	rb_each_member (c, m) {
+		if (only && c != only)
+			continue;
+		if (r >= 0)
+			r = rb_target_start_pager(m, c, err);
+		if (r >= 0)
+			r = rb_arrival_pages(c->arrival, err);
+	}
+	return r;
 }
 
 int rb_target_restore(struct rb_migration *m, const json_t *args, json_t **ret, struct rb_err *err)
 {
-	int r;
+	int r = 0;
 
 	(void)ret;
 	rb_migration_hurry(true);
 	rb_migration_fact(m, "strategy", json_string(rb_json_str(args, "strategy", "cold")));
-	r = attach_overlay(m, err);
-	return r < 0 ? r : begin_restore(m, err);
+	rb_each_member (c, m)
+		if (r >= 0)
+			r = attach_overlay(c, err);
+	return r < 0 ? r : begin_restore(m, NULL, err);
 }
 
 void rb_target_prepare_switchover(struct rb_migration *m)
@@ -298,17 +364,18 @@ int rb_target_ready(struct rb_migration *m, const json_t *args, json_t **ret, st
 	char boot_id[37];
 	int r;
 
-	r = rb_target_start_pager(m, err);
-	if (r >= 0)
-		r = rb_arrival_pages(m->arrival, err);
+	r = tell_pages(m, NULL, err);
 	/* while CRIU does its work */
 	rb_migration_fact(m, "neighbours", json_incref(json_object_get(args, "neighbours")));
-	rb_migration_fact(m, "multicast", json_incref(json_object_get(args, "multicast")));
+	rb_each_member (c, m)
+		json_object_set(
+			c->facts, "multicast",
+			json_array_get(json_object_get(args, "multicast"), rb_member_number(m, c)));
 	rb_target_prepare_switchover(m);
 	if (r >= 0)
 		r = rb_ports_arrive(m, json_object_get(args, "flows"), err);
 	if (r >= 0)
-		r = end_restore(m, err);
+		r = end_restore(m, NULL, err);
 	if (r >= 0)
 		r = rb_boot_id(boot_id, err);
 	if (r >= 0) {
@@ -326,34 +393,44 @@ int rb_target_ready(struct rb_migration *m, const json_t *args, json_t **ret, st
 	return 0;
 }
 
-int rb_target_restore_again(struct rb_migration *m, struct rb_err *err)
+static int end_placeholder(struct rb_migration *m, struct rb_member *c, const struct rb_wait *wait,
+			   struct rb_err *err)
+{
+	int r = rb_engine_kill(m->node->engine, c->container_id, "KILL", wait, NULL) == -ECANCELED
+			? -ECANCELED
+			: 0;
+
+	if (r >= 0)
+		r = rb_engine_wait_stopped(m->node->engine, c->container_id, wait, err);
+	if (r >= 0)
+		rb_arrival_close(TAKE_PTR(c->arrival), true);
+	return r;
+}
+
+int rb_target_restore_again(struct rb_migration *m, struct rb_member *only, struct rb_err *err)
 {
 	struct rb_wait wait = rb_migration_cleanup_wait(ENGINE_MS);
 	int r;
 
-	if (!images_usable(m) || (rb_strategy_of(m)->lazy && !m->receiver))
+	if (!images_usable(m) || !rb_target_has_memory(m))
 		return rb_err_code(err, RB_E_INTERNAL, -ENODATA,
 				   "what it is restored from was lost with this host's memory");
 	rb_warn("restore: the held tasks are lost; restoring once more from the images");
 	r = rb_engine_wait_ready(m->node->engine, &wait, err);
-	if (r >= 0)
-		r = rb_engine_kill(m->node->engine, m->entry.container_id, "KILL", &wait, NULL) ==
-				    -ECANCELED
-			    ? -ECANCELED
-			    : 0;
-	if (r >= 0)
-		r = rb_engine_wait_stopped(m->node->engine, m->entry.container_id, &wait, err);
+	rb_each_member (c, m)
+		if (r >= 0 && (!only || c == only))
+			r = end_placeholder(m, c, &wait, err);
 	if (r < 0)
 		return r;
-	rb_arrival_close(TAKE_PTR(m->arrival), true);
 	/* a new placeholder has a new network */
-	rb_switchover_close(m);
-	r = start_placeholder(m, err);
+	if (!only)
+		rb_switchover_close(m);
+	rb_each_member (c, m)
+		if (r >= 0 && (!only || c == only))
+			r = start_placeholder(m, c, err);
 	if (r >= 0)
-		r = begin_restore(m, err);
+		r = begin_restore(m, only, err);
 	if (r >= 0)
-		r = rb_target_start_pager(m, err);
-	if (r >= 0)
-		r = rb_arrival_pages(m->arrival, err);
-	return r < 0 ? r : end_restore(m, err);
+		r = tell_pages(m, only, err);
+	return r < 0 ? r : end_restore(m, only, err);
 }

@@ -3,9 +3,12 @@
  * test_obstacles.c - what is refused, and in which words
  */
 #include <errno.h>
+#include <string.h>
+#include <unistd.h>
 
 #include "err.h"
 #include "facts.h"
+#include "group.h"
 #include "json.h"
 #include "obstacles.h"
 #include "tap.h"
@@ -31,8 +34,9 @@ static void the_first_error_is_told_with_its_remedy_and_the_number_of_others(voi
 	CHECK_STR(err.msg, "'x' is in the way: do this (and 1 more: see --dry-run)");
 }
 
-/* the container's own configuration; the engine is only asked for volumes and sessions */
-static json_t *obstacles_of(const char *host_config, const char *labels)
+/* the container's own configuration; the engine is only asked for volumes and sessions
+ * @group: what moves together, or NULL */
+static json_t *obstacles_in(const char *host_config, const char *labels, const json_t *group)
 {
 	_cleanup_json_ json_t *inspect = json_object();
 	struct rb_node node = { .name = "h1" };
@@ -43,9 +47,14 @@ static json_t *obstacles_of(const char *host_config, const char *labels)
 	json_object_set_new(inspect, "Config",
 			    json_pack("{s:o}", "Labels", json_loads(labels, 0, NULL)));
 	json_object_set_new(inspect, "Mounts", json_array());
-	if (rb_obstacles_source(&node, inspect, false, obstacles, NULL, &err) < 0)
+	if (rb_obstacles_source(&node, inspect, false, group, obstacles, NULL, &err) < 0)
 		printf("# %s\n", err.msg);
 	return obstacles;
+}
+
+static json_t *obstacles_of(const char *host_config, const char *labels)
+{
+	return obstacles_in(host_config, labels, NULL);
 }
 
 #define PLAIN "\"LogConfig\":{\"Type\":\"json-file\"}"
@@ -74,6 +83,62 @@ static void what_cannot_move_is_refused(void)
 		printf("# %s\n", configs[i]);
 		CHECK_INT(rb_obstacles_refuse(found, NULL), -ENOTSUP);
 	}
+}
+
+static bool says(const json_t *found, const char *key, const char *text)
+{
+	const json_t *obstacle;
+	size_t i;
+
+	json_array_foreach (found, i, obstacle)
+		if (strstr(rb_json_str(obstacle, key, ""), text))
+			return true;
+	return false;
+}
+
+static void a_group_moves_together_or_not_at_all(void)
+{
+	static const char config[] = "{\"NetworkMode\":\"container:abc\"," PLAIN "}";
+	/* this very process stands for all tasks */
+	_cleanup_json_ json_t *group = json_pack("[{s:s, s:s, s:{s:i}}, {s:s}]", "Id", "abc",
+						 "Name", "/owner", "State", "Pid", getpid(), "Id",
+						 "def");
+	_cleanup_json_ json_t *alone = obstacles_of(config, "{}");
+	_cleanup_json_ json_t *together = obstacles_in(config, "{}", group);
+
+	CHECK(says(alone, "remedy", "--group"));
+	/* its own State.Pid is not known: nobody can say that the namespace is the owner's */
+	CHECK(!says(together, "remedy", "--group"));
+	CHECK(says(together, "what", "the network that 'owner' had before"));
+	CHECK(rb_group_is_whole(group, json_array_get(group, 0)));
+	rb_obstacles_name(together, "side");
+	CHECK(says(together, "what", "container 'side': the container is in the network"));
+	CHECK(says(together, "container", "side"));
+}
+
+static void who_joins_whom(void)
+{
+	static const struct {
+		const char *mode;
+		bool joins;
+	} cases[] = {
+		{ "container:0123456789abcdef", true },
+		{ "container:0123456789ab", true },
+		{ "container:web", true },
+		{ "container:012345", false },
+		{ "container:webber", false },
+		{ "container:", false },
+		{ "web", false },
+		{ "", false },
+	};
+
+	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+		printf("# %s\n", cases[i].mode);
+		CHECK_INT(rb_group_joins(cases[i].mode, "0123456789abcdef", "/web"),
+			  cases[i].joins);
+		CHECK_INT(rb_group_joins(cases[i].mode, "0123456789abcdef", "web"), cases[i].joins);
+	}
+	CHECK(!rb_group_joins("container:", "", "/"));
 }
 
 static void controllers_that_would_start_a_second_copy_are_refused(void)
@@ -181,6 +246,8 @@ int main(void)
 	TAP_RUN(the_first_error_is_told_with_its_remedy_and_the_number_of_others);
 	TAP_RUN(a_plain_container_in_a_network_of_its_own_may_go);
 	TAP_RUN(what_cannot_move_is_refused);
+	TAP_RUN(a_group_moves_together_or_not_at_all);
+	TAP_RUN(who_joins_whom);
 	TAP_RUN(controllers_that_would_start_a_second_copy_are_refused);
 	TAP_RUN(missing_processor_features_are_named);
 	TAP_RUN(only_connections_that_are_lost_are_named);
