@@ -28,7 +28,8 @@ enum {
 	OPT_TIMEOUT,
 	OPT_KEEP_SOURCE,
 	OPT_RECONNECT,
-	OPT_NO_FORWARD
+	OPT_NO_FORWARD,
+	OPT_GROUP
 };
 
 static const struct cli_option options[] = {
@@ -48,6 +49,8 @@ static const struct cli_option options[] = {
 	{ OPT_KEEP_SOURCE, "keep-source", NULL, "keep the old container, stopped and renamed" },
 	{ OPT_RECONNECT, "reconnect", NULL,
 	  "take new addresses there: connections are reset, listening sockets move" },
+	{ OPT_GROUP, "group", NULL,
+	  "move all that share its network namespace (--network container:) together" },
 	{ 'd', "detach", NULL, "print the migration's ID and leave it to reberthd" },
 	{ OPT_JSON, "json", NULL, "print the report, or what went wrong, as JSON" },
 	{},
@@ -133,6 +136,9 @@ static int parse(struct cli *cli, int argc, char **argv, struct request *req)
 			break;
 		case OPT_RECONNECT:
 			json_object_set_new(req->body, "reconnect", json_true());
+			break;
+		case OPT_GROUP:
+			json_object_set_new(req->body, "group", json_true());
 			break;
 		case OPT_JSON:
 			cli->json = true;

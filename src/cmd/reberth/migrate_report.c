@@ -87,21 +87,49 @@ static void print_figure(const json_t *report, const char *key,
 	*any = true;
 }
 
-static void print_summary(const json_t *migration, const json_t *report)
+/* @name: "" where it is clear */
+static void print_ids(const char *name, const char *old_id, const char *new_id)
 {
 	char from[OUT_TEXT_MAX], to[OUT_TEXT_MAX];
+
+	printf("%s%scontainer ID %s -> %s\n", name, *name ? ": " : "", out_short_id(from, old_id),
+	       out_short_id(to, new_id));
+}
+
+/* --group */
+static void print_members(const json_t *members)
+{
+	const json_t *member;
+	size_t i;
+
+	json_array_foreach (members, i, member)
+		print_ids(rb_json_str(member, "container", "?"),
+			  rb_json_str(member, "container_id", NULL),
+			  rb_json_str(member, "new_id", NULL));
+}
+
+static void print_summary(const json_t *migration, const json_t *report)
+{
+	size_t members = json_array_size(json_object_get(migration, "members"));
 	bool any = false;
 
-	printf("%s moved from %s to %s", rb_json_str(migration, "container", "?"),
-	       rb_json_str(migration, "source", "?"), rb_json_str(migration, "target", "?"));
+	printf("%s", rb_json_str(migration, "container", "?"));
+	if (members)
+		printf(" and %zu more", members - 1);
+	printf(" moved from %s to %s", rb_json_str(migration, "source", "?"),
+	       rb_json_str(migration, "target", "?"));
 	print_figure(report, "downtime_ms", out_duration, " of downtime", &any);
 	print_figure(report, "total_ms", out_duration, " in all", &any);
 	print_figure(report, "bytes_sent", out_size, " sent", &any);
-	printf("\ncontainer ID %s -> %s\n",
-	       out_short_id(from, rb_json_str(report, "old_id",
-					      rb_json_str(migration, "container_id", NULL))),
-	       out_short_id(to, rb_json_str(report, "new_id",
-					    rb_json_str(migration, "new_container_id", NULL))));
+	printf("\n");
+	if (json_array_size(json_object_get(migration, "members")))
+		print_members(json_object_get(migration, "members"));
+	else
+		print_ids(
+			"",
+			rb_json_str(report, "old_id", rb_json_str(migration, "container_id", NULL)),
+			rb_json_str(report, "new_id",
+				    rb_json_str(migration, "new_container_id", NULL)));
 }
 
 /* --reconnect: where it can be reached now */
