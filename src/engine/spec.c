@@ -173,18 +173,14 @@ static int check_movable(const json_t *host, bool member, struct rb_err *err)
 	return 0;
 }
 
-/* what Docker does not take together with --network container: */
-static void forget_owners(json_t *body, json_t *host)
+/* What Docker does not take together with --network container:, but fills in itself. (DNS, links and
+ * ports it does not take either, and so a member has none.) */
+static void forget_owners(json_t *body)
 {
-	static const char *const of_config[] = { "Hostname", "Domainname", "ExposedPorts" };
-	static const char *const of_host[] = { "PortBindings", "PublishAllPorts", "Links",
-					       "Dns",	       "DnsOptions",	  "DnsSearch",
-					       "ExtraHosts" };
+	static const char *const fields[] = { "Hostname", "Domainname", "ExposedPorts" };
 
-	for (size_t i = 0; i < sizeof(of_config) / sizeof(of_config[0]); i++)
-		json_object_del(body, of_config[i]);
-	for (size_t i = 0; i < sizeof(of_host) / sizeof(of_host[0]); i++)
-		json_object_del(host, of_host[i]);
+	for (size_t i = 0; i < sizeof(fields) / sizeof(fields[0]); i++)
+		json_object_del(body, fields[i]);
 }
 
 static int make_spec(const json_t *inspect, const char *runtime, bool member, json_t **ret,
@@ -216,7 +212,7 @@ static int make_spec(const json_t *inspect, const char *runtime, bool member, js
 	if (r < 0 || json_object_set(body, "HostConfig", host))
 		return out_of_memory(err);
 	if (member)
-		forget_owners(body, host);
+		forget_owners(body);
 	*ret = TAKE_PTR(body);
 	return 0;
 }

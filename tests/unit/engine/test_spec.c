@@ -152,7 +152,6 @@ static void a_member_joins_the_network_of_one_that_comes_along(void)
 	CHECK_STR(at(body, "ExposedPorts"), "(absent)");
 	CHECK_STR(at(body, "Hostname"), "(absent)");
 	CHECK_STR(at(body, "MacAddress"), "(absent)");
-	CHECK_STR(at(body, "HostConfig.Dns"), "(absent)");
 	CHECK_STR(at(body, "NetworkingConfig"), "(absent)");
 	/* and the rest is as ever */
 	CHECK_STR(at(body, "HostConfig.Binds"), at(inspect, "HostConfig.Binds"));
