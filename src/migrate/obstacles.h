@@ -27,6 +27,10 @@ int rb_obstacles_source(const struct rb_node *node, const json_t *inspect, bool 
 void rb_obstacles_network(const struct rb_node *node, const json_t *inspect, bool reconnect,
 			  const json_t *group, json_t *obstacles, const struct rb_wait *wait);
 
+/** rb_obstacles_group - of these, what only one of several that move together has */
+void rb_obstacles_group(const struct rb_node *node, const json_t *group, const json_t *inspect,
+			json_t *obstacles);
+
 /** rb_obstacles_name - say whose they are: "container 'x': ..." */
 void rb_obstacles_name(json_t *obstacles, const char *name);
 

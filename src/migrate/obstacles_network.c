@@ -59,16 +59,6 @@ static void say_shared(const struct subject *s, const char *id)
 			name[0] == '/' && name[1] ? name + 1 : id);
 }
 
-/* of a container that moves together with the one whose network it has joined */
-static void check_whole(const struct subject *s)
-{
-	if (!rb_group_is_whole(s->group, s->inspect))
-		rb_obstacle_add(s->obstacles, "error", "restart it",
-				"the container is in the network that '%s' had before it was "
-				"started again",
-				rb_json_str(json_array_get(s->group, 0), "Name", "/") + 1);
-}
-
 static void check_mode(const struct subject *s)
 {
 	const char *mode = network_mode(s);
@@ -76,9 +66,7 @@ static void check_mode(const struct subject *s)
 	if (strcmp(mode, "host") == 0)
 		rb_obstacle_add(s->obstacles, "error", "run it in a network of its own",
 				"the container uses the host's network, which stays here");
-	else if (strncmp(mode, "container:", 10) == 0 && json_array_size(s->group) > 1)
-		check_whole(s);
-	else if (strncmp(mode, "container:", 10) == 0)
+	else if (strncmp(mode, "container:", 10) == 0 && json_array_size(s->group) < 2)
 		say_shared(s, mode + 10);
 	else if (strcmp(mode, "none") == 0)
 		rb_obstacle_add(s->obstacles, "warning", NULL, "the container has no network");

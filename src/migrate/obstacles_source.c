@@ -258,5 +258,7 @@ int rb_obstacles_source(const struct rb_node *node, const json_t *inspect, bool 
 	rb_obstacles_network(node, inspect, reconnect, group, obstacles, wait);
 	for (size_t i = 0; i < ARRAY_SIZE(checks); i++)
 		checks[i](&subject);
+	if (json_array_size(group) > 1)
+		rb_obstacles_group(node, group, inspect, obstacles);
 	return 0;
 }

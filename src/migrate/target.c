@@ -200,6 +200,11 @@ static int add_members(json_t *facts, const json_t *offer, struct rb_err *err)
 	json_t *one;
 	size_t i;
 
+	if (json_array_size(json_object_get(offer, "members")) >= RB_MEMBERS_MAX) {
+		json_decref(members);
+		return rb_err_code(err, RB_E_PROTOCOL, -EPROTO,
+				   "more than %d containers are offered at once", RB_MEMBERS_MAX);
+	}
 	json_array_foreach (json_object_get(offer, "members"), i, one) {
 		const char *container, *source_id;
 		int r = rb_json_need_str(one, "container", &container, err);

@@ -9,6 +9,7 @@
 #include <netinet/in.h>
 #include <stdbool.h>
 #include <stdint.h>
+#include <sys/types.h>
 
 struct rb_err;
 
@@ -60,6 +61,15 @@ bool rb_host_has_ip(const struct rb_ip *ip);
  * Return: their number; 0 also when they cannot be read.
  */
 int rb_sockets_read(int pid, struct rb_socket **ret);
+
+/**
+ * rb_unix_peers - with whom a process speaks over unix sockets: who connected, or listened
+ *
+ * As the sockets remember it: who has inherited one since is not named. Needs CAP_SYS_PTRACE.
+ *
+ * Return: number of processes, at most @max of them in @ret; one may be named more than once.
+ */
+int rb_unix_peers(int pid, pid_t *ret, int max);
 
 /** rb_memberships_read - the multicast groups, but for those that the kernel itself is in; likewise
  */
