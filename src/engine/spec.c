@@ -173,8 +173,8 @@ static int check_movable(const json_t *host, bool member, struct rb_err *err)
 	return 0;
 }
 
-/* What Docker does not take together with --network container:, but fills in itself. (DNS, links and
- * ports it does not take either, and so a member has none.) */
+/* What Docker does not take together with --network container:, but fills in itself. (DNS, links
+ * and ports it does not take either, and so a member has none.) */
 static void forget_owners(json_t *body)
 {
 	static const char *const fields[] = { "Hostname", "Domainname", "ExposedPorts" };

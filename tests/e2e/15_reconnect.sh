@@ -48,8 +48,8 @@ docker_on h1 rm -f hosty >/dev/null
 run_container h1 web victim /victims/seqd 7000 || bail "no container"
 ip=$(container_ip h1 web)
 docker_on h1 run -d --name guest --network container:web victim sleep 600 >/dev/null
-refused "another container's network" guest "shares the network of container 'web', which stays here: give it"
-refused "who shares its network" web "container 'guest' shares the network of this one, and would lose it"
+refused "another container's network" guest "shares the network of container 'web', which stays here: move them together with --group"
+refused "who shares its network" web "container 'guest' shares the network of this one, and would lose it: move them together with --group"
 docker_on h1 rm -f guest >/dev/null
 
 # --- addresses that are taken
