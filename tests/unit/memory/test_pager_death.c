@@ -165,9 +165,10 @@ static void restore_fails_and_is_repeated(void)
 {
 	uint64_t total;
 
-	CHECK(running(false, 2, SMALL, reads_and_forks));
+	CHECK(running(false, 2, SMALL, victim_reads_all));
 	rig_go(&rig);
-	CHECK(rig_until(rig.victims[0].report->seen > 100));
+	/* all was placed, by faults, and still nothing may be missing the next time */
+	CHECK(rig_done(&rig));
 	total = rb_store_total(rig.store);
 	shutdown(rig.conn_fd, SHUT_RDWR);
 	CHECK_INT(rig_farewell(&rig), RB_PAGER_DONE);
