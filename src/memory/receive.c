@@ -79,8 +79,8 @@ static struct task *find_task(struct rb_receiver *receiver, int number)
 	return &tasks[receiver->n++];
 }
 
-static int keep(struct rb_receiver *receiver, struct task *task,
-		const struct rb_record *record, struct rb_err *err)
+static int keep(struct rb_receiver *receiver, struct task *task, const struct rb_record *record,
+		struct rb_err *err)
 {
 	if (!receiver->last || (receiver->keeping && receiver->keeping != task->number) ||
 	    receiver->keep.n + record->count > RANGES_MAX)
@@ -105,8 +105,7 @@ static int keep(struct rb_receiver *receiver, struct task *task,
 	return 0;
 }
 
-static int apply(struct rb_receiver *receiver, const struct rb_record *record,
-		 struct rb_err *err)
+static int apply(struct rb_receiver *receiver, const struct rb_record *record, struct rb_err *err)
 {
 	struct task *task = find_task(receiver, record->task);
 

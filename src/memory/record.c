@@ -83,7 +83,7 @@ static bool ranges_are_sane(const struct rb_record *record)
 }
 
 ssize_t rb_record_decode(const uint8_t *block, size_t len, struct rb_record *ret,
-			struct rb_err *err)
+			 struct rb_err *err)
 {
 	struct rb_record record = {};
 	uint64_t task;

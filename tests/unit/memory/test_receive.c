@@ -25,8 +25,8 @@ static uint64_t at(unsigned int page)
 static void data(int task, unsigned int page, uint32_t count, uint8_t fill)
 {
 	static uint8_t pages[RB_PAGES_PER_BLOCK * RB_PAGE_SIZE];
-	struct rb_record record = { RB_RECORD_DATA, task,	at(page),
-					  count,	 pages, count * RB_PAGE_SIZE };
+	struct rb_record record = { RB_RECORD_DATA, task,  at(page),
+				    count,	    pages, count * RB_PAGE_SIZE };
 
 	memset(pages, fill, record.len);
 	used += rb_record_encode(block + used, &record);

@@ -14,8 +14,8 @@ static uint8_t block[RB_BLOCK_SIZE];
 static size_t put_data(uint8_t fill, uint32_t count)
 {
 	static uint8_t pages[RB_PAGES_PER_BLOCK * RB_PAGE_SIZE];
-	struct rb_record record = { RB_RECORD_DATA, 7,	0x7f0000001000,
-					  count,	 pages, count * RB_PAGE_SIZE };
+	struct rb_record record = { RB_RECORD_DATA, 7,	   0x7f0000001000,
+				    count,	    pages, count * RB_PAGE_SIZE };
 
 	memset(pages, fill, sizeof(pages));
 	return rb_record_encode(block, &record);
