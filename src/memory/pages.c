@@ -76,6 +76,19 @@ static void prepare(const struct rb_pages *pages, enum rb_pages_what what, struc
 		arg->flags |= PM_SCAN_WP_MATCHING;
 }
 
+/*
+ * The kernel gathers regions in a buffer of its own, 512 at a time, and notes in walk_end where it
+ * was when that was full; it forgets to set it again when it then comes to the end. So walk_end may
+ * lie before regions that it has listed, and protected again. Only with a full vector is there
+ * something left.
+ */
+static uint64_t walked_to(const struct pm_scan_arg *arg, const struct page_region *vec, int n)
+{
+	if (n < VEC)
+		return arg->end;
+	return arg->walk_end > vec[n - 1].end ? arg->walk_end : vec[n - 1].end;
+}
+
 static int scan(struct rb_pages *pages, enum rb_pages_what what, uint64_t *pos, uint64_t end,
 		struct rb_ranges *ret)
 {
@@ -95,10 +108,8 @@ static int scan(struct rb_pages *pages, enum rb_pages_what what, uint64_t *pos, 
 		return -errno;
 	for (int i = 0; r == 0 && i < n; i++)
 		r = rb_ranges_add(ret, vec[i].start, vec[i].end);
-	if (r == 0 && arg.walk_end <= *pos)
-		r = -EIO;
 	if (r == 0)
-		*pos = arg.walk_end;
+		*pos = walked_to(&arg, vec, n);
 	return r;
 }
 
