@@ -54,6 +54,7 @@ readonly POINTS=(
 	source.connect.begin:A0* source.check.begin:A0 source.check.end:A* source.image.begin:A source.create.begin:A
 	target.create.begin:A target.create.end:A* source.sync.begin:A target.tree.begin:A target.tree.end:A* target.log.begin:A
 	source.start.begin:A target.start.begin:A target.runtime.create:A* target.start.end:A*
+	source.memory.begin:A target.pages.begin:A target.pages.end:A* source.memory.end:A*
 	source.ports.begin:A source.ports.end:A*
 	source.arm.begin:A source.arm.end:A* source.freeze.begin:A source.freeze.silent:B* source.freeze.end:B*
 	source.dump.begin:B source.criu.post-dump:B source.dump.end:B* source.transfer.begin:B target.restore.begin:B*
@@ -301,7 +302,7 @@ runs_on_since() {
 problem() { problems+=("$1"); }
 
 begin_migration() {
-	api "$here" /migrations -d "{\"container\": \"$NAME\", \"target\": \"$there\", \"strategy\": \"cold\", \"timeout_ms\": $1}" | jq -r .id
+	api "$here" /migrations -d "{\"container\": \"$NAME\", \"target\": \"$there\", \"timeout_ms\": $1}" | jq -r .id
 }
 
 # A host that never heard of it has nothing to end.
