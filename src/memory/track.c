@@ -22,6 +22,8 @@
 #include "track_ops.h"
 #include "vmas.h"
 
+enum { EXEC_TRIES = 3 };
+
 struct rb_tracker {
 	const struct rb_tracker_ops *ops;
 	void *state;
@@ -134,7 +136,7 @@ int rb_tracker_scan(struct rb_tracker *tracker, bool rearm, struct rb_ranges *re
 	return alive < 0 ? alive : r;
 }
 
-int rb_populated(pid_t pid, struct rb_ranges *ret, struct rb_err *err)
+static int list_populated(pid_t pid, struct rb_ranges *ret, struct rb_err *err)
 {
 	_cleanup_free_ struct rb_vma *vmas = NULL;
 	_cleanup_(rb_pages_close) struct rb_pages pages = { .fd = -EBADF };
@@ -151,6 +153,24 @@ int rb_populated(pid_t pid, struct rb_ranges *ret, struct rb_err *err)
 		if (vmas[i].ours)
 			r = rb_pages_list(&pages, RB_PAGES_POPULATED, &pos, vmas[i].end, ret);
 	}
+	/* the memory that was opened has gone, but maybe by exec(2) */
+	return r == -ESRCH ? -EAGAIN : r;
+}
+
+int rb_populated(pid_t pid, struct rb_ranges *ret, struct rb_err *err)
+{
+	size_t n = ret->n;
+	uint64_t last_end = n ? ret->list[n - 1].end : 0;
+	int r = -EAGAIN;
+
+	for (int tries = 0; r == -EAGAIN && tries < EXEC_TRIES; tries++) {
+		ret->n = n;
+		if (n)
+			ret->list[n - 1].end = last_end;
+		r = list_populated(pid, ret, err);
+	}
+	if (r == -EAGAIN)
+		return -ESRCH;
 	return r < 0 && r != -ESRCH ? rb_err_set(err, r, "list the pages of process %d", (int)pid)
 				    : r;
 }

@@ -37,7 +37,9 @@ bool rb_track_supported(enum rb_track_method method);
  * one of its threads. Afterwards it has the same registers, memory, signals and descriptors as
  * before; also when this process is killed anywhere in the middle.
  *
- * Needs CAP_SYS_PTRACE; not while the process is frozen by its cgroup or traced by somebody.
+ * Needs CAP_SYS_PTRACE and CAP_SYS_ADMIN (to hold off its seccomp filter), and a cgroup of the
+ * process that can be frozen and is not ours (inject.h); not while the process is frozen by its
+ * cgroup or traced by somebody.
  *
  * Return: 0; -ESRCH when it is gone; -EBUSY when it is traced; -ENOTSUP.
  */

@@ -4,119 +4,23 @@
  *
  * At each step the worker or its guard is killed by a fault point. Whatever happens the process has
  * its registers, signal mask, actions and descriptors afterwards, and a system call that it was in
- * goes on. The victim of tests/unit/criu checks itself: threads that compute and wait.
+ * goes on.
  */
 #include <linux/filter.h>
 #include <linux/seccomp.h>
-#include <poll.h>
 #include <stddef.h>
-#include <sys/resource.h>
 
-#include "err.h"
-#include "fault.h"
-#include "inject.h"
-#include "io.h"
-#include "tap.h"
-#include "tracee.h"
-#include "tracee_call.h"
-#include "victim.h"
-#include "wait.h"
+#include "inject_fixture.h"
+#include "proc.h"
 
-enum { SLEEP_MS = 30, TIMES = 30 };
+enum { SLEEP_MS = 30 };
 
-static const char *const steps[] = {
-	"memory.inject.stopped", "memory.inject.noted", "memory.open.ready",  "memory.open.entry",
-	"memory.open.armed",	 "memory.open.exit",	"memory.close.ready", "memory.close.entry",
-	"memory.close.armed",	 "memory.close.exit",	"memory.inject.back",
-};
 static const char *const repair_steps[] = {
 	"memory.repair.frozen", "memory.repair.ready", "memory.repair.entry",
 	"memory.repair.armed",	"memory.repair.exit",
 };
 
-/* Of the two versions of the freezer, those that are here. */
-static char freezers[2][PATH_MAX];
-static int freezer_count;
-static const char *criu_victim;
-static char run_dir[64];
-static struct rb_err err;
-static struct rb_wait wait_limit;
-
-static void arm_faults(const char *text)
-{
-	char path[PATH_MAX];
-
-	snprintf(path, sizeof(path), "%s/faults", run_dir);
-	rb_write_file(path, text, strlen(text), 0600, false, NULL);
-}
-
 /* --- the state of a process, as text */
-
-static size_t add_registers(pid_t tid, char *text, size_t size)
-{
-	struct rb_thread thread = { .tid = tid };
-	size_t len = 0;
-
-	if (rb_tracee_seize(&thread, &err) < 0 || rb_tracee_await(&thread, &wait_limit, &err) < 0 ||
-	    rb_tracee_note(&thread, &err) < 0)
-		return (size_t)snprintf(text, size, "no registers: %s\n", err.msg);
-	for (size_t i = 0; i < thread.regs_len && len < size; i++)
-		len += (size_t)snprintf(text + len, size - len, "%02x%s", thread.regs[i],
-					i % 8 == 7 ? " " : "");
-	len += (size_t)snprintf(text + len, size - len, "mask %lx rseq %lx\n", thread.sigmask,
-				thread.rseq_cs);
-	rb_tracee_detach(&thread);
-	return len;
-}
-
-static size_t add_signals(pid_t pid, char *text, size_t size)
-{
-	char path[64], line[256];
-	size_t len = 0;
-	FILE *file;
-
-	snprintf(path, sizeof(path), "/proc/%d/status", (int)pid);
-	file = fopen(path, "re");
-	while (file && fgets(line, sizeof(line), file))
-		if ((strstr(line, "Sig") && !strstr(line, "SigQ")) || strstr(line, "Pnd") ||
-		    strstr(line, "Tracer") || strstr(line, "State") || strstr(line, "Seccomp"))
-			len += (size_t)snprintf(text + len, size - len, "%s", line);
-	if (file)
-		fclose(file);
-	return len;
-}
-
-/* Until it sleeps in a system call. */
-static void wait_rest(pid_t pid)
-{
-	char path[64], state = 0;
-
-	snprintf(path, sizeof(path), "/proc/%d/stat", (int)pid);
-	for (int i = 0; i < 10000 && state != 'S'; i++) {
-		FILE *file = fopen(path, "re");
-
-		if (i)
-			usleep(100);
-		if (!file || fscanf(file, "%*d (%*[^)]) %c", &state) != 1)
-			i = 10000;
-		if (file)
-			fclose(file);
-	}
-}
-
-/* @tid: 0, or the one whose registers count, at rest in a system call */
-static const char *state_text(pid_t pid, pid_t tid, char *text, size_t size)
-{
-	size_t len;
-
-	/* also after we looked */
-	wait_rest(pid);
-	len = tid ? add_registers(tid, text, size) : 0;
-	wait_rest(pid);
-	len += add_signals(pid, text + len, size - len);
-	fd_text(pid, text + len, size - len);
-	return text;
-}
 
 /* --- kinds of victims */
 
@@ -163,17 +67,6 @@ static struct victim start_kind(const char *name)
 }
 
 /* --- injections */
-
-static int inject(pid_t pid, const char *freezer)
-{
-	int fd = -EBADF, r;
-
-	rb_err_clear(&err);
-	r = rb_inject_userfaultfd(pid, freezer, &fd, &wait_limit, &err);
-	if (r == 0)
-		close(fd);
-	return r;
-}
 
 static void print_difference(const char *before, const char *after)
 {
@@ -287,38 +180,14 @@ static void mender_is_killed(void)
 	each_step("filtered", 1, "memory.open.exit kill 1\n", repair_steps, count, "kill 1", 0);
 }
 
-/* Whoever stands at the fault point, or -1. */
-static pid_t wait_reached(void)
-{
-	char path[PATH_MAX];
-	pid_t pid = -1;
-
-	snprintf(path, sizeof(path), "%s/fault.reached", run_dir);
-	for (int i = 0; i < 5000 && pid < 0; i++) {
-		FILE *file = fopen(path, "re");
-
-		if (file && fscanf(file, "%*s %d", &pid) != 1)
-			pid = -1;
-		if (file)
-			fclose(file);
-		usleep(1000);
-	}
-	return pid;
-}
-
-static void let_go(void)
-{
-	char path[PATH_MAX];
-
-	snprintf(path, sizeof(path), "%s/fault.reached", run_dir);
-	unlink(path);
-}
-
 static bool wait_gone(pid_t pid)
 {
-	for (int i = 0; i < 5000 && kill(pid, 0) == 0; i++)
+	unsigned long long starttime = rb_pid_starttime(pid);
+
+	/* whoever reaps it may take its time */
+	for (int i = 0; i < 5000 && rb_pid_alive(pid, starttime); i++)
 		usleep(1000);
-	return kill(pid, 0) < 0;
+	return !rb_pid_alive(pid, starttime);
 }
 
 static bool survives_guard(const struct victim *victim, const char *freezer, const char *step)
@@ -359,245 +228,14 @@ static void guard_is_killed(void)
 	}
 }
 
-/* --- many threads that check themselves */
-
-static pid_t start_criu_victim(int *ret_out)
+int main(void)
 {
-	int fds[2];
-	pid_t pid;
+	const char *why = setup("inject");
 
-	if (pipe(fds) < 0)
-		return -1;
-	pid = fork();
-	if (pid == 0) {
-		dup2(fds[1], STDOUT_FILENO);
-		close(fds[0]);
-		close(fds[1]);
-		prctl(PR_SET_PDEATHSIG, SIGKILL);
-		if (rb_cgroup_move(getpid(), victim_cgroup, true, false, NULL) < 0)
-			_exit(3);
-		execl(criu_victim, "victim", "12", NULL);
-		_exit(4);
-	}
-	close(fds[1]);
-	*ret_out = fds[0];
-	return pid;
-}
-
-/* Does it print another number, and nothing that is wrong? */
-static bool goes_on(int out)
-{
-	char text[256];
-	ssize_t n;
-
-	/* what it said until now */
-	while (rb_wait_fd(out, POLLIN, &(struct rb_wait){ .cancel_fd = -EBADF, .deadline_ms = 1 },
-			  NULL) == 0) {
-		n = read(out, text, sizeof(text) - 1);
-		text[n > 0 ? n : 0] = '\0';
-		if (n <= 0 || strstr(text, "wrong")) {
-			printf("# victim: %s\n", n > 0 ? text : "ended");
-			return false;
-		}
-	}
-	return rb_wait_fd(out, POLLIN, &wait_limit, NULL) == 0 &&
-	       (n = read(out, text, sizeof(text) - 1)) > 0 && !memmem(text, (size_t)n, "wrong", 5);
-}
-
-static void busy_threads(void)
-{
-	int out = -EBADF;
-	pid_t pid = start_criu_victim(&out);
-
-	CHECK(goes_on(out));
-	for (int i = 0; i < TIMES; i++)
-		CHECK_INT(inject(pid, freezers[0]), 0);
-	CHECK(goes_on(out));
-	for (int f = 0; f < freezer_count; f++)
-		for (size_t i = 0; i < ARRAY_SIZE(steps); i++) {
-			char faults[96];
-
-			snprintf(faults, sizeof(faults), "%s kill 1\n", steps[i]);
-			arm_faults(faults);
-			CHECK_INT(inject(pid, freezers[f]), 0);
-			CHECK_INT(rb_freezer_is_frozen(freezers[f], &err), 0);
-		}
-	arm_faults("");
-	CHECK(goes_on(out));
-	CHECK(goes_on(out));
-	kill(pid, SIGKILL);
-	waitpid(pid, NULL, 0);
-	close(out);
-}
-
-/* --- special states */
-
-static void stopped_by_a_signal(void)
-{
-	struct victim victim = victim_start(NULL);
-	int status = 0;
-
-	kill(victim.pid, SIGSTOP);
-	CHECK_INT(waitpid(victim.pid, &status, WUNTRACED), victim.pid);
-	CHECK_INT(inject(victim.pid, freezers[0]), 0);
-	arm_faults("memory.open.exit kill 1\n");
-	CHECK_INT(inject(victim.pid, freezers[0]), 0);
-	/* it still is stopped */
-	victim_tell(&victim, (struct order){ .kind = DO_NOTHING });
-	CHECK_INT(rb_wait_fd(victim.sock, POLLIN,
-			     &(struct rb_wait){ .cancel_fd = -EBADF,
-						.deadline_ms = rb_now_ms() + 100 },
-			     NULL),
-		  -ETIMEDOUT);
-	kill(victim.pid, SIGCONT);
-	CHECK_INT(victim_answer(&victim), 0);
-	victim_end(&victim);
-}
-
-static void without_a_main_thread(void)
-{
-	struct victim victim = victim_start(NULL);
-	int fd = -EBADF;
-
-	victim_tell(&victim, (struct order){ .kind = DO_LEAVE });
-	CHECK_INT(DO(&victim, DO_NOTHING), 0);
-	usleep(20000);
-	/* by another thread; it has to be found, or refused, but not harmed */
-	(void)rb_inject_userfaultfd(victim.pid, freezers[0], &fd, &wait_limit, &err);
-	if (fd >= 0)
-		close(fd);
-	CHECK_INT(DO(&victim, DO_NOTHING), 0);
-	victim_end(&victim);
-}
-
-/* No number is left for a descriptor. */
-static void full(void)
-{
-	struct rlimit limit = { 3, 3 };
-
-	/* what is open stays so */
-	setrlimit(RLIMIT_NOFILE, &limit);
-}
-
-static void no_descriptor_left(void)
-{
-	struct victim victim = victim_start(full);
-
-	CHECK(victim.pid > 0);
-	CHECK_INT(inject(victim.pid, freezers[0]), -ENOTSUP);
-	CHECK(strstr(err.msg, "Too many open files") != NULL);
-	CHECK_INT(DO(&victim, DO_NOTHING), 0);
-	victim_end(&victim);
-}
-
-/* Somebody pauses the container right in the middle. */
-static void frozen_in_the_middle(void)
-{
-	struct victim victim = victim_start(NULL);
-	char before[16384], after[16384];
-	int status;
-	pid_t owner;
-
-	state_text(victim.pid, victim.pid, before, sizeof(before));
-	arm_faults("memory.open.ready pause 1\n");
-	owner = fork();
-	if (owner == 0)
-		_exit(inject(victim.pid, freezers[0]) == 0 ? 0 : 1);
-	CHECK(wait_reached() > 0);
-	CHECK_INT(rb_freezer_freeze(freezers[0], &wait_limit, &err), 0);
-	let_go();
-	usleep(50000);
-	CHECK_INT(waitpid(owner, &status, WNOHANG), 0);
-	CHECK_INT(rb_freezer_thaw(freezers[0], &err), 0);
-	CHECK_INT(waitpid(owner, &status, 0), owner);
-	CHECK_INT(status, 0);
-	CHECK_STR(state_text(victim.pid, victim.pid, after, sizeof(after)), before);
-	CHECK_INT(DO(&victim, DO_NOTHING), 0);
-	victim_end(&victim);
-}
-
-/* The target is killed while it is looked into. */
-static void target_is_killed(void)
-{
-	for (size_t i = 0; i < ARRAY_SIZE(steps) - 1; i++) {
-		struct victim victim = victim_start(NULL);
-		char faults[96];
-		int status;
-		pid_t owner;
-
-		snprintf(faults, sizeof(faults), "%s pause 1\n", steps[i]);
-		arm_faults(faults);
-		owner = fork();
-		if (owner == 0)
-			_exit(inject(victim.pid, freezers[0]) == -ESRCH ? 0 : 1);
-		CHECK(wait_reached() > 0);
-		kill(victim.pid, SIGKILL);
-		let_go();
-		CHECK_INT(waitpid(owner, &status, 0), owner);
-		/* it may have been over by then */
-		if (i < ARRAY_SIZE(steps) - 2)
-			CHECK_INT(status, 0);
-		victim_end(&victim);
-	}
-}
-
-static void own_cgroup_is_refused(void)
-{
-	pid_t pid = fork();
-	int fd = -EBADF, status;
-
-	if (pid == 0) {
-		if (rb_cgroup_move(getpid(), victim_cgroup, true, false, NULL) < 0)
-			_exit(3);
-		_exit(rb_inject_userfaultfd(getppid(), freezers[0], &fd, NULL, NULL) == -ENOTSUP
-			      ? 0
-			      : 1);
-	}
-	CHECK_INT(waitpid(pid, &status, 0), pid);
-	CHECK_INT(status, 0);
-}
-
-static void find_freezers(void)
-{
-	struct rb_cgroup_mount mounts[RB_CGROUP_MAX];
-	int count = rb_cgroup_mounts(mounts, NULL);
-
-	snprintf(freezers[0], sizeof(freezers[0]), "%s", victim_freezer);
-	freezer_count = 1;
-	for (int i = 0; i < count; i++) {
-		char path[PATH_MAX], knob[PATH_MAX + 16];
-
-		if (mounts[i].controllers[0])
-			continue;
-		snprintf(path, sizeof(path), "%s%s", mounts[i].point, victim_cgroup);
-		snprintf(knob, sizeof(knob), "%s/cgroup.freeze", path);
-		if (access(knob, F_OK) == 0 && strcmp(path, victim_freezer) != 0)
-			strcpy(freezers[freezer_count++], path);
-	}
-	printf("# %d freezers\n", freezer_count);
-}
-
-int main(int argc, char **argv)
-{
-	struct victim first;
-	const char *why;
-
-	victim_main(argc, argv);
-	criu_victim = getenv("VICTIM") ? getenv("VICTIM") : argv[1];
-	wait_limit = rb_wait_within(NULL, 600000);
-	why = victim_setup("inject");
 	if (why) {
 		printf("1..0 # SKIP %s\n", why);
 		return 0;
 	}
-	snprintf(run_dir, sizeof(run_dir), "/tmp/rb-test-inject-XXXXXX");
-	if (!mkdtemp(run_dir))
-		return 1;
-	/* makes the cgroup */
-	first = victim_start(NULL);
-	victim_end(&first);
-	find_freezers();
-	rb_fault_setup(run_dir);
 	TAP_RUN(undisturbed);
 	TAP_RUN(worker_is_killed);
 	if (freezer_count > 1)
@@ -608,14 +246,5 @@ int main(int argc, char **argv)
 	TAP_RUN(worker_is_always_killed);
 	TAP_RUN(mender_is_killed);
 	TAP_RUN(guard_is_killed);
-	TAP_RUN(busy_threads);
-	TAP_RUN(stopped_by_a_signal);
-	TAP_RUN(without_a_main_thread);
-	TAP_RUN(no_descriptor_left);
-	TAP_RUN(frozen_in_the_middle);
-	TAP_RUN(target_is_killed);
-	TAP_RUN(own_cgroup_is_refused);
-	victim_teardown();
-	rb_rm_rf(run_dir, NULL);
-	return tap_done();
+	return teardown();
 }

@@ -101,6 +101,15 @@ static void *serve_by_thread(void *arg)
 	return NULL;
 }
 
+static long victim_thread(const struct order *order)
+{
+	pthread_t thread;
+
+	if (pthread_create(&thread, NULL, write_by_thread, (void *)order) != 0)
+		return -EAGAIN;
+	return pthread_join(thread, NULL);
+}
+
 static long victim_fork(const struct order *order)
 {
 	pid_t pid = fork();
@@ -156,7 +165,8 @@ static long victim_obey(const struct order *o, int sock)
 			sum += bytes[i];
 		return sum;
 	case DO_MLOCK:
-		return (o->arg ? mlock(addr, o->len) : munlock(addr, o->len)) < 0 ? -errno : 0;
+		/* AddressSanitizer makes a function of this name that does nothing */
+		return syscall(o->arg ? SYS_mlock : SYS_munlock, addr, o->len) < 0 ? -errno : 0;
 	case DO_BRK:
 		return (long)sbrk(o->arg);
 	case DO_FORK:
@@ -165,9 +175,7 @@ static long victim_obey(const struct order *o, int sock)
 		kill((pid_t)o->arg, SIGKILL);
 		return waitpid((pid_t)o->arg, NULL, 0);
 	case DO_THREAD:
-		if (pthread_create(&thread, NULL, write_by_thread, (void *)o) != 0)
-			return -EAGAIN;
-		return pthread_join(thread, NULL);
+		return victim_thread(o);
 	case DO_LEAVE:
 		if (pthread_create(&thread, NULL, serve_by_thread, (void *)(intptr_t)sock) != 0)
 			return -EAGAIN;
