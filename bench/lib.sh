@@ -166,7 +166,7 @@ client_stop() {
 
 # move CONTAINER FROM TO: sets $report
 move() {
-	report=$(on "$2" reberth migrate --json "$1" "$3" </dev/null 2>"$bench_work/migrate.err") ||
+	report=$(on "$2" reberth migrate --json "${@:4}" "$1" "$3" </dev/null 2>"$bench_work/migrate.err") ||
 		die "the move of $1 from $2 to $3 failed: $(tail -n 3 "$bench_work/migrate.err")"
 	[[ $(jq -r .result <<<"$report") == completed ]] || die "the move of $1 from $2 to $3: $report"
 }

@@ -8,11 +8,15 @@
 #include "block.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <stdbool.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/uio.h>
+#include <unistd.h>
 
+#include "cleanup.h"
 #include "err.h"
 #include "record.h"
 #include "ranges.h"
@@ -143,6 +147,18 @@ static ssize_t read_pages(struct rb_block *block, size_t first)
 	return n / RB_PAGE_SIZE;
 }
 
+/* What its process may not touch itself (PROT_NONE) is read past its protection. */
+static bool read_protected(struct rb_block *block, size_t i)
+{
+	_cleanup_close_ int fd = -EBADF;
+	char path[64];
+
+	snprintf(path, sizeof(path), "/proc/%d/mem", (int)block->pid);
+	fd = open(path, O_RDONLY | O_CLOEXEC);
+	return fd >= 0 &&
+	       pread(fd, block->pages[i], RB_PAGE_SIZE, (off_t)block->addr[i]) == RB_PAGE_SIZE;
+}
+
 /* take the page out that could not be read */
 static void pass_over(struct rb_block *block, size_t i)
 {
@@ -165,7 +181,9 @@ int rb_block_flush_pages(struct rb_block *block, const struct rb_wait *wait, str
 			return rb_err_set(err, (int)n, "read the memory of process %d",
 					  (int)block->pid);
 		have += (size_t)n;
-		if (have < block->n)
+		if (have < block->n && read_protected(block, have))
+			have++;
+		else if (have < block->n)
 			pass_over(block, have);
 	}
 	count = block->n;

@@ -6,6 +6,9 @@
  * nothing is lost, and a page that was read half old, half new is sent again. What a running
  * process has unmapped between scan and reading cannot be read, and is passed over.
  *
+ * A process that reads files directly (O_DIRECT) is not followed: a device may write into a page
+ * after it was re-armed and read, and nothing tells. Its memory is sent at the end, as a whole.
+ *
  * The last look, at the frozen container, yields two lists for each process: the pages that were
  * written since, which are sent, and all that have content. Whatever the target has beyond the
  * second list was dropped here, and reads as zero there.
@@ -159,7 +162,11 @@ static int follow(struct rb_memory *memory, struct process *process, const struc
 		  struct rb_err *err)
 {
 	struct rb_err why = {};
-	int r = rb_tracker_arm(process->pid, memory->method, &process->tracker, wait, &why);
+	int r;
+
+	if (rb_task_reads_directly(process->pid))
+		return 0;
+	r = rb_tracker_arm(process->pid, memory->method, &process->tracker, wait, &why);
 
 	if (r == -ECANCELED || r == -ETIMEDOUT || (r == -ENOTSUP && memory->rounds == 0)) {
 		if (err)
@@ -255,6 +262,8 @@ int rb_memory_freeze(struct rb_memory *memory, struct rb_err *err)
 
 		rb_ranges_clear(&process->dirty);
 		rb_ranges_clear(&process->populated);
+		if (process->tracker && rb_task_reads_directly(process->pid))
+			rb_tracker_free(TAKE_PTR(process->tracker));
 		r = rb_populated(process->pid, &process->populated, err);
 		if (r >= 0)
 			r = process->tracker

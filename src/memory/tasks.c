@@ -4,9 +4,11 @@
 
 #include <dirent.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "cleanup.h"
 #include "err.h"
@@ -47,6 +49,39 @@ int rb_task_number(pid_t pid, int level)
 	int number = 0;
 
 	return nspid(pid, level, &number) < level ? 0 : number;
+}
+
+/* "flags:\t0140002", octal, of a descriptor of a file */
+static bool is_direct(pid_t pid, const char *fd)
+{
+	_cleanup_buf_ struct rb_buf text = {};
+	char path[64], target[8];
+	ssize_t len;
+	char *at;
+
+	snprintf(path, sizeof(path), "/proc/%d/fd/%.20s", (int)pid, fd);
+	len = readlink(path, target, sizeof(target));
+	if (len <= 0 || target[0] != '/')
+		return false;
+	snprintf(path, sizeof(path), "/proc/%d/fdinfo/%.20s", (int)pid, fd);
+	if (rb_read_file(path, 0, &text, NULL) < 0)
+		return false;
+	at = strstr(text.data, "flags:");
+	return at && (strtoul(at + strlen("flags:"), NULL, 8) & O_DIRECT);
+}
+
+bool rb_task_reads_directly(pid_t pid)
+{
+	_cleanup_closedir_ DIR *dir = NULL;
+	struct dirent *entry;
+	char path[64];
+
+	snprintf(path, sizeof(path), "/proc/%d/fd", (int)pid);
+	dir = opendir(path);
+	while (dir && (entry = readdir(dir)))
+		if (entry->d_name[0] != '.' && is_direct(pid, entry->d_name))
+			return true;
+	return false;
 }
 
 /* "running", or "<call> <arguments> <sp> <pc>", or "-1 <sp> <pc>" */

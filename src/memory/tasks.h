@@ -4,6 +4,7 @@
  */
 #pragma once
 
+#include <stdbool.h>
 #include <stdint.h>
 #include <sys/types.h>
 
@@ -15,6 +16,10 @@ int rb_task_levels(pid_t pid);
 /** rb_task_number - its pid in the @level-th of its namespaces (1: ours). Return: 0 when it is in
  * fewer, or gone */
 int rb_task_number(pid_t pid, int level);
+
+/** rb_task_reads_directly - has it a file open with O_DIRECT? What a device writes into its memory
+ * then no page table tells of */
+bool rb_task_reads_directly(pid_t pid);
 
 /** rb_task_stacks - addresses of the pages that its threads' stack pointers are in, in order. The
  * process stands still. Return: their number, allocated in @ret; negative errno */

@@ -12,12 +12,23 @@
 #include "err.h"
 #include "json.h"
 #include "migration.h"
+#include "predict.h"
 #include "reconnect.h"
+
+/* the downtime, but for what the last memory prolonged it by */
+static json_int_t fixed_ms(const struct rb_migration *m)
+{
+	double memory_ms = (double)rb_json_int(m->entry.facts, "last_ms", 0);
+	int64_t ms = m->downtime_ms - (int64_t)rb_predict_beside_ms(memory_ms);
+
+	return ms > 1 ? ms : 1;
+}
 
 int rb_report_save(struct rb_migration *m, const char *result, const struct rb_err *why,
 		   struct rb_err *err)
 {
-	static const char *const copied[] = { "addresses", "rounds", "predicted_ms", "last_bytes" };
+	static const char *const copied[] = { "addresses", "rounds", "predicted_ms", "last_ms",
+					      "last_bytes" };
 	bool source = m->entry.role == RB_SOURCE;
 	_cleanup_json_ json_t *report = NULL;
 
@@ -46,6 +57,8 @@ int rb_report_save(struct rb_migration *m, const char *result, const struct rb_e
 		if (json_object_get(m->entry.facts, copied[i]))
 			json_object_set(report, copied[i],
 					json_object_get(m->entry.facts, copied[i]));
+	if (m->downtime_ms > 0 && json_object_get(m->entry.facts, "last_ms"))
+		json_object_set_new(report, "fixed_ms", json_integer(fixed_ms(m)));
 	if (source)
 		json_object_set_new(report, "frames", json_integer(m->frames));
 	if (why)

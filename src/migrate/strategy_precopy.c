@@ -8,7 +8,7 @@
  * pages from the pager (memory/pager.h).
  *
  * The time that a freeze would take now is predicted from the bytes that are dirty, the rate of the
- * last round, and what a freeze takes without any memory (@FIXED_MS until this node has seen one).
+ * last rounds, and what earlier freezes took (predict.h).
  */
 #include <errno.h>
 #include <stdio.h>
@@ -20,6 +20,7 @@
 #include "json.h"
 #include "log.h"
 #include "migration.h"
+#include "predict.h"
 #include "send.h"
 #include "slowdown.h"
 #include "strategy.h"
@@ -27,7 +28,6 @@
 #include "wait.h"
 
 enum {
-	FIXED_MS = 100,
 	MAX_DOWNTIME_MS = 100, /* of a request that names none */
 	ROUNDS_MAX = 30,
 	SHORT_MS = 5,	    /* of sending: what comes next cannot be much shorter */
@@ -115,6 +115,7 @@ static int pending(struct rb_migration *m, uint64_t *ret_bytes, struct rb_err *e
 
 /* What is known after a round. */
 struct outlook {
+	double fixed_ms;     /* of a freeze without any memory */
 	uint64_t dirty;	     /* bytes, written during the round */
 	double rate;	     /* of sending, bytes per ms */
 	double memory_ms;    /* to send what is dirty */
@@ -159,7 +160,7 @@ static int one_round(struct rb_migration *m, struct outlook *outlook, struct rb_
 	if (outlook->rate <= 0 || stats.bytes > (4U << 20))
 		outlook->rate = us > 0 ? (double)stats.bytes * 1000.0 / (double)us : 1e6;
 	outlook->memory_ms = outlook->rate > 0 ? (double)outlook->dirty / outlook->rate : 0;
-	outlook->predicted_ms = FIXED_MS + outlook->memory_ms;
+	outlook->predicted_ms = outlook->fixed_ms + rb_predict_beside_ms(outlook->memory_ms);
 	note_round(m, &stats, us, outlook);
 	return 0;
 }
@@ -204,7 +205,7 @@ static bool is_short(const struct rb_migration *m, const struct outlook *outlook
 
 static int rounds(struct rb_migration *m, struct rb_err *err)
 {
-	struct outlook outlook = {};
+	struct outlook outlook = { .fixed_ms = rb_predict_fixed_ms(m) };
 	int useless = 0, r = begin(m, err);
 
 	for (int i = 0; r >= 0 && i < ROUNDS_MAX; i++) {
@@ -253,8 +254,10 @@ static int frozen(struct rb_migration *m, struct rb_err *err)
 static int rest(struct rb_migration *m, struct rb_err *err)
 {
 	struct rb_memory_stats stats = {};
+	int64_t began_us = rb_now_us();
 	int r = send_blocks(m, true, rb_memory_send_last, &stats, err);
 
+	rb_migration_fact(m, "last_ms", json_integer((rb_now_us() - began_us + 500) / 1000));
 	rb_migration_fact(m, "last_bytes", json_integer((json_int_t)stats.bytes));
 	return r;
 }

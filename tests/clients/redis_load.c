@@ -2,12 +2,13 @@
 /*
  * redis_load.c - write and read a Redis over one connection, and remember what was acknowledged
  *
- *   redis_load HOST PORT [--seconds N] [--keys N] [--size BYTES] [--pause-us N]
+ *   redis_load HOST PORT [--seconds N] [--keys N] [--size BYTES] [--pause-us N] [--keep]
  *
- * Never reconnects and never retries: the first error ends it. When the time is over, or on SIGTERM
- * or SIGINT, every key is read back and compared with the last value that Redis acknowledged. The
- * summary is one line of JSON on standard output; the exit status is 1 when anything was wrong.
- * SIGUSR1 prints a line with the figures so far to standard error.
+ * Empties it first, unless --keep is given. Never reconnects and never retries: the first error
+ * ends it. When the time is over, or on SIGTERM or SIGINT, every key is read back and compared with
+ * the last value that Redis acknowledged. The summary is one line of JSON on standard output; the
+ * exit status is 1 when anything was wrong. SIGUSR1 prints a line with the figures so far to
+ * standard error.
  */
 #include <errno.h>
 #include <getopt.h>
@@ -132,6 +133,7 @@ int main(int argc, char **argv)
 						 { "keys", required_argument, NULL, 'k' },
 						 { "size", required_argument, NULL, 'z' },
 						 { "pause-us", required_argument, NULL, 'p' },
+						 { "keep", no_argument, NULL, 'e' },
 						 { 0 } };
 	struct load load = { .keys = 10000, .size = 100 };
 	struct sigaction action = { .sa_handler = on_signal };
@@ -139,6 +141,7 @@ int main(int argc, char **argv)
 	useconds_t pause_us = 0;
 	size_t lost = 0, checked = 0;
 	int opt, port_before;
+	bool keep = false;
 
 	while ((opt = getopt_long(argc, argv, "", options, NULL)) >= 0) {
 		if (opt == 's')
@@ -149,13 +152,15 @@ int main(int argc, char **argv)
 			load.size = strtoul(optarg, NULL, 10);
 		else if (opt == 'p')
 			pause_us = (useconds_t)strtoul(optarg, NULL, 10);
+		else if (opt == 'e')
+			keep = true;
 		else
 			return 2;
 	}
 	if (argc - optind != 2 || load.keys == 0 || load.size < 24) {
 		fprintf(stderr,
 			"usage: redis_load HOST PORT [--seconds N] [--keys N] [--size BYTES >= 24]"
-			" [--pause-us N]\n");
+			" [--pause-us N] [--keep]\n");
 		return 2;
 	}
 	sigaction(SIGTERM, &action, NULL);
@@ -171,7 +176,8 @@ int main(int argc, char **argv)
 		return 1;
 	}
 	redisSetTimeout(load.redis, (struct timeval){ 120, 0 });
-	freeReplyObject(redisCommand(load.redis, "FLUSHALL"));
+	if (!keep)
+		freeReplyObject(redisCommand(load.redis, "FLUSHALL"));
 	port_before = local_port(&load);
 	load.began_ms = now_ms();
 	for (uint64_t number = 1; !stop && now_ms() - load.began_ms < seconds * 1e3; number++) {

@@ -6,6 +6,7 @@
  * The victim is a process in a cgroup of its own that writes pages as it is told.
  */
 #include <errno.h>
+#include <fcntl.h>
 #include <sched.h>
 #include <signal.h>
 #include <stdatomic.h>
@@ -26,6 +27,7 @@
 #include "send.h"
 #include "store.h"
 #include "tap.h"
+#include "tracee.h"
 #include "wait.h"
 
 enum { PAGES = 512, WAIT_MS = 10000 };
@@ -37,7 +39,7 @@ static struct orders {
 	uint8_t *memory;
 } * orders;
 
-enum { WRITE = 1, DROP, ZERO, FORK, END };
+enum { WRITE = 1, DROP, ZERO, PROTECT, DIRECT, FORK, END };
 
 static pid_t victim;
 static char cgroup[64], freezer[4096];
@@ -58,6 +60,10 @@ static void obey(int order)
 		madvise(at, len, MADV_DONTNEED);
 	else if (order == ZERO)
 		memset(at, 0, len);
+	else if (order == PROTECT)
+		mprotect(at, len, PROT_NONE);
+	else if (order == DIRECT)
+		(void)!open("/proc/self/exe", O_RDONLY | O_DIRECT);
 	else if (order == FORK && fork() == 0)
 		for (;;)
 			pause();
@@ -169,12 +175,10 @@ static int compare(void)
 
 	for (int i = 0; i < PAGES; i++) {
 		uint64_t addr = (uint64_t)(uintptr_t)orders->memory + (uint64_t)i * RB_PAGE_SIZE;
-		struct iovec local = { theirs, sizeof(theirs) },
-			     remote = { (void *)(uintptr_t)addr, sizeof(theirs) };
 		const void *ours;
 		size_t run;
 
-		if (process_vm_readv(victim, &local, 1, &remote, 1, 0) != sizeof(theirs))
+		if (rb_mem_read(victim, addr, theirs, sizeof(theirs)) < 0)
 			return i;
 		ours = rb_store_find(rb_receiver_store(receiver), victim, addr, 1, &run);
 		if (memcmp(ours ? ours : zeros, theirs, sizeof(theirs)) != 0)
@@ -255,6 +259,30 @@ static void test_thaw(void)
 	end();
 }
 
+/* what the process may not touch itself has content all the same */
+static void test_protected(void)
+{
+	STEP(begin());
+	STEP(tell(WRITE, 0, 60) && tell(PROTECT, 10, 20));
+	STEP(one_round() == 0);
+	STEP(last_round() == 0);
+	STEP(compare() == -1);
+	end();
+}
+
+/* what a device writes no page table tells of: all is sent at the end, whatever was sent before */
+static void test_direct(void)
+{
+	STEP(begin());
+	STEP(tell(WRITE, 0, 100));
+	STEP(one_round() == 0);
+	STEP(tell(DIRECT, 0, 0));
+	STEP(last_round() == 0);
+	STEP(stats.pages >= 100);
+	STEP(compare() == -1);
+	end();
+}
+
 /* a child that appears after the rounds is sent whole in the end */
 static void test_late_child(void)
 {
@@ -314,6 +342,8 @@ int main(void)
 	TAP_RUN(test_rounds);
 	TAP_RUN(test_random);
 	TAP_RUN(test_thaw);
+	TAP_RUN(test_protected);
+	TAP_RUN(test_direct);
 	TAP_RUN(test_late_child);
 	TAP_RUN(test_hide);
 	return tap_done();
