@@ -57,6 +57,10 @@ int rb_config_open_node(struct rb_config *config, struct rb_err *err)
 	rb_fault_setup(node->run_dir);
 	r = rb_mkdir_p(node->run_dir, 0755, err);
 	if (r >= 0)
+		r = rb_path(path, sizeof(path), "%s/pagers", node->run_dir);
+	if (r >= 0)
+		r = rb_mkdir_p(path, 0700, err);
+	if (r >= 0)
 		r = rb_mkdir_p(node->state_dir, 0700, err);
 	if (r >= 0)
 		r = rb_path(path, sizeof(path), "%s/journal.db", node->state_dir);

@@ -33,6 +33,7 @@ struct rb_block {
 	pid_t pid;
 	int task;
 	size_t n;
+	bool missed;
 	uint64_t addr[BATCH];
 	uint8_t pages[BATCH][RB_PAGE_SIZE] __attribute__((aligned(64)));
 };
@@ -46,6 +47,7 @@ int rb_block_new(const struct rb_memory_sink *sink, struct rb_block **ret, struc
 	block->sink = *sink;
 	block->stats = (struct rb_memory_stats){};
 	block->used = block->n = 0;
+	block->missed = false;
 	*ret = block;
 	return 0;
 }
@@ -159,9 +161,34 @@ static bool read_protected(struct rb_block *block, size_t i)
 	       pread(fd, block->pages[i], RB_PAGE_SIZE, (off_t)block->addr[i]) == RB_PAGE_SIZE;
 }
 
-/* take the page out that could not be read */
+/* Is there something at this address still? */
+static bool is_populated(pid_t pid, uint64_t addr)
+{
+	_cleanup_close_ int fd = -EBADF;
+	uint64_t entry = 0;
+	char path[64];
+
+	snprintf(path, sizeof(path), "/proc/%d/pagemap", (int)pid);
+	fd = open(path, O_RDONLY | O_CLOEXEC);
+	/* present or swapped */
+	return fd >= 0 &&
+	       pread(fd, &entry, sizeof(entry), (off_t)(addr / RB_PAGE_SIZE * sizeof(entry))) ==
+		       sizeof(entry) &&
+	       entry >> 62;
+}
+
+bool rb_block_missed(struct rb_block *block)
+{
+	bool missed = block->missed;
+
+	block->missed = false;
+	return missed;
+}
+
+/* Take the page out that could not be read: it was unmapped, commonly. */
 static void pass_over(struct rb_block *block, size_t i)
 {
+	block->missed |= is_populated(block->pid, block->addr[i]);
 	block->n--;
 	memmove(&block->addr[i], &block->addr[i + 1], (block->n - i) * sizeof(block->addr[0]));
 }

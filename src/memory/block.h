@@ -4,6 +4,7 @@
  */
 #pragma once
 
+#include <stdbool.h>
 #include <sys/types.h>
 
 #include "send.h"
@@ -26,6 +27,10 @@ static inline void rb_block_free_ptr(struct rb_block **block)
 int rb_block_add_pages(struct rb_block *block, pid_t pid, int task, const struct rb_range *range,
 		       const struct rb_wait *wait, struct rb_err *err);
 int rb_block_flush_pages(struct rb_block *block, const struct rb_wait *wait, struct rb_err *err);
+
+/** rb_block_missed - was there a page since the last call that has content, and could not be read?
+ */
+bool rb_block_missed(struct rb_block *block);
 
 /** rb_block_add_keep - all pages that a task has */
 int rb_block_add_keep(struct rb_block *block, int task, const struct rb_ranges *ranges,

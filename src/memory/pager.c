@@ -34,6 +34,7 @@
 #include <sys/inotify.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -68,7 +69,7 @@ static bool is_released(const struct rb_pager *p)
 	if (access(p->released_path, F_OK) == 0)
 		return true;
 	memcpy(folder, p->released_path, sizeof(folder));
-	return p->finished && access(dirname(folder), F_OK) < 0;
+	return p->finished && !p->broken && access(dirname(folder), F_OK) < 0;
 }
 
 static void look_for_release(struct rb_pager *p)
@@ -338,12 +339,21 @@ static void start(struct rb_pager *p, int status_fd)
 
 static int take_lock(const char *path, struct rb_err *err)
 {
-	_cleanup_close_ int fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
+	_cleanup_close_ int fd = -EBADF;
+	struct stat st = {};
 
-	if (fd < 0)
-		return rb_err_set(err, -errno, "open '%s'", path);
-	if (flock(fd, LOCK_EX | LOCK_NB) < 0)
-		return rb_err_set(err, -errno, "lock '%s': another pager is not done", path);
+	/* again when another pager removed it between open(2) and flock(2) */
+	while (st.st_nlink == 0) {
+		rb_close_fd(&fd);
+		fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
+		if (fd < 0)
+			return rb_err_set(err, -errno, "open '%s'", path);
+		if (flock(fd, LOCK_EX | LOCK_NB) < 0)
+			return rb_err_set(err, -errno, "lock '%s': another pager is not done",
+					  path);
+		if (fstat(fd, &st) < 0)
+			return rb_err_set(err, -errno, "look at '%s'", path);
+	}
 	return TAKE_FD(fd);
 }
 

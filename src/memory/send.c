@@ -7,7 +7,8 @@
  * process has unmapped between scan and reading cannot be read, and is passed over.
  *
  * A process that reads files directly (O_DIRECT) is not followed: a device may write into a page
- * after it was re-armed and read, and nothing tells. Its memory is sent at the end, as a whole.
+ * after it was re-armed and read, and nothing tells. So that is asked after each re-arming, and its
+ * memory is sent at the end, as a whole.
  *
  * The last look, at the frozen container, yields two lists for each process: the pages that were
  * written since, which are sent, and all that have content. Whatever the target has beyond the
@@ -34,12 +35,15 @@
 #include "wait.h"
 
 #define PROCESSES_MAX 4096
+#define STACK_PAGES   4
 
 struct process {
 	pid_t pid;
 	unsigned long long starttime;
 	int task; /* its pid in the container */
 	bool seen;
+	bool direct;		    /* it reads files directly */
+	bool again;		    /* a page could not be read: all of it once more */
 	struct rb_tracker *tracker; /* NULL: all of it is dirty */
 	struct rb_ranges dirty, populated;
 };
@@ -161,19 +165,10 @@ static int list_processes(struct rb_memory *memory, struct rb_err *err)
 static int follow(struct rb_memory *memory, struct process *process, const struct rb_wait *wait,
 		  struct rb_err *err)
 {
-	struct rb_err why = {};
-	int r;
-
-	if (rb_task_reads_directly(process->pid))
+	if (rb_tracker_arm(process->pid, memory->method, &process->tracker, wait, NULL) >= 0)
 		return 0;
-	r = rb_tracker_arm(process->pid, memory->method, &process->tracker, wait, &why);
-
-	if (r == -ECANCELED || r == -ETIMEDOUT || (r == -ENOTSUP && memory->rounds == 0)) {
-		if (err)
-			*err = why;
-		return r;
-	}
-	return 0;
+	/* or it took longer than we may */
+	return rb_wait_ms(0, wait, err);
 }
 
 static int send_ranges(const struct process *process, const struct rb_ranges *ranges,
@@ -195,6 +190,11 @@ static int send_process(struct process *process, struct rb_block *block, const s
 
 	rb_ranges_clear(&process->dirty);
 	r = rb_tracker_scan(process->tracker, true, &process->dirty, &why);
+	/* watched from now on, like all others */
+	if (r >= 0 && process->again) {
+		rb_ranges_clear(&process->dirty);
+		r = rb_populated(process->pid, &process->dirty, &why);
+	}
 	if (r == -ESRCH)
 		return 0;
 	if (r < 0) {
@@ -202,7 +202,14 @@ static int send_process(struct process *process, struct rb_block *block, const s
 			*err = why;
 		return r;
 	}
-	return send_ranges(process, &process->dirty, block, wait, err);
+	if (rb_task_reads_directly(process->pid)) {
+		rb_tracker_free(TAKE_PTR(process->tracker));
+		process->direct = true;
+		return 0;
+	}
+	r = send_ranges(process, &process->dirty, block, wait, err);
+	process->again = rb_block_missed(block);
+	return r;
 }
 
 int rb_memory_round(struct rb_memory *memory, const struct rb_memory_sink *sink,
@@ -218,7 +225,7 @@ int rb_memory_round(struct rb_memory *memory, const struct rb_memory_sink *sink,
 	if (memory->rounds == 0 || known > memory->n)
 		known = memory->n;
 	for (size_t i = 0; r >= 0 && i < known; i++)
-		if (!memory->list[i].tracker)
+		if (!memory->list[i].tracker && !memory->list[i].direct)
 			r = follow(memory, &memory->list[i], wait, err);
 	for (size_t i = 0; r >= 0 && i < memory->n; i++)
 		if (memory->list[i].tracker)
@@ -240,10 +247,10 @@ int rb_memory_pending(struct rb_memory *memory, uint64_t *ret_bytes, struct rb_e
 		struct process *process = &memory->list[i];
 		int r;
 
-		if (!process->tracker)
-			continue;
 		rb_ranges_clear(&process->dirty);
-		r = rb_tracker_scan(process->tracker, false, &process->dirty, err);
+		r = process->tracker
+			    ? rb_tracker_scan(process->tracker, false, &process->dirty, err)
+			    : rb_populated(process->pid, &process->dirty, err);
 		if (r < 0 && r != -ESRCH)
 			return r;
 		sum += rb_ranges_bytes(&process->dirty);
@@ -262,13 +269,17 @@ int rb_memory_freeze(struct rb_memory *memory, struct rb_err *err)
 
 		rb_ranges_clear(&process->dirty);
 		rb_ranges_clear(&process->populated);
-		if (process->tracker && rb_task_reads_directly(process->pid))
-			rb_tracker_free(TAKE_PTR(process->tracker));
 		r = rb_populated(process->pid, &process->populated, err);
 		if (r >= 0)
-			r = process->tracker
+			r = process->tracker && !process->again
 				    ? rb_tracker_scan(process->tracker, false, &process->dirty, err)
 				    : rb_populated(process->pid, &process->dirty, err);
+		/* somebody killed it */
+		if (r == -ESRCH) {
+			rb_ranges_clear(&process->dirty);
+			rb_ranges_clear(&process->populated);
+			r = 0;
+		}
 	}
 	return r;
 }
@@ -291,13 +302,14 @@ static int hide_process(const struct process *process, const char *dir, struct r
 	char path[4096];
 
 	if (count < 0)
-		return count;
+		return count == -ESRCH ? 0 : count;
 	n = rb_task_stacks(process->pid, &stacks, err);
 	r = n < 0 ? n : 0;
 	for (int i = 0; r >= 0 && i < count; i++) {
 		uint64_t at = vmas[i].start;
 
-		/* CRIU itself restores the page that a thread's stack pointer is in */
+		/* CRIU itself restores the pages at a thread's stack pointer: a frozen system call
+		 * that is let go for the dump may write its results there */
 		for (int k = 0; r >= 0 && vmas[i].ours && k < n; k++) {
 			struct rb_range part = { at, stacks[k] };
 
@@ -305,7 +317,7 @@ static int hide_process(const struct process *process, const char *dir, struct r
 				continue;
 			if (part.start < part.end)
 				r = rb_buf_add(&out, &part, sizeof(part));
-			at = stacks[k] + RB_PAGE_SIZE;
+			at = stacks[k] + STACK_PAGES * RB_PAGE_SIZE;
 		}
 		if (r >= 0 && vmas[i].ours && at < vmas[i].end)
 			r = rb_buf_add(&out, &(struct rb_range){ at, vmas[i].end },
@@ -336,6 +348,9 @@ int rb_memory_send_last(struct rb_memory *memory, const struct rb_memory_sink *s
 		struct process *process = &memory->list[i];
 
 		r = send_ranges(process, &process->dirty, block, wait, err);
+		if (r >= 0 && rb_block_missed(block))
+			r = rb_err_set(err, -EIO, "read all memory of process %d",
+				       (int)process->pid);
 		if (r >= 0)
 			r = rb_block_add_keep(block, process->task, &process->populated, wait, err);
 	}

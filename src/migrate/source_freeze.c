@@ -265,6 +265,9 @@ static int dump_and_sync(struct rb_migration *m, struct rb_err *err)
 	if (r2 >= 0)
 		r2 = rb_sync_round(m, &sync_err);
 	r = end_dumps(m, fds, err);
+	/* with a broken conversation there is nothing to try again */
+	if (r == -EAGAIN && r2 < 0)
+		r = 0;
 	if (r >= 0 && r2 < 0 && err)
 		*err = sync_err;
 	return r < 0 ? r : r2;

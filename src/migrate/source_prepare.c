@@ -278,7 +278,7 @@ int rb_source_check(struct rb_migration *m, struct rb_err *err)
 
 	r = find_obstacles(m, obstacles, &wait, err);
 	if (r >= 0)
-		r = rb_wait_placed(m, err);
+		r = rb_wait_placed(m, NULL, &m->wait, err);
 	if (r >= 0)
 		r = describe(m, &offer, err);
 	/* one that cannot even be described: what is in its way here is known */

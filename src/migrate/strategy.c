@@ -54,7 +54,8 @@ int rb_placing_lock(const char *run_dir, const char *container_id, char *ret, si
 	return r < 0 ? rb_err_set(err, r, "name a lock") : rb_mkdir_p(dir, 0700, err);
 }
 
-static int wait_placed(struct rb_migration *m, const struct rb_member *c, struct rb_err *err)
+static int wait_placed(struct rb_migration *m, const struct rb_member *c,
+		       const struct rb_wait *wait, struct rb_err *err)
 {
 	_cleanup_close_ int fd = -EBADF;
 	char path[PATH_MAX];
@@ -66,17 +67,18 @@ static int wait_placed(struct rb_migration *m, const struct rb_member *c, struct
 	if (fd < 0)
 		return errno == ENOENT ? 0 : rb_err_set(err, -errno, "open '%s'", path);
 	while (r >= 0 && flock(fd, LOCK_SH | LOCK_NB) < 0)
-		r = rb_wait_ms(POLL_MS, &m->wait, err);
+		r = rb_wait_ms(POLL_MS, wait, err);
 	return r;
 }
 
-int rb_wait_placed(struct rb_migration *m, struct rb_err *err)
+int rb_wait_placed(struct rb_migration *m, const struct rb_member *only, const struct rb_wait *wait,
+		   struct rb_err *err)
 {
 	int r = 0;
 
 	rb_each_member (c, m)
-		if (r >= 0)
-			r = wait_placed(m, c, err);
+		if (r >= 0 && (!only || c == only))
+			r = wait_placed(m, c, wait, err);
 	return r;
 }
 

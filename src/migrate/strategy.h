@@ -16,7 +16,9 @@
 #include <stddef.h>
 
 struct rb_err;
+struct rb_member;
 struct rb_migration;
+struct rb_wait;
 
 struct rb_strategy {
 	const char *name;
@@ -50,8 +52,10 @@ int rb_placing_lock(const char *run_dir, const char *container_id, char *ret, si
 		    struct rb_err *err);
 
 /** rb_wait_placed - a container that arrived a moment ago may not have all of its memory yet, and
- * cannot be dumped before */
-int rb_wait_placed(struct rb_migration *m, struct rb_err *err);
+ * cannot be dumped before; nor restored again, where a pager is just ending it
+ * @only: one container, or NULL: all */
+int rb_wait_placed(struct rb_migration *m, const struct rb_member *only, const struct rb_wait *wait,
+		   struct rb_err *err);
 
 /** rb_lazy_restore_works - can this host restore without memory? */
 bool rb_lazy_restore_works(void);

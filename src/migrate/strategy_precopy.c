@@ -57,7 +57,10 @@ static int write_block(void *arg, const void *block, size_t len, const struct rb
 		return r;
 	ahead_ms =
 		(double)road->bytes / road->limit - (double)(rb_now_us() - road->began_us) / 1000.0;
-	return ahead_ms >= 1 ? rb_wait_ms((int64_t)ahead_ms, wait, err) : 0;
+	if (ahead_ms < 1)
+		return 0;
+	road->m->held_back_ms += (int64_t)ahead_ms;
+	return rb_wait_ms((int64_t)ahead_ms, wait, err);
 }
 
 typedef int send_fn(struct rb_memory *memory, const struct rb_memory_sink *sink,
@@ -148,17 +151,19 @@ static void note_round(struct rb_migration *m, const struct rb_memory_stats *sta
 static int one_round(struct rb_migration *m, struct outlook *outlook, struct rb_err *err)
 {
 	struct rb_memory_stats stats = {};
-	int64_t began_us = rb_now_us(), us;
+	int64_t began_us = rb_now_us(), held_back_ms = m->held_back_ms, us, sending_us;
 	int r = send_blocks(m, false, rb_memory_round, &stats, err);
 
 	us = rb_now_us() - began_us;
+	sending_us = us - (m->held_back_ms - held_back_ms) * 1000;
 	if (r >= 0)
 		r = pending(m, &outlook->dirty, err);
 	if (r < 0)
 		return r;
 	/* small rounds tell about latency, not about the rate */
 	if (outlook->rate <= 0 || stats.bytes > (4U << 20))
-		outlook->rate = us > 0 ? (double)stats.bytes * 1000.0 / (double)us : 1e6;
+		outlook->rate = sending_us > 0 ? (double)stats.bytes * 1000.0 / (double)sending_us
+					       : 1e6;
 	outlook->memory_ms = outlook->rate > 0 ? (double)outlook->dirty / outlook->rate : 0;
 	outlook->predicted_ms = outlook->fixed_ms + rb_predict_beside_ms(outlook->memory_ms);
 	note_round(m, &stats, us, outlook);

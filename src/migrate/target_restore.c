@@ -325,6 +325,9 @@ int rb_target_restore(struct rb_migration *m, const json_t *args, json_t **ret, 
 	(void)ret;
 	rb_migration_hurry(true);
 	rb_migration_fact(m, "strategy", json_string(rb_json_str(args, "strategy", "cold")));
+	if (!rb_target_has_memory(m))
+		r = rb_err_code(err, RB_E_PROTOCOL, -EPROTO,
+				"the container is to be restored without memory, but none came");
 	rb_each_member (c, m)
 		if (r >= 0)
 			r = attach_overlay(c, err);
@@ -402,8 +405,6 @@ static int end_placeholder(struct rb_migration *m, struct rb_member *c, const st
 
 	if (r >= 0)
 		r = rb_engine_wait_stopped(m->node->engine, c->container_id, wait, err);
-	if (r >= 0)
-		rb_arrival_close(TAKE_PTR(c->arrival), true);
 	return r;
 }
 
@@ -420,6 +421,12 @@ int rb_target_restore_again(struct rb_migration *m, struct rb_member *only, stru
 	rb_each_member (c, m)
 		if (r >= 0 && (!only || c == only))
 			r = end_placeholder(m, c, &wait, err);
+	/* a pager that still ends its container would take the new one for it */
+	if (r >= 0)
+		r = rb_wait_placed(m, only, &wait, err);
+	rb_each_member (c, m)
+		if (r >= 0 && (!only || c == only))
+			rb_arrival_close(TAKE_PTR(c->arrival), true);
 	if (r < 0)
 		return r;
 	/* a new placeholder has a new network */

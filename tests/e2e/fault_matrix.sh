@@ -90,6 +90,11 @@ expected() {
 		[[ $point =~ ^(target\.criu|target\.ready\.begin|source\.transfer\.end) && $phase == B ]] && echo source
 		after_ready
 		;;
+	kill-pager-target)
+		[[ $point =~ ^(target\.criu\.(held|told)|target\.ready\.end|source\.commit\.begin)$ ]] || return 0
+		[[ $phase == B ]] && echo source
+		after_ready
+		;;
 	kill-placeholder-target)
 		[[ $point == target.start.end || $point == source.arm.end || $phase == B ]] && echo source
 		after_ready
@@ -148,7 +153,7 @@ before_commit() {
 
 readonly KINDS=(
 	kill-daemon:source kill-daemon:target kill-worker:source kill-worker:target
-	kill-criu:source kill-criu:target kill-placeholder:target
+	kill-criu:source kill-criu:target kill-pager:target kill-placeholder:target
 	cut:source cut:target enospc:source enospc:target timeout:source timeout:target cancel:source
 	reboot:source reboot:target
 )
@@ -157,7 +162,7 @@ cases=()
 for kind in "${KINDS[@]}"; do
 	for point in "${POINTS[@]}"; do
 		point=${point%:*}
-		[[ ${always[$point]-} || $kind =~ ^(kill-criu|enospc|timeout|cancel) ]] || continue
+		[[ ${always[$point]-} || $kind =~ ^(kill-(criu|pager)|enospc|timeout|cancel) ]] || continue
 		want=$(expected "${kind%:*}" "${kind#*:}" "$point")
 		[[ -z $want ]] || cases+=("${kind%:*} ${kind#*:} $point $want")
 	done
@@ -252,6 +257,14 @@ strike_kill-criu() {
 		sleep 0.05
 	done
 	((${#pids[@]})) || problem "there is no CRIU to kill on $1"
+	((${#pids[@]} == 0)) || kill_in "$1" "${pids[@]}"
+	release "$host"
+}
+# Its guard kills the container then.
+strike_kill-pager() {
+	local pids
+	mapfile -t pids < <(on "$1" pgrep -x reberth-pager)
+	((${#pids[@]})) || problem "there is no pager to kill on $1"
 	((${#pids[@]} == 0)) || kill_in "$1" "${pids[@]}"
 	release "$host"
 }

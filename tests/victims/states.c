@@ -101,6 +101,9 @@ static void check_children(void)
 
 static void end_all(uint64_t round)
 {
+	/* none may see that another has ended */
+	for (int i = 1; i < STATES_PROCESSES; i++)
+		kill(children[i], SIGSTOP);
 	for (int i = 1; i < STATES_PROCESSES; i++) {
 		kill(children[i], SIGKILL);
 		waitpid(children[i], NULL, 0);

@@ -35,7 +35,8 @@ struct pm_scan_arg {
 	__u64 category_inverted, category_mask, category_anyof_mask, return_mask;
 };
 
-#define SCAN _IOWR('f', 16, struct pm_scan_arg)
+#define SCAN  _IOWR('f', 16, struct pm_scan_arg)
+#define GUARD (1 << 8) /* PAGE_IS_GUARD */
 
 struct range {
 	uint64_t start, end;
@@ -168,7 +169,8 @@ __attribute__((visibility("default"))) int ioctl(int fd, unsigned long request, 
 	va_end(args);
 	if (!real)
 		*(void **)&real = dlsym(RTLD_NEXT, "ioctl");
-	if (request == SCAN) {
+	/* where there are guard regions (MADV_GUARD_INSTALL) it asks of all memory at once */
+	if (request == SCAN && !(((struct pm_scan_arg *)arg)->category_mask & GUARD)) {
 		int pid = pid_of(fd);
 
 		if (pid != skip.pid)

@@ -248,6 +248,7 @@ static void runc_ended(struct talk *t, int status)
 		return;
 	}
 	p->note.init = init;
+	placeholder_watch_pager(p);
 	drop_stdio();
 	rb_cgroup_move(p->note.pid, p->note.cgroup, true, true, NULL);
 	enter_state(t, "restored");

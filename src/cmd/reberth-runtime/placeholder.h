@@ -49,3 +49,7 @@ void placeholder_unmount_root(const char *root, const char *id);
 /** placeholder_guard - start the process that ends the container should we be killed.
  * Return: descriptor to write a byte to before ending in good order, negative errno. */
 int placeholder_guard(const struct placeholder *p, struct rb_err *err);
+
+/** placeholder_watch_pager - of the restored container; kills it should pager and guard both be
+ * killed before all of its memory is in place */
+void placeholder_watch_pager(const struct placeholder *p);

@@ -6,7 +6,6 @@
  */
 #include <errno.h>
 #include <fcntl.h>
-#include <limits.h>
 #include <linux/types.h>
 #include <stdint.h>
 #include <stdlib.h>
@@ -15,7 +14,6 @@
 #include <unistd.h>
 
 #include "cleanup.h"
-#include "io.h"
 #include "tap.h"
 
 /* of linux/fs.h */
@@ -32,7 +30,7 @@ struct pm_scan_arg {
 enum { PAGE = 4096, PAGES = 64, REGIONS = 16 };
 
 static uint8_t *memory; /* every page but the fifth is touched */
-static char skip_dir[] = "/tmp/test_filter.XXXXXX";
+static char skip_dir[] = "/tmp/test_filter.XXXXXX", skip_file[64];
 static struct page_region found[REGIONS];
 
 static uint64_t page(int i)
@@ -61,16 +59,19 @@ static long scan(int from, int to, int vec_len, uint64_t *ret_walk_end)
 
 static void skip(const int (*ranges)[2], size_t count)
 {
-	char path[PATH_MAX];
 	struct pm_scan_arg nothing = { .size = sizeof(nothing) };
 	_cleanup_close_ int other = -EBADF;
+	_cleanup_fclose_ FILE *file = NULL;
 	uint64_t list[REGIONS][2];
 
 	for (size_t i = 0; i < count; i++)
 		for (int k = 0; k < 2; k++)
 			list[i][k] = page(ranges[i][k]);
-	rb_path(path, sizeof(path), "%s/%d", skip_dir, (int)getpid());
-	CHECK_INT(rb_write_file(path, list, count * sizeof(list[0]), 0600, false, NULL), 0);
+	snprintf(skip_file, sizeof(skip_file), "%s/%d", skip_dir, (int)getpid());
+	file = fopen(skip_file, "we");
+	CHECK(file);
+	CHECK_INT(fwrite(list, sizeof(list[0]), count, file), count);
+	CHECK_INT(fclose(TAKE_PTR(file)), 0);
 	/* the filter reads a process's file when it is asked about another than the last */
 	other = open("/proc/1/pagemap", O_RDONLY | O_CLOEXEC);
 	ioctl(other, SCAN, &nothing);
@@ -147,6 +148,7 @@ int main(int argc, char **argv)
 		TAP_RUN(test_holes);
 		TAP_RUN(test_room);
 	}
-	rb_rm_rf(skip_dir, NULL);
+	unlink(skip_file);
+	rmdir(skip_dir);
 	return tap_number ? tap_done() : 0;
 }

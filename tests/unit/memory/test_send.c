@@ -277,6 +277,7 @@ static void test_direct(void)
 	STEP(tell(WRITE, 0, 100));
 	STEP(one_round() == 0);
 	STEP(tell(DIRECT, 0, 0));
+	STEP(one_round() == 0);
 	STEP(last_round() == 0);
 	STEP(stats.pages >= 100);
 	STEP(compare() == -1);
