@@ -325,8 +325,8 @@ int rb_inject_userfaultfd(pid_t pid, const char *freezer_path, int *ret_fd,
 	if (r == -EINTR)
 		rb_err_code(&in->err, RB_E_INTERNAL, r, "what looks into process %d is killed",
 			    (int)pid);
-	/* whatever failed because of that */
-	if (r < 0 && !rb_pid_alive(pid, starttime))
+	/* whatever failed because of that; what has lost its memory is about to end */
+	if (r == -ENOENT || (r < 0 && !rb_pid_alive(pid, starttime)))
 		r = -ESRCH;
 	if (r < 0 && r != -ESRCH && err)
 		*err = in->err;
