@@ -338,7 +338,7 @@ break_it() {
 	timeout) arm "$host" "$point" "$([[ $side == source ]] && echo hang || echo pause)" 1 ;;
 	*) arm "$host" "$point" pause 1 ;;
 	esac
-	id=$(begin_migration "$([[ $kind == timeout ]] && echo 1500 || echo 60000)")
+	id=$(begin_migration "$([[ $kind == timeout ]] && echo 4000 || echo 60000)")
 	[[ $id =~ ^[0-9a-f]{16}$ ]] || {
 		problem "the migration does not begin: $id"
 		return
