@@ -284,15 +284,6 @@ int rb_memory_freeze(struct rb_memory *memory, struct rb_err *err)
 	return r;
 }
 
-uint64_t rb_memory_left(const struct rb_memory *memory)
-{
-	uint64_t sum = 0;
-
-	for (size_t i = 0; i < memory->n; i++)
-		sum += rb_ranges_bytes(&memory->list[i].dirty);
-	return sum;
-}
-
 static int hide_process(const struct process *process, const char *dir, struct rb_err *err)
 {
 	_cleanup_free_ struct rb_vma *vmas = NULL;

@@ -50,9 +50,6 @@ int rb_memory_pending(struct rb_memory *memory, uint64_t *ret_bytes, struct rb_e
 /** rb_memory_freeze - the container is frozen now: note what is left to send, and what there is */
 int rb_memory_freeze(struct rb_memory *memory, struct rb_err *err);
 
-/** rb_memory_left - bytes that rb_memory_send_last() will send */
-uint64_t rb_memory_left(const struct rb_memory *memory);
-
 /** rb_memory_hide - write a file for each process that tells CRIU's filter what it need not see
  * (criu_filter.c); after rb_memory_freeze()
  * @dir: is made */

@@ -46,9 +46,6 @@ bool rb_track_supported(enum rb_track_method method);
 int rb_tracker_arm(pid_t pid, enum rb_track_method method, struct rb_tracker **ret,
 		   const struct rb_wait *wait, struct rb_err *err);
 
-/** rb_tracker_arm_frozen is not there: a process that appears between the last round and the freeze
- * is all dirty. */
-
 /**
  * rb_tracker_scan - what was written since the last scan (the first one: all that is populated)
  * @ret_dirty: populated pages of `ours` mappings that were written, added in order; pages that read
