@@ -240,18 +240,32 @@ static const char *stat_fields(pid_t pid, struct rb_buf *buf)
 	return end ? end + 2 : NULL;
 }
 
-unsigned long long rb_pid_starttime(pid_t pid)
+/* a number of /proc/PID/stat; 0: there is none */
+static unsigned long long stat_number(pid_t pid, int field)
 {
 	_cleanup_buf_ struct rb_buf buf = {};
 	const char *at = stat_fields(pid, &buf);
 
-	/* field 3 (state) comes first here, field 22 is 19 blanks later */
-	for (int i = 0; at && i < 19; i++) {
+	/* field 3 (state) comes first here */
+	for (int i = 3; at && i < field; i++) {
 		at = strchr(at, ' ');
 		if (at)
 			at++;
 	}
 	return at ? strtoull(at, NULL, 10) : 0;
+}
+
+unsigned long long rb_pid_starttime(pid_t pid)
+{
+	return stat_number(pid, 22);
+}
+
+bool rb_pid_was_killed(pid_t pid)
+{
+	_cleanup_buf_ struct rb_buf buf = {};
+	const char *fields = stat_fields(pid, &buf);
+
+	return fields && fields[0] == 'Z' && WIFSIGNALED((int)stat_number(pid, 52));
 }
 
 bool rb_pid_alive(pid_t pid, unsigned long long starttime)

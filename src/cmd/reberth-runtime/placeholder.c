@@ -53,7 +53,7 @@ struct talk {
 	struct placeholder *p;
 	int control_fd, signal_fd, guard_fd;
 	pid_t runc;	/* while it runs, else 0 */
-	int dead_looks; /* how often in a row it had a dead child */
+	int dead_looks; /* how often in a row it had a killed child */
 };
 
 static int loopback_up(struct rb_err *err)
@@ -299,8 +299,8 @@ static bool is_forgotten(const struct talk *t)
 	return strcmp(t->p->note.state, "restored") == 0 && access(t->p->dir, F_OK) < 0;
 }
 
-/* has this process a child that has ended, and that it does not fetch? */
-static bool has_dead_child(pid_t pid)
+/* has this process a child that was killed, and that it does not fetch? */
+static bool has_killed_child(pid_t pid)
 {
 	char path[64];
 	_cleanup_closedir_ DIR *tasks = NULL;
@@ -317,13 +317,9 @@ static bool has_dead_child(pid_t pid)
 		if (task->d_name[0] == '.' || rb_read_file(list, 0, &children, NULL) < 0)
 			continue;
 		for (char *word = strtok_r(children.data, " ", &save); word;
-		     word = strtok_r(NULL, " ", &save)) {
-			pid_t child = (pid_t)atoi(word);
-			unsigned long long start = rb_pid_starttime(child);
-
-			if (start && !rb_pid_alive(child, start))
+		     word = strtok_r(NULL, " ", &save))
+			if (rb_pid_was_killed((pid_t)atoi(word)))
 				return true;
-		}
 	}
 	return false;
 }
@@ -334,7 +330,7 @@ static bool has_dead_child(pid_t pid)
  */
 static void watch_runc(struct talk *t)
 {
-	if (t->runc <= 0 || !has_dead_child(t->runc)) {
+	if (t->runc <= 0 || !has_killed_child(t->runc)) {
 		t->dead_looks = 0;
 		return;
 	}

@@ -182,7 +182,24 @@ static void a_pid_is_known_by_its_start_time(void)
 	for (int i = 0; i < 2000 && rb_pid_alive(child, start); i++)
 		usleep(1000);
 	CHECK(!rb_pid_alive(child, start));
+	CHECK(!rb_pid_was_killed(child));
 	waitpid(child, NULL, 0);
+}
+
+static void a_zombie_tells_whether_it_was_killed(void)
+{
+	pid_t child = fork();
+
+	if (child == 0)
+		for (;;)
+			pause();
+	CHECK(!rb_pid_was_killed(child));
+	kill(child, SIGKILL);
+	for (int i = 0; i < 2000 && !rb_pid_was_killed(child); i++)
+		usleep(1000);
+	CHECK(rb_pid_was_killed(child));
+	waitpid(child, NULL, 0);
+	CHECK(!rb_pid_was_killed(child));
 }
 
 static void a_fault_point_acts_as_often_as_told(void)
@@ -264,6 +281,7 @@ int main(void)
 	TAP_RUN(a_program_that_takes_too_long_is_killed_with_its_children);
 	TAP_RUN(output_is_collected);
 	TAP_RUN(a_pid_is_known_by_its_start_time);
+	TAP_RUN(a_zombie_tells_whether_it_was_killed);
 	TAP_RUN(a_fault_point_acts_as_often_as_told);
 	TAP_RUN(json_of_a_peer_is_looked_at_carefully);
 	TAP_RUN(a_socket_has_its_mode_before_anybody_can_connect);
