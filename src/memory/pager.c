@@ -42,6 +42,7 @@
 #include "cleanup.h"
 #include "err.h"
 #include "io.h"
+#include "log.h"
 #include "pager_internal.h"
 #include "store.h"
 
@@ -199,13 +200,20 @@ static int serve(struct rb_pager *p)
 	while (!p->broken) {
 		int r = one_round(p, &busy);
 
-		if (r < 0)
+		if (r < 0) {
+			rb_warn("pager: the container is killed, for memory of it cannot be given "
+				"to it: %s",
+				strerror(-r));
 			return r;
+		}
 		if (sweep(p))
 			return 0;
 	}
-	if (p->ever)
+	if (p->ever) {
+		rb_warn("pager: the container is killed: its restore failed, or its placeholder "
+			"ended, before all memory was in place");
 		rb_pager_kill(p);
+	}
 	rb_pager_all_placed(p);
 	return 0;
 }
@@ -215,7 +223,7 @@ static int compare(const void *a, const void *b)
 	return *(const int *)a - *(const int *)b;
 }
 
-/* Others wait for the end of pipes and sockets that we have only inherited. */
+/* Others wait for the end of pipes and sockets that we have only inherited. The log stays. */
 static int keep_only(int *fds, size_t n)
 {
 	unsigned int from = 3;
@@ -223,8 +231,8 @@ static int keep_only(int *fds, size_t n)
 
 	if (null_fd < 0)
 		return -errno;
-	for (int i = 0; i <= 2; i++)
-		dup2(null_fd, i);
+	dup2(null_fd, STDIN_FILENO);
+	dup2(null_fd, STDOUT_FILENO);
 	qsort(fds, n, sizeof(*fds), compare);
 	for (size_t i = 0; i < n; i++) {
 		if (fds[i] < (int)from)

@@ -31,6 +31,7 @@
 
 #include "cleanup.h"
 #include "freezer.h"
+#include "log.h"
 #include "pager_internal.h"
 #include "store.h"
 #include "wait.h"
@@ -76,6 +77,8 @@ _Noreturn static void guard(const struct rb_pager *p)
 		;
 	eventfd_read(p->done_fd, &done);
 	if (done == 0) {
+		rb_warn("pager: the container is killed: its pager died before all memory was in "
+			"place");
 		rb_pager_kill(p);
 		rb_pager_unlock(p);
 	} else if (done == 1) {
