@@ -231,8 +231,12 @@ has_answer_from() {
 
 # --- faults
 
-# in_host HOST PID...: SIGKILL
-kill_in() { on "$1" kill -KILL "${@:2}"; }
+# kill_in HOST PID...: SIGKILL, and wait until they have ended, though maybe nobody fetched them: a
+# process goes on for a moment, and so does what it takes along
+kill_in() {
+	# shellcheck disable=SC2016 # for the shell over there
+	on "$1" timeout 5 sh -c 'kill -KILL "$@"; for pid; do while grep -qs "^State:.[^ZX]" /proc/$pid/status; do sleep 0.005; done; done' - "${@:2}"
+}
 
 # The worker, as the journal knows it.
 worker_of() { api "$1" "/migrations/$id" | jq -r .worker; }
@@ -418,7 +422,8 @@ check_inventories() {
 	local host with seen
 	for host in "$here" "$there"; do
 		wait_for 4 inventory_is_noted "$host" ||
-			problem "$host is not what it was: $(diff <(echo "${noted[$host]}") <(echo "$seen") | grep '^[<>]' | head -n 12)"
+			problem "$host is not what it was: $(diff <(echo "${noted[$host]}") <(echo "$seen") | grep '^[<>]' | head -n 12)
+$(lab status; lab logs "$host" boot | tail -n 5)"
 	done
 	with=$here
 	[[ $place == source ]] || with=$there
