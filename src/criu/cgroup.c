@@ -248,6 +248,17 @@ int rb_cgroup_move(int pid, const char *cgroup, bool make, bool skip_freezer, st
 	return count < 0 ? count : 0;
 }
 
+bool rb_cgroup_has_v1_freezer(void)
+{
+	struct rb_cgroup_mount mounts[RB_CGROUP_MAX];
+	int count = rb_cgroup_mounts(mounts, NULL);
+
+	for (int i = 0; i < count; i++)
+		if (list_has(mounts[i].controllers, "freezer"))
+			return true;
+	return false;
+}
+
 void rb_cgroup_remove(const char *cgroup)
 {
 	struct rb_cgroup_mount mounts[RB_CGROUP_MAX];

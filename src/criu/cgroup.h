@@ -40,6 +40,9 @@ int rb_cgroup_place(int pid, struct rb_cgroup_place *ret, struct rb_err *err);
 /** rb_cgroup_return - put @pid back into the folders that rb_cgroup_place() noted */
 int rb_cgroup_return(int pid, const struct rb_cgroup_place *place, struct rb_err *err);
 
+/** rb_cgroup_has_v1_freezer - else containers are frozen in the one hierarchy of version 2 */
+bool rb_cgroup_has_v1_freezer(void);
+
 /** rb_cgroup_remove - remove the (empty) folders at @cgroup in every hierarchy */
 void rb_cgroup_remove(const char *cgroup);
 

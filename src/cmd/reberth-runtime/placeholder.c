@@ -12,7 +12,8 @@
  *                +--"restore"-- failed
  *
  * While runc restores it steps aside to the cgroup that it came from: runc does not restore into a
- * cgroup that has somebody in it. It is never in the v1 freezer's, where CRIU would freeze it.
+ * cgroup that has somebody in it. It is never in the v1 freezer's, where CRIU would freeze it, and
+ * so with version 2 it does not come back: by then containerd has seen where the cgroup is.
  *
  * Should it be killed, its guard kills the container (guard.c): Docker would take the container
  * for dead.
@@ -37,6 +38,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "cgroup.h"
 #include "cleanup.h"
 #include "err.h"
 #include "freezer.h"
@@ -195,6 +197,13 @@ static void greet(struct talk *t)
 	tell(t);
 }
 
+/* so that what it uses is the container's */
+static void step_back(const struct placeholder *p)
+{
+	if (rb_cgroup_has_v1_freezer())
+		rb_cgroup_move(p->note.pid, p->note.cgroup, true, true, NULL);
+}
+
 static void restore_failed(struct talk *t, const struct rb_err *err)
 {
 	struct placeholder *p = t->p;
@@ -203,7 +212,7 @@ static void restore_failed(struct talk *t, const struct rb_err *err)
 	for (char *c = p->failure; *c; c++)
 		if (*c == '\n')
 			*c = ' ';
-	rb_cgroup_move(p->note.pid, p->note.cgroup, true, true, NULL);
+	step_back(p);
 	enter_state(t, "failed");
 }
 
@@ -250,7 +259,7 @@ static void runc_ended(struct talk *t, int status)
 	p->note.init = init;
 	placeholder_watch_pager(p);
 	drop_stdio();
-	rb_cgroup_move(p->note.pid, p->note.cgroup, true, true, NULL);
+	step_back(p);
 	enter_state(t, "restored");
 }
 
