@@ -27,7 +27,7 @@
 #include "wait.h"
 #include "workdir.h"
 
-enum { LINE_MS = 2000, NONE = -EBADF };
+enum { LINE_MS = 2000, LOOK_MS = 1, NONE = -EBADF };
 
 enum state { UNKNOWN, WAITING, RESTORING, RESTORED, FAILED };
 
@@ -76,11 +76,13 @@ static int write_ticket(const char *dir, const char *migration, const char *work
 
 static int write_config(const char *dir, const char *work_dir, struct rb_err *err)
 {
-	char socket[PATH_MAX], work[PATH_MAX];
+	char socket[PATH_MAX], work[PATH_MAX], resumed[PATH_MAX];
 	int r = rb_path(socket, sizeof(socket), "%s/hold.sock", dir);
 
 	if (r == 0)
 		r = rb_path(work, sizeof(work), "%s/work", work_dir);
+	if (r == 0)
+		r = rb_path(resumed, sizeof(resumed), "%s/resumed", dir);
 	if (r < 0)
 		return rb_err_set(err, r, "use work folder '%s'", work_dir);
 	r = rb_mkdir_p(work, 0700, err);
@@ -88,7 +90,7 @@ static int write_config(const char *dir, const char *work_dir, struct rb_err *er
 		r = rb_criu_write_config(work_dir, "", err);
 	return r < 0 ? r
 		     : rb_criu_write_script(work_dir, "post-setup-namespaces post-restore",
-					    "pre-restore pre-resume", socket, err);
+					    "pre-restore pre-resume", socket, resumed, err);
 }
 
 int rb_arrival_open(const char *run_dir, const char *migration, const char *container_id,
@@ -339,13 +341,37 @@ bool rb_arrival_lost(struct rb_arrival *a)
 	return true;
 }
 
+static bool has_word(const char *dir, const char *name)
+{
+	char path[PATH_MAX];
+
+	return rb_path(path, sizeof(path), "%s/%s", dir, name) >= 0 && access(path, F_OK) == 0;
+}
+
 bool rb_arrival_was_released(const char *run_dir, const char *container_id)
 {
-	char dir[PATH_MAX], released[PATH_MAX];
+	char dir[PATH_MAX];
 
 	return arrival_dir(run_dir, container_id, dir, sizeof(dir), NULL) >= 0 &&
-	       rb_path(released, sizeof(released), "%s/released", dir) >= 0 &&
-	       access(released, F_OK) == 0;
+	       has_word(dir, "released");
+}
+
+int rb_arrival_wait_resumed(struct rb_arrival *a, const struct rb_wait *wait, struct rb_err *err)
+{
+	while (a->state != RESTORED && !has_word(a->dir, "resumed")) {
+		struct rb_wait look = rb_wait_within(wait, LOOK_MS);
+		struct rb_err why = {};
+		int r;
+
+		if (a->state == FAILED && !a->asked && *a->message)
+			return failure(a, err);
+		r = pump(a, &look, &why);
+		if (r < 0 && (r != -ETIMEDOUT || rb_wait_left_ms(wait) == 0)) {
+			*err = why;
+			return r;
+		}
+	}
+	return 0;
 }
 
 int rb_arrival_wait_running(struct rb_arrival *a, int *ret_init_pid, const struct rb_wait *wait,

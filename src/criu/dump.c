@@ -201,7 +201,7 @@ static int write_config(const struct rb_dump *dump, const json_t *state, struct 
 		r = rb_path(socket, sizeof(socket), "%s/dump.sock", dump->work_dir);
 	return r < 0 ? r
 		     : rb_criu_write_script(dump->work_dir, "pre-dump post-dump", "network-lock",
-					    socket, err);
+					    socket, NULL, err);
 }
 
 static int make_folders(const char *work_dir, struct rb_err *err)

@@ -100,7 +100,7 @@ int rb_criu_runtime_path(char *ret, size_t size, struct rb_err *err)
 }
 
 int rb_criu_write_script(const char *work_dir, const char *actions, const char *fault_actions,
-			 const char *socket, struct rb_err *err)
+			 const char *socket, const char *resumed, struct rb_err *err)
 {
 	_cleanup_buf_ struct rb_buf text = {};
 	char runtime[PATH_MAX], path[PATH_MAX];
@@ -118,6 +118,9 @@ int rb_criu_write_script(const char *work_dir, const char *actions, const char *
 			"*\" $CRTOOLS_SCRIPT_ACTION \"*) exec '%s' criu-action '%s' ;;\n"
 			"esac\n",
 			actions, fault_actions, runtime, socket);
+	if (r == 0 && resumed)
+		r = rb_buf_addf(&text, "[ \"$CRTOOLS_SCRIPT_ACTION\" != post-resume ] || : >'%s'\n",
+				resumed);
 	if (r == 0)
 		r = rb_path(path, sizeof(path), "%s/action.sh", work_dir);
 	if (r < 0)

@@ -48,9 +48,10 @@ int rb_criu_runtime_path(char *ret, size_t size, struct rb_err *err);
  * rb_criu_write_script - <work_dir>/action.sh; the other end of @socket decides
  * @actions: space-separated, handed on always
  * @fault_actions: handed on only when fault points are armed, as each costs some ms
+ * @resumed: file that is made when restored tasks run; NULL: none
  */
 int rb_criu_write_script(const char *work_dir, const char *actions, const char *fault_actions,
-			 const char *socket, struct rb_err *err);
+			 const char *socket, const char *resumed, struct rb_err *err);
 
 /** rb_criu_write_config - bin/, and <work_dir>/criu.conf: what every dump and restore has, then
  * @extra */

@@ -3,10 +3,10 @@
  * target_go.c - the target's verbs from held tasks to the container that runs
  *
  * go	    GO is written, the network speaks, the tasks are let go
- * running  they run
+ * running  they run, as CRIU says
  * frames   what they missed is heard, their new place announced
  * settle   what came to the old place since is heard, and what came here
- * finish   name, restart policy; nothing of the migration is left
+ * finish   runc has ended; name, restart policy; nothing of the migration is left
  *
  * Past GO there is no way back: what cannot be let go is restored once more, and what ran and ended
  * is started afresh, as Docker would after a power loss.
@@ -304,14 +304,12 @@ static struct rb_member *find_missing(struct rb_migration *m, struct rb_err *err
 	return NULL;
 }
 
-/* The tasks were let go: see them run. */
-int rb_target_running(struct rb_migration *m, const json_t *args, json_t **ret, struct rb_err *err)
+/* Docker and runc take them for running, too, or they are started once more. */
+static int confirm_running(struct rb_migration *m, struct rb_err *err)
 {
 	struct rb_member *missing;
 	int r;
 
-	(void)args;
-	(void)ret;
 	if (rb_json_bool(m->entry.facts, "running", false))
 		return 0;
 	for (int i = 0; (missing = find_missing(m, err)); i++) {
@@ -328,6 +326,30 @@ int rb_target_running(struct rb_migration *m, const json_t *args, json_t **ret, 
 	rb_migration_fact(m, "running", json_true());
 	rb_target_forget_memory(m);
 	return 0;
+}
+
+static int see_it_resumed(struct rb_migration *m, struct rb_member *c, struct rb_err *err)
+{
+	struct rb_wait wait = rb_migration_cleanup_wait(RESTORE_MS);
+	int r = open_arrival(m, c, err);
+
+	return r < 0 ? r : rb_arrival_wait_resumed(c->arrival, &wait, err);
+}
+
+/* The tasks were let go. From when they run every moment counts for what comes next, and runc has
+ * much to tidy up: its word is waited for when we finish. */
+int rb_target_running(struct rb_migration *m, const json_t *args, json_t **ret, struct rb_err *err)
+{
+	struct rb_err why = {};
+	/* only a source waits for that word */
+	int r = m->conn ? 0 : -ENOTCONN;
+
+	(void)args;
+	(void)ret;
+	rb_each_member (c, m)
+		if (r >= 0 && !rb_json_bool(c->facts, "runs", false))
+			r = see_it_resumed(m, c, &why);
+	return r < 0 ? confirm_running(m, err) : 0;
 }
 
 /* Of the placeholder, or of a container that was started afresh. */
@@ -448,6 +470,9 @@ int rb_target_finish(struct rb_migration *m, const json_t *args, json_t **ret, s
 
 	(void)args;
 	(void)ret;
+	r = confirm_running(m, err);
+	if (r < 0)
+		return r;
 	rb_target_end_silence(m);
 	r = rb_migration_save(m, err);
 	if (r < 0)

@@ -114,7 +114,8 @@ static int rewrite_config(const struct placeholder *p, struct rb_err *err)
 static int start_runc(const struct placeholder *p, struct rb_child *ret, struct rb_err *err)
 {
 	char runc[PATH_MAX], images[PATH_MAX], work[PATH_MAX], log[PATH_MAX], pid_file[PATH_MAX];
-	char restore_log[PATH_MAX], released[PATH_MAX], env_path[8192];
+	static const char *const words[] = { "released", "resumed" };
+	char restore_log[PATH_MAX], word[PATH_MAX], env_path[8192];
 	const char *const env[] = { rb_criu_env_path(p->work_dir, env_path, sizeof(env_path)),
 				    NULL };
 	const char *const options[] = { "--log",
@@ -148,8 +149,9 @@ static int start_runc(const struct placeholder *p, struct rb_child *ret, struct 
 	rb_criu_remove_scratch(p->work_dir);
 	if (rb_path(restore_log, sizeof(restore_log), "%s/work/restore.log", p->work_dir) == 0)
 		unlink(restore_log);
-	if (rb_path(released, sizeof(released), "%s/released", p->dir) == 0)
-		unlink(released);
+	for (size_t i = 0; i < ARRAY_SIZE(words); i++)
+		if (rb_path(word, sizeof(word), "%s/%s", p->dir, words[i]) == 0)
+			unlink(word);
 	/* the global options that containerd gave, then ours: of two --log the later one counts */
 	for (int i = 1; i < p->call->verb_at && argc < ARGS_MAX / 2; i++)
 		argv[argc++] = p->call->argv[i];

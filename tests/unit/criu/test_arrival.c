@@ -154,6 +154,33 @@ static void worker_recovers(void)
 	rb_arrival_close(a, true);
 }
 
+/* by running the script that CRIU runs */
+static void act(const char *action)
+{
+	char command[512];
+
+	snprintf(command, sizeof(command), "CRTOOLS_SCRIPT_ACTION=%s %s/action.sh", action,
+		 work_dir);
+	CHECK_INT(system(command), 0);
+}
+
+static void tasks_resume_before_runc_ends(void)
+{
+	struct rb_wait brief = rb_wait_within(NULL, 50), wait = rb_wait_within(NULL, 5000);
+	struct rb_arrival *a = open_arrival();
+	struct rb_err err = {};
+	int got;
+
+	CHECK(a);
+	act("network-unlock");
+	CHECK_INT(rb_arrival_wait_resumed(a, &brief, &err), -ETIMEDOUT);
+	act("post-resume");
+	CHECK_INT(rb_arrival_wait_resumed(a, &wait, &err), 0);
+	brief = rb_wait_within(NULL, 50);
+	CHECK_INT(rb_arrival_wait_running(a, &got, &brief, &err), -ETIMEDOUT);
+	rb_arrival_close(a, true);
+}
+
 static void nobody_comes(void)
 {
 	struct rb_wait wait = rb_wait_within(NULL, 50);
@@ -181,6 +208,7 @@ int main(void)
 	TAP_RUN(failed_restore);
 	TAP_RUN(killed_placeholder);
 	TAP_RUN(worker_recovers);
+	TAP_RUN(tasks_resume_before_runc_ends);
 	TAP_RUN(nobody_comes);
 	rb_rm_rf(dir, NULL);
 	return tap_done();
