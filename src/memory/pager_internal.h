@@ -18,6 +18,8 @@ struct rb_store;
 struct rb_pager_task {
 	int number; /* of its pages in the store; negative: forked off since */
 	int fd;	    /* userfaultfd */
+	pid_t pid;  /* once it was looked for (pager_fork.c); 0: not known */
+	unsigned long long starttime;
 	bool gone;
 	uint64_t *faults; /* addresses that threads wait for */
 	size_t n_faults, faults_size;
@@ -67,6 +69,12 @@ int rb_pager_read_task(struct rb_pager *p, struct rb_pager_task *task);
 
 /** rb_pager_serve - serve (again) the faults that wait */
 int rb_pager_serve(struct rb_pager *p, struct rb_pager_task *task);
+
+/* pager_fork.c */
+
+/** rb_pager_forked - @parent has a child, the store's task @child: it gets what is left for its
+ * parent. Return: 0, negative errno */
+int rb_pager_forked(struct rb_pager *p, struct rb_pager_task *parent, int child);
 
 /* pager_place.c */
 

@@ -7,8 +7,9 @@
  * the events, in theirs, then the faults; and a fault that gets EAGAIN waits here for the event
  * that is to come.
  *
- *   FORK    the child has what its parent has left; its own userfaultfd comes with the event. The
- *           guard has it at the same moment, because both have one table of descriptors.
+ *   FORK    the child has what its parent has left (pager_fork.c); its own userfaultfd comes with
+ *           the event. The guard has it at the same moment, because both have one table of
+ *           descriptors.
  *   REMAP   the pages belong to the new address. No page moved that was placed under the old one
  *           after the change: EAGAIN.
  *   REMOVE  (madvise) comes before the pages are gone. They read as zero from then on.
@@ -82,10 +83,10 @@ static int note_fault(struct rb_pager_task *task, uint64_t addr)
 	return 0;
 }
 
-static int has_forked(struct rb_pager *p, const struct rb_pager_task *task, int fd)
+static int has_forked(struct rb_pager *p, struct rb_pager_task *task, int fd)
 {
 	int child = --p->last_number;
-	int r = rb_store_clone(p->store, task->number, child, NULL);
+	int r = rb_pager_forked(p, task, child);
 
 	if (r < 0) {
 		close(fd);

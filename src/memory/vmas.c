@@ -15,12 +15,14 @@
 
 #include "cleanup.h"
 #include "err.h"
+#include "ranges.h"
 
 enum { FIRST_SIZE = 128 };
 
 struct list {
 	struct rb_vma *vmas;
 	size_t n, size;
+	struct rb_ranges *wiped; /* rb_vmas_wiped(), or NULL */
 };
 
 static bool starts_with(const char *text, const char *prefix)
@@ -87,11 +89,16 @@ static bool has_locked(pid_t pid)
 	return kib > 0;
 }
 
-static void apply_flags(struct rb_vma *last, const char *flags)
+static int apply_flags(struct list *list, const char *flags)
 {
+	struct rb_vma *last = &list->vmas[list->n - 1];
+
 	/* two letters each, and a blank after each */
 	last->locked = last->ours && strstr(flags, " lo ");
 	last->ours = last->ours && !last->locked;
+	return list->wiped && strstr(flags, " wf ") && strstr(flags, " um ")
+		       ? rb_ranges_add(list->wiped, last->start, last->end)
+		       : 0;
 }
 
 static int read_file(FILE *file, struct list *list)
@@ -106,7 +113,7 @@ static int read_file(FILE *file, struct list *list)
 		line[strcspn(line, "\n")] = '\0';
 		if (starts_with(line, "VmFlags:")) {
 			if (list->n)
-				apply_flags(&list->vmas[list->n - 1], line);
+				r = apply_flags(list, line);
 		} else if (parse_header(line, &vma)) {
 			r = add(list, vma);
 		}
@@ -114,27 +121,45 @@ static int read_file(FILE *file, struct list *list)
 	return r < 0 ? r : ferror(file) ? -errno : 0;
 }
 
-int rb_vmas_read(pid_t pid, struct rb_vma **ret, struct rb_err *err)
+/* Return: 0; with a negative errno nothing is to be freed. */
+static int read_all(pid_t pid, const char *name, struct list *list, struct rb_err *err)
 {
 	_cleanup_fclose_ FILE *file = NULL;
-	struct list list = {};
 	char path[64];
 	int r;
 
-	snprintf(path, sizeof(path), "/proc/%d/%s", (int)pid, has_locked(pid) ? "smaps" : "maps");
+	snprintf(path, sizeof(path), "/proc/%d/%s", (int)pid, name);
 	file = fopen(path, "re");
 	if (!file)
 		return errno == ENOENT || errno == ESRCH
 			       ? -ESRCH
 			       : rb_err_set(err, -errno, "open '%s'", path);
-	r = read_file(file, &list);
+	r = read_file(file, list);
 	/* a zombie's file is empty */
-	if (r == 0 && list.n == 0)
+	if (r == 0 && list->n == 0)
 		r = -ESRCH;
-	if (r < 0) {
-		free(list.vmas);
-		return r == -ESRCH ? r : rb_err_set(err, r, "read '%s'", path);
-	}
+	if (r < 0)
+		free(list->vmas);
+	return r < 0 && r != -ESRCH ? rb_err_set(err, r, "read '%s'", path) : r;
+}
+
+int rb_vmas_read(pid_t pid, struct rb_vma **ret, struct rb_err *err)
+{
+	struct list list = {};
+	int r = read_all(pid, has_locked(pid) ? "smaps" : "maps", &list, err);
+
+	if (r < 0)
+		return r;
 	*ret = list.vmas;
 	return (int)list.n;
+}
+
+int rb_vmas_wiped(pid_t pid, struct rb_ranges *ret, struct rb_err *err)
+{
+	struct list list = { .wiped = ret };
+	int r = read_all(pid, "smaps", &list, err);
+
+	if (r == 0)
+		free(list.vmas);
+	return r;
 }

@@ -10,6 +10,7 @@
 #include <sys/types.h>
 
 struct rb_err;
+struct rb_ranges;
 
 struct rb_vma {
 	uint64_t start, end;
@@ -26,3 +27,7 @@ struct rb_vma {
 /** rb_vmas_read - from /proc/PID/maps; smaps, which walks all pages, only where something is locked
  * (VmLck in /proc/PID/status). Return: their number, allocated in @ret; -ESRCH. */
 int rb_vmas_read(pid_t pid, struct rb_vma **ret, struct rb_err *err);
+
+/** rb_vmas_wiped - mappings that a child of the process finds empty (MADV_WIPEONFORK), of those
+ * that a userfaultfd looks after (for missing pages). Reads smaps. Return: 0, -ESRCH */
+int rb_vmas_wiped(pid_t pid, struct rb_ranges *ret, struct rb_err *err);

@@ -3,7 +3,9 @@
  * test_pager.c - processes get their pages, whatever they do with their memory meanwhile
  */
 #include <errno.h>
+#include <fcntl.h>
 #include <pthread.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
@@ -341,6 +343,60 @@ static void processes_end_meanwhile(void)
 	rig_close(&rig);
 }
 
+static void check_wiped(struct victim *victim)
+{
+	for (uint64_t i = 0; i < victim->pages; i++)
+		victim_check(victim, page_at(i),
+			     i >= 100 && i < 150 ? 0 : page_value(victim->task, i));
+}
+
+/* A child finds its parent's memory but for what is wiped, and so does its own child. */
+static void wipes_on_fork(struct victim *victim)
+{
+	pid_t pid;
+	int status;
+
+	if (madvise(page_at(100), 50 * RIG_PAGE, MADV_WIPEONFORK) < 0)
+		_exit(9);
+	/* one of the pages is in place already */
+	victim_check(victim, page_at(120), page_value(victim->task, 120));
+	pid = fork();
+	if (pid == 0) {
+		pid = fork();
+		if (pid && (waitpid(pid, &status, 0) != pid || status != 0))
+			victim->report->wrong++;
+		check_wiped(victim);
+		_exit(0);
+	}
+	if (waitpid(pid, &status, 0) != pid || status != 0)
+		victim->report->wrong++;
+	victim_reads_all(victim);
+}
+
+static void wiped_memory_is_not_a_childs(void)
+{
+	int own = open("/proc/self/ns/pid", O_RDONLY | O_CLOEXEC);
+	struct victim *victim;
+
+	CHECK(rig_open(&rig, false));
+	CHECK(rig_fill(&rig, 1, 1000));
+	CHECK_INT(rig_start(&rig), 0);
+	CHECK(rig_connect(&rig));
+	/* found by its number, which it really has */
+	CHECK_INT(unshare(CLONE_NEWPID), 0);
+	victim = rig_victim(&rig, 1, 1000, wipes_on_fork);
+	CHECK_INT(setns(own, CLONE_NEWPID), 0);
+	close(own);
+	CHECK(victim);
+	CHECK(rig_finish(&rig));
+	rig_go(&rig);
+	CHECK(rig_done(&rig));
+	CHECK_INT(rig.victims[0].report->seen, 1 + 3 * 1000);
+	CHECK(rig_release(&rig));
+	CHECK_INT(rig_farewell(&rig), RB_PAGER_DONE);
+	rig_close(&rig);
+}
+
 /* --- figures --------------------------------------------------------------------------------- */
 
 enum { BENCH_PAGES = 262144, TOUCHES = 4000 };
@@ -429,6 +485,7 @@ int main(int argc, char **argv)
 	TAP_RUN(memory_changes_before_the_release);
 	TAP_RUN(memory_changes_meanwhile);
 	TAP_RUN(processes_end_meanwhile);
+	TAP_RUN(wiped_memory_is_not_a_childs);
 	rig_close(&rig);
 	return tap_done();
 }
