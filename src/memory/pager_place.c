@@ -9,7 +9,10 @@
  *           no page comes to an address that means something else by now.
  *   EEXIST  the first page is there already. Who waits for it must be woken by hand.
  *   ENOENT  no mapping that is registered with this userfaultfd has all of the range: it is not
- *           registered yet, was unmapped, or the range goes over a border of two.
+ *           registered yet, was unmapped, or the range goes over a border of two. Since Linux 6.9
+ *           the mapping is looked up, and a change of it waited for, before it is known that there
+ *           is one: so it may only have moved, and is asked for again. Then a change whose event
+ *           was not read is known from the beginning: EAGAIN.
  *   ESRCH   the process is gone (ENOSPC until Linux 4.13).
  *   ENOMEM  memory is short (the container's limit). Later, then.
  */
@@ -75,6 +78,8 @@ int rb_pager_place(struct rb_pager *p, struct rb_pager_task *task, uint64_t addr
 	/* over a border of two mappings: as far as the first one goes */
 	while ((r = copy(task->fd, addr, data, run)) == -ENOENT && run > 1)
 		run /= 2;
+	if (r == -ENOENT)
+		r = copy(task->fd, addr, data, run);
 	if (r == -EEXIST || r == -EINVAL || (r == -ENOENT && p->finished)) {
 		/* written by the process before it was registered, or not its memory at all */
 		p->unplaced |= r != -EEXIST && task->number > 0;

@@ -313,6 +313,44 @@ static void memory_changes_before_the_release(void)
 	rig_close(&rig);
 }
 
+enum { LONE_PAGES = 40000, MOVES = 3000 };
+
+/* Moves its memory to and fro, as realloc(3) does, while it is being placed. */
+static void moves(struct victim *victim)
+{
+	static struct area area;
+
+	area = (struct area){ .at = page_at(0), .pages = victim->pages };
+	for (int i = 0; i < MOVES; i++)
+		remap(&area, area.pages);
+	for (uint64_t i = 0; i < area.pages; i += 2)
+		victim_check(victim, area.at + i * RIG_PAGE / 8, i + 1);
+}
+
+/* A page that the kernel finds no mapping for may only have moved: alone, so that it is asked for
+ * once. */
+static void no_page_is_lost_on_the_move(void)
+{
+	static uint64_t words[RIG_PAGE / 8];
+
+	CHECK(rig_open(&rig, false));
+	for (uint64_t i = 0; i < LONE_PAGES; i += 2) {
+		for (size_t w = 0; w < RIG_PAGE / 8; w++)
+			words[w] = i + 1;
+		CHECK_INT(rb_store_put(rig.store, 1, RIG_BASE + i * RIG_PAGE, words, 1, &rig.err),
+			  0);
+	}
+	CHECK_INT(rig_start(&rig), 0);
+	CHECK(rig_connect(&rig));
+	CHECK(rig_victim(&rig, 1, LONE_PAGES, moves));
+	CHECK(rig_finish(&rig));
+	rig_go(&rig);
+	CHECK(rig_release(&rig));
+	CHECK(rig_done(&rig));
+	CHECK_INT(rig_farewell(&rig), RB_PAGER_DONE);
+	rig_close(&rig);
+}
+
 static void ends(struct victim *victim)
 {
 	victim_check(victim, page_at(0), page_value(victim->task, 0));
@@ -484,6 +522,7 @@ int main(int argc, char **argv)
 	TAP_RUN(pages_without_a_mapping);
 	TAP_RUN(memory_changes_before_the_release);
 	TAP_RUN(memory_changes_meanwhile);
+	TAP_RUN(no_page_is_lost_on_the_move);
 	TAP_RUN(processes_end_meanwhile);
 	TAP_RUN(wiped_memory_is_not_a_childs);
 	rig_close(&rig);
