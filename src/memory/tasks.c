@@ -84,6 +84,27 @@ bool rb_task_reads_directly(pid_t pid)
 	return false;
 }
 
+/* The features of each thread are its main thread's, where the C library switches them on. */
+bool rb_task_is_special(pid_t pid, bool *ret_shadow)
+{
+	static const char feature[] = "x86_Thread_features:";
+	_cleanup_fclose_ FILE *file = NULL;
+	unsigned long locked_kib = 0;
+	bool shadow = false;
+	char path[64], line[256];
+
+	snprintf(path, sizeof(path), "/proc/%d/status", (int)pid);
+	file = fopen(path, "re");
+	while (file && fgets(line, sizeof(line), file)) {
+		sscanf(line, "VmLck: %lu", &locked_kib);
+		if (strncmp(line, feature, strlen(feature)) == 0)
+			shadow = strstr(line, "shstk");
+	}
+	if (ret_shadow)
+		*ret_shadow = shadow;
+	return shadow || locked_kib > 0;
+}
+
 /* "running", or "<call> <arguments> <sp> <pc>", or "-1 <sp> <pc>" */
 static uint64_t stack_pointer(pid_t pid, const char *tid)
 {

@@ -21,6 +21,11 @@ int rb_task_number(pid_t pid, int level);
  * then no page table tells of */
 bool rb_task_reads_directly(pid_t pid);
 
+/** rb_task_is_special - are there mappings that only smaps tells from others? Locked ones and
+ * shadow stacks, by /proc/PID/status
+ * @ret_shadow: the latter; may be NULL */
+bool rb_task_is_special(pid_t pid, bool *ret_shadow);
+
 /** rb_task_stacks - addresses of the pages that its threads' stack pointers are in, in order. The
  * process stands still. Return: their number, allocated in @ret; negative errno */
 int rb_task_stacks(pid_t pid, uint64_t **ret, struct rb_err *err);

@@ -16,6 +16,7 @@
 #include "cleanup.h"
 #include "err.h"
 #include "ranges.h"
+#include "tasks.h"
 
 enum { FIRST_SIZE = 128 };
 
@@ -74,28 +75,14 @@ static int add(struct list *list, struct rb_vma vma)
 	return 0;
 }
 
-/* Return: 0 also when it is gone: it is not a locked process then. */
-static bool has_locked(pid_t pid)
-{
-	_cleanup_fclose_ FILE *file = NULL;
-	unsigned long kib = 0;
-	char path[64], line[256];
-
-	snprintf(path, sizeof(path), "/proc/%d/status", (int)pid);
-	file = fopen(path, "re");
-	while (file && fgets(line, sizeof(line), file))
-		if (sscanf(line, "VmLck: %lu", &kib) == 1)
-			break;
-	return kib > 0;
-}
-
 static int apply_flags(struct list *list, const char *flags)
 {
 	struct rb_vma *last = &list->vmas[list->n - 1];
 
 	/* two letters each, and a blank after each */
 	last->locked = last->ours && strstr(flags, " lo ");
-	last->ours = last->ours && !last->locked;
+	/* CRIU copies a shadow stack to where it shall be before there is a pager */
+	last->ours = last->ours && !last->locked && !strstr(flags, " ss ");
 	return list->wiped && strstr(flags, " wf ") && strstr(flags, " um ")
 		       ? rb_ranges_add(list->wiped, last->start, last->end)
 		       : 0;
@@ -146,7 +133,7 @@ static int read_all(pid_t pid, const char *name, struct list *list, struct rb_er
 int rb_vmas_read(pid_t pid, struct rb_vma **ret, struct rb_err *err)
 {
 	struct list list = {};
-	int r = read_all(pid, has_locked(pid) ? "smaps" : "maps", &list, err);
+	int r = read_all(pid, rb_task_is_special(pid, NULL) ? "smaps" : "maps", &list, err);
 
 	if (r < 0)
 		return r;

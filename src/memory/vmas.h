@@ -17,15 +17,15 @@ struct rb_vma {
 	bool shared;
 	/*
 	 * Private anonymous memory that CRIU restores lazily (its vma_entry_can_be_lazy()): we move
-	 * it. The rest (file mappings, shared memory, locked, huge pages of hugetlbfs, vdso, vvar)
-	 * is left to CRIU.
+	 * it. The rest (file mappings, shared memory, locked, shadow stacks, huge pages of
+	 * hugetlbfs, vdso, vvar) is left to CRIU.
 	 */
 	bool ours;
 	bool locked; /* private anonymous, and not ours for that alone: it may be once more */
 };
 
 /** rb_vmas_read - from /proc/PID/maps; smaps, which walks all pages, only where something is locked
- * (VmLck in /proc/PID/status). Return: their number, allocated in @ret; -ESRCH. */
+ * or a shadow stack (/proc/PID/status). Return: their number, allocated in @ret; -ESRCH. */
 int rb_vmas_read(pid_t pid, struct rb_vma **ret, struct rb_err *err);
 
 /** rb_vmas_wiped - mappings that a child of the process finds empty (MADV_WIPEONFORK), of those

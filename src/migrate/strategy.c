@@ -5,20 +5,25 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/file.h>
 
 #include "cleanup.h"
 #include "err.h"
+#include "freezer.h"
 #include "io.h"
 #include "json.h"
 #include "log.h"
 #include "migration.h"
 #include "pager.h"
+#include "tasks.h"
 #include "track.h"
 #include "workdir.h"
 
 #define POLL_MS 20
+
+enum { PROCESSES_MAX = 4096 };
 
 static const struct rb_strategy *const strategies[] = {
 	&rb_strategy_cold,
@@ -82,8 +87,24 @@ int rb_wait_placed(struct rb_migration *m, const struct rb_member *only, const s
 	return r;
 }
 
+static bool has_shadow_stacks(struct rb_migration *m)
+{
+	_cleanup_free_ pid_t *pids = calloc(PROCESSES_MAX, sizeof(*pids));
+	bool shadow = false;
+
+	rb_each_member (c, m) {
+		int n = !pids ? 0
+			      : rb_freezer_pids(rb_json_str(c->facts, "freezer", ""), pids,
+						PROCESSES_MAX, NULL);
+
+		for (int i = 0; i < n && i < PROCESSES_MAX && !shadow; i++)
+			rb_task_is_special(pids[i], &shadow);
+	}
+	return shadow;
+}
+
 /* why memory has to travel while the container is frozen, or NULL */
-static const char *why_cold(bool peer_lazy)
+static const char *why_cold(struct rb_migration *m, bool peer_lazy)
 {
 	if (!rb_track_supported(RB_TRACK_AUTO))
 		return "the kernel here cannot tell which pages were written (userfaultfd "
@@ -92,13 +113,16 @@ static const char *why_cold(bool peer_lazy)
 		return "reberth-criu.so is not installed beside reberth-runtime here";
 	if (!peer_lazy)
 		return "the target cannot restore without memory (userfaultfd is missing there)";
+	/* nobody has tried whether CRIU's lazy restore can do that */
+	if (has_shadow_stacks(m))
+		return "the container's processes have shadow stacks (CET)";
 	return NULL;
 }
 
 int rb_strategy_choose(struct rb_migration *m, bool peer_lazy, struct rb_err *err)
 {
 	const char *wanted = rb_json_str(m->entry.facts, "strategy", "auto");
-	const char *obstacle = why_cold(peer_lazy);
+	const char *obstacle = why_cold(m, peer_lazy);
 	bool any = strcmp(wanted, "auto") == 0;
 	const struct rb_strategy *strategy = !any	? find(wanted)
 					     : obstacle ? &rb_strategy_cold
