@@ -20,6 +20,7 @@ struct task {
 
 struct rb_receiver {
 	struct rb_store *store;
+	uint64_t limit; /* pages */
 	struct task *tasks;
 	size_t n;
 	bool last, complete;
@@ -37,6 +38,7 @@ int rb_receiver_new(struct rb_receiver **ret, struct rb_err *err)
 		free(receiver);
 		return r;
 	}
+	receiver->limit = UINT64_MAX;
 	*ret = receiver;
 	return 0;
 }
@@ -49,6 +51,11 @@ void rb_receiver_free(struct rb_receiver *receiver)
 	rb_ranges_free(&receiver->keep);
 	free(receiver->tasks);
 	free(receiver);
+}
+
+void rb_receiver_limit(struct rb_receiver *receiver, uint64_t bytes)
+{
+	receiver->limit = bytes / RB_PAGE_SIZE;
 }
 
 void rb_receiver_begin(struct rb_receiver *receiver, bool last)
@@ -105,6 +112,21 @@ static int keep(struct rb_receiver *receiver, struct task *task, const struct rb
 	return 0;
 }
 
+static int put(struct rb_receiver *receiver, const struct rb_record *record, struct rb_err *err)
+{
+	int r = rb_store_put(receiver->store, record->task, record->addr, record->payload,
+			     record->count, err);
+
+	/* afterwards: what is written over takes nothing */
+	if (r >= 0 && rb_store_total(receiver->store) > receiver->limit)
+		return rb_err_code(
+			err, RB_E_REFUSED, -ENOSPC,
+			"the container's memory has grown beyond what its host announced, "
+			"or what is available here (%llu MiB): try again",
+			(unsigned long long)(receiver->limit * RB_PAGE_SIZE >> 20));
+	return r;
+}
+
 static int apply(struct rb_receiver *receiver, const struct rb_record *record, struct rb_err *err)
 {
 	struct task *task = find_task(receiver, record->task);
@@ -113,8 +135,7 @@ static int apply(struct rb_receiver *receiver, const struct rb_record *record, s
 		return rb_err_set(err, -ENOMEM, "receive memory");
 	switch (record->kind) {
 	case RB_RECORD_DATA:
-		return rb_store_put(receiver->store, record->task, record->addr, record->payload,
-				    record->count, err);
+		return put(receiver, record, err);
 	case RB_RECORD_ZERO:
 		rb_store_drop(receiver->store, record->task, record->addr, record->count);
 		return 0;

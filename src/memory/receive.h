@@ -16,10 +16,15 @@ struct rb_store;
 int rb_receiver_new(struct rb_receiver **ret, struct rb_err *err);
 void rb_receiver_free(struct rb_receiver *receiver); /* NULL is allowed */
 
+/** rb_receiver_limit - how many bytes of pages it may have at once, from now on; at first there is
+ * no limit */
+void rb_receiver_limit(struct rb_receiver *receiver, uint64_t bytes);
+
 /** rb_receiver_begin - a round begins; @last: tasks that it does not say KEEP of are gone */
 void rb_receiver_begin(struct rb_receiver *receiver, bool last);
 
-/** rb_receiver_take - a block as it came (record.h); hostile input. -EPROTO, -EBADMSG, -ENOSPC */
+/** rb_receiver_take - a block as it came (record.h); hostile input. -EPROTO, -EBADMSG; -ENOSPC also
+ * beyond the limit, then with RB_E_REFUSED */
 int rb_receiver_take(struct rb_receiver *receiver, const void *block, size_t len,
 		     struct rb_err *err);
 

@@ -81,28 +81,46 @@ int rb_host_facts(json_t **ret, const struct rb_wait *wait, struct rb_err *err)
 	return *ret ? 0 : rb_err_set(err, -ENOMEM, "describe this host");
 }
 
-uint64_t rb_container_memory(const json_t *inspect)
+/* Bytes of the line "<key>: <number> kB" of a text of /proc. */
+static uint64_t kib_of(const char *text, const char *key)
 {
-	int init = (int)rb_json_int(json_object_get(inspect, "State"), "Pid", 0);
-	uint64_t pages = 0;
-	pid_t pids[MAX_TASKS];
-	char path[512];
-	int n;
+	const char *at = strstr(text, key);
 
-	if (init <= 0 || rb_freezer_find(init, path, sizeof(path), NULL) < 0)
-		return 0;
-	n = rb_freezer_pids(path, pids, MAX_TASKS, NULL);
+	return at ? strtoull(at + strlen(key), NULL, 10) << 10 : 0;
+}
+
+void rb_memory_measure(const char *freezer_path, struct rb_memory_size *size)
+{
+	_cleanup_free_ pid_t *pids = calloc(MAX_TASKS, sizeof(*pids));
+	int n = pids ? rb_freezer_pids(freezer_path, pids, MAX_TASKS, NULL) : 0;
+	uint64_t shared = 0;
+
 	for (int i = 0; i < n && i < MAX_TASKS; i++) {
 		_cleanup_buf_ struct rb_buf text = {};
-		unsigned long size, resident;
-		char statm[64];
+		uint64_t shmem;
+		char path[64];
 
-		snprintf(statm, sizeof(statm), "/proc/%d/statm", (int)pids[i]);
-		if (rb_read_file(statm, 0, &text, NULL) >= 0 &&
-		    sscanf(text.data, "%lu %lu", &size, &resident) == 2)
-			pages += resident;
+		snprintf(path, sizeof(path), "/proc/%d/status", (int)pids[i]);
+		if (rb_read_file(path, 0, &text, NULL) < 0)
+			continue;
+		shmem = kib_of(text.data, "\nRssShmem:");
+		size->resident += kib_of(text.data, "\nVmRSS:");
+		size->private += kib_of(text.data, "\nRssAnon:") + kib_of(text.data, "\nVmSwap:");
+		size->locked += kib_of(text.data, "\nVmLck:");
+		/* most likely it is the same that they have */
+		if (shmem > shared)
+			shared = shmem;
 	}
-	return pages * (uint64_t)sysconf(_SC_PAGESIZE);
+	size->shared += shared;
+}
+
+uint64_t rb_memory_available(void)
+{
+	_cleanup_buf_ struct rb_buf text = {};
+
+	return rb_read_file("/proc/meminfo", 0, &text, NULL) < 0
+		       ? 0
+		       : kib_of(text.data, "\nMemAvailable:");
 }
 
 uint64_t rb_disk_free(const char *path)

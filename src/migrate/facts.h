@@ -13,8 +13,21 @@ struct rb_wait;
 /** rb_host_facts - {"os","kernel","architecture","criu","cpu_model","cpu_flags","memory_bytes"} */
 int rb_host_facts(json_t **ret, const struct rb_wait *wait, struct rb_err *err);
 
-/** rb_container_memory - resident bytes of all tasks below the container's init; 0 when unknown */
-uint64_t rb_container_memory(const json_t *inspect);
+/** What a container has in memory, in bytes. */
+struct rb_memory_size {
+	uint64_t resident; /* of all processes */
+	uint64_t private;  /* anonymous, of each process: what travels in rounds */
+	uint64_t shared;   /* shared memory, which is in CRIU's images whatever the strategy, */
+	uint64_t locked;   /* and so are these, of all that is private or shared */
+};
+
+/** rb_memory_measure - add what the processes of a container have; unknown things are 0
+ * @freezer_path: rb_freezer_find() of its init */
+void rb_memory_measure(const char *freezer_path, struct rb_memory_size *size);
+
+/** rb_memory_available - bytes that processes of this host can still get, without swap; 0 when
+ * unknown */
+uint64_t rb_memory_available(void);
 
 /** rb_disk_free - bytes that root can still write on the file system of @path (or of its nearest
  * parent that exists) */

@@ -10,6 +10,7 @@
 
 #include <jansson.h>
 #include <stdbool.h>
+#include <stdint.h>
 
 #include "node.h"
 
@@ -42,6 +43,18 @@ int rb_obstacles_joined(const struct rb_node *node, const json_t *group, const s
 /** rb_obstacles_target - what the target can tell from the source's offer */
 int rb_obstacles_target(const struct rb_node *node, const json_t *offer, json_t *obstacles,
 			const struct rb_wait *wait, struct rb_err *err);
+
+/** What a host has room for, in bytes. */
+struct rb_room {
+	uint64_t images; /* on the disk that CRIU's images are written to */
+	uint64_t files;	 /* on Docker's */
+	uint64_t memory; /* 0: unknown */
+	bool lazy;	 /* memory need not go through the disk (strategy.h) */
+};
+
+/** rb_obstacles_room - of these, that there is too little of it for what the offer says */
+void rb_obstacles_room(const struct rb_node *node, const json_t *offer, const struct rb_room *room,
+		       json_t *obstacles);
 
 /** rb_obstacles_segment - of these, what has to do with the networks that it has there */
 void rb_obstacles_segment(const struct rb_node *node, const json_t *offer, json_t *obstacles,

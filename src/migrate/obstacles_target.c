@@ -14,9 +14,13 @@
 #include "facts.h"
 #include "json.h"
 #include "ports.h"
+#include "strategy.h"
 
 /* room for both copies of the memory's images and for what a running system needs */
 #define DISK_RESERVE_BYTES ((uint64_t)64 << 20)
+
+/* what arriving takes beside the memory itself: index of the store, page tables, CRIU */
+#define MEMORY_RESERVE_BYTES ((uint64_t)128 << 20)
 
 struct subject {
 	const struct rb_node *node;
@@ -86,23 +90,55 @@ static void check_host(const struct subject *s)
 				s->node->name, missing);
 }
 
+static void check_disk(const struct rb_node *node, uint64_t images, uint64_t files,
+		       const struct rb_room *room, json_t *obstacles)
+{
+	images += DISK_RESERVE_BYTES;
+	files += DISK_RESERVE_BYTES;
+	if (room->images < images || room->files < files)
+		rb_obstacle_add(obstacles, "error", "make room there",
+				"node '%s' has too little disk space: %llu MiB needed in '%s', "
+				"%llu MiB in Docker's folder",
+				node->name, (unsigned long long)(images >> 20), node->state_dir,
+				(unsigned long long)(files >> 20));
+}
+
+static uint64_t bytes_of(const json_t *offer, const char *key)
+{
+	int64_t bytes = rb_json_int(offer, key, 0);
+
+	return bytes > 0 ? (uint64_t)bytes : 0;
+}
+
+void rb_obstacles_room(const struct rb_node *node, const json_t *offer, const struct rb_room *room,
+		       json_t *obstacles)
+{
+	/* an older source does not say how it will be */
+	bool lazy = room->lazy && strcmp(rb_json_str(offer, "strategy", "cold"), "cold") != 0;
+	uint64_t shared = bytes_of(offer, "shared_bytes");
+	uint64_t memory = bytes_of(offer, "pages_bytes") + shared + MEMORY_RESERVE_BYTES;
+	uint64_t images = lazy ? shared + bytes_of(offer, "locked_bytes")
+			       : bytes_of(offer, "memory_bytes");
+
+	check_disk(node, images, bytes_of(offer, "file_bytes"), room, obstacles);
+	if (lazy && room->memory && room->memory < memory)
+		rb_obstacle_add(obstacles, "error",
+				"end something there, or move it to another node",
+				"node '%s' has too little memory: %llu MiB needed, %llu MiB "
+				"available",
+				node->name, (unsigned long long)(memory >> 20),
+				(unsigned long long)(room->memory >> 20));
+}
+
 static void check_room(const struct subject *s)
 {
-	uint64_t memory = (uint64_t)rb_json_int(s->offer, "memory_bytes", 0);
-	uint64_t files = (uint64_t)rb_json_int(s->offer, "file_bytes", 0);
-	uint64_t room_images = rb_disk_free(s->node->state_dir);
-	uint64_t room_files =
-		rb_disk_free(rb_json_str(s->info, "DockerRootDir", "/var/lib/docker"));
+	const char *docker = rb_json_str(s->info, "DockerRootDir", "/var/lib/docker");
+	struct rb_room room = { .images = rb_disk_free(s->node->state_dir),
+				.files = rb_disk_free(docker),
+				.memory = rb_memory_available(),
+				.lazy = rb_lazy_restore_works() };
 
-	if (room_images < memory + DISK_RESERVE_BYTES || room_files < files + DISK_RESERVE_BYTES)
-		rb_obstacle_add(s->obstacles, "error", "make room there",
-				"node '%s' has too little disk space: %llu MiB needed in '%s', "
-				"%llu MiB in Docker's"
-				" folder",
-				s->node->name,
-				(unsigned long long)((memory + DISK_RESERVE_BYTES) >> 20),
-				s->node->state_dir,
-				(unsigned long long)((files + DISK_RESERVE_BYTES) >> 20));
+	rb_obstacles_room(s->node, s->offer, &room, s->obstacles);
 }
 
 static void check_runtime(const struct subject *s)

@@ -132,7 +132,8 @@ static int describe_shared(struct rb_migration *m, json_t *offer, const struct r
 {
 	const json_t *inspect = json_object_get(m->entry.facts, "inspect");
 	_cleanup_json_ json_t *host = NULL, *networks = NULL, *macs = NULL, *more = NULL;
-	uint64_t file_bytes = 0, memory_bytes = 0;
+	struct rb_memory_size memory = {};
+	uint64_t file_bytes = 0;
 	int r;
 
 	r = rb_sync_size(m, &file_bytes, err);
@@ -147,16 +148,20 @@ static int describe_shared(struct rb_migration *m, json_t *offer, const struct r
 	if (r < 0)
 		return r;
 	rb_each_member (c, m)
-		memory_bytes += rb_container_memory(json_object_get(c->facts, "inspect"));
+		rb_memory_measure(rb_json_str(c->facts, "freezer", ""), &memory);
 	json_object_set_new(offer, "id", json_string(m->entry.id));
 	json_object_set(offer, "host", host);
 	json_object_set_new(offer, "file_bytes", json_integer((json_int_t)file_bytes));
-	json_object_set_new(offer, "memory_bytes", json_integer((json_int_t)memory_bytes));
+	json_object_set_new(offer, "memory_bytes", json_integer((json_int_t)memory.resident));
+	json_object_set_new(offer, "pages_bytes", json_integer((json_int_t)memory.private));
+	json_object_set_new(offer, "shared_bytes", json_integer((json_int_t)memory.shared));
+	json_object_set_new(offer, "locked_bytes", json_integer((json_int_t)memory.locked));
+	json_object_set_new(offer, "strategy", json_string(rb_strategy_hoped(m)));
 	json_object_set(offer, "networks", networks);
 	json_object_set(offer, "macs", macs);
 	json_object_set(offer, "more_networks", more);
 	rb_migration_fact(m, "file_bytes", json_integer((json_int_t)file_bytes));
-	rb_migration_fact(m, "memory_bytes", json_integer((json_int_t)memory_bytes));
+	rb_migration_fact(m, "memory_bytes", json_integer((json_int_t)memory.resident));
 	return 0;
 }
 

@@ -140,6 +140,15 @@ int rb_strategy_choose(struct rb_migration *m, bool peer_lazy, struct rb_err *er
 	return 0;
 }
 
+const char *rb_strategy_hoped(struct rb_migration *m)
+{
+	const char *wanted = rb_json_str(m->entry.facts, "strategy", "auto");
+
+	if (strcmp(wanted, "auto") != 0)
+		return wanted;
+	return why_cold(m, true) ? rb_strategy_cold.name : rb_strategy_precopy.name;
+}
+
 const struct rb_strategy *rb_strategy_of(const struct rb_migration *m)
 {
 	const struct rb_strategy *strategy =

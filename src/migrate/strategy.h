@@ -43,6 +43,9 @@ bool rb_strategy_known(const char *name);
  */
 int rb_strategy_choose(struct rb_migration *m, bool peer_lazy, struct rb_err *err);
 
+/** rb_strategy_hoped - name of the one that it will be if the target can do it */
+const char *rb_strategy_hoped(struct rb_migration *m);
+
 /** rb_strategy_of - the one that was settled */
 const struct rb_strategy *rb_strategy_of(const struct rb_migration *m);
 

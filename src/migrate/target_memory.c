@@ -18,22 +18,62 @@
 #include "conn.h"
 #include "dump.h"
 #include "err.h"
+#include "facts.h"
 #include "freezer.h"
 #include "io.h"
 #include "json.h"
 #include "pager.h"
 #include "receive.h"
+#include "store.h"
 #include "strategy.h"
 #include "target.h"
 #include "workdir.h"
 
-#define SOCKET "lazy-pages.socket" /* CRIU looks for it in its work folder */
+#define GROWTH_BYTES ((uint64_t)1 << 30)
+#define SOCKET	     "lazy-pages.socket" /* CRIU looks for it in its work folder */
+
+/*
+ * A container grows while it is being moved; one that has grown by half, or more where it is small,
+ * is measured again. And whatever was announced, this host goes on.
+ */
+static uint64_t limit_of_all(struct rb_migration *m)
+{
+	const json_t *offer = json_object_get(m->entry.facts, "offer");
+	uint64_t available = rb_memory_available(), limit;
+	int64_t bytes = rb_json_int(offer, "pages_bytes", rb_json_int(offer, "memory_bytes", 0));
+
+	if (m->memory_limit)
+		return m->memory_limit;
+	limit = bytes > 0 ? (uint64_t)bytes : 0;
+	limit += limit / 2 + GROWTH_BYTES;
+	if (available && limit > available - available / 32)
+		limit = available - available / 32;
+	m->memory_limit = limit;
+	return limit;
+}
+
+/* One limit for all members. */
+static void set_limit(struct rb_migration *m, struct rb_member *c)
+{
+	uint64_t limit = limit_of_all(m);
+
+	rb_each_member (other, m) {
+		uint64_t used =
+			other == c || !other->receiver
+				? 0
+				: rb_store_total(rb_receiver_store(other->receiver)) * RB_PAGE_SIZE;
+
+		limit -= used < limit ? used : limit;
+	}
+	rb_receiver_limit(c->receiver, limit);
+}
 
 static int take_blocks(struct rb_migration *m, struct rb_member *c, bool last, struct rb_err *err)
 {
 	const void *block;
 	ssize_t n;
 
+	set_limit(m, c);
 	rb_receiver_begin(c->receiver, last);
 	while ((n = rb_stream_read(m->conn, &block, &m->wait, err)) > 0) {
 		int r = rb_receiver_take(c->receiver, block, (size_t)n, err);

@@ -125,6 +125,32 @@ static void test_last_twice(void)
 	CHECK_INT(first_byte(TASK, 5), 0x22);
 }
 
+/* only what is there at one time counts */
+static void test_limit(void)
+{
+	struct rb_err err = {};
+
+	begin();
+	rb_receiver_limit(receiver, 20 * RB_PAGE_SIZE);
+	for (uint8_t i = 0; i < 10; i++) {
+		rb_receiver_begin(receiver, false);
+		data(TASK, 0, 15, i);
+		data(OTHER, 0, 5, i);
+		CHECK_INT(take(), 0);
+		CHECK_INT(rb_receiver_end(receiver, NULL), 0);
+	}
+	rb_receiver_begin(receiver, false);
+	zero(TASK, 3, 2);
+	data(TASK, 100, 2, 0x11);
+	CHECK_INT(take(), 0);
+	data(TASK, 200, 1, 0x11);
+	CHECK_INT(rb_receiver_take(receiver, block, used, &err), -ENOSPC);
+	CHECK_INT(err.code, RB_E_REFUSED);
+	/* the other containers of a group have become smaller */
+	rb_receiver_limit(receiver, 30 * RB_PAGE_SIZE);
+	CHECK_INT(take(), 0);
+}
+
 static void test_nonsense(void)
 {
 	begin();
@@ -156,6 +182,7 @@ int main(void)
 {
 	TAP_RUN(test_rounds);
 	TAP_RUN(test_last_twice);
+	TAP_RUN(test_limit);
 	TAP_RUN(test_nonsense);
 	return tap_done();
 }

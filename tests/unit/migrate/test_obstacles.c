@@ -166,6 +166,57 @@ static void missing_processor_features_are_named(void)
 	CHECK_STR(missing, "aaaaaaaa cc");
 }
 
+#define GIB ((uint64_t)1 << 30)
+
+static void only_what_is_needed_must_be_free(void)
+{
+	/* in GiB: a container with 8, of which 1 is shared memory, and 1 locked */
+	static const struct {
+		const char *strategy;
+		bool lazy;
+		uint64_t images, memory;
+		const char *what;
+	} cases[] = {
+		{ "pre-copy", true, 3, 10, "" },
+		{ "pre-copy", true, 3, 0, "" },
+		{ "pre-copy", true, 3, 8,
+		  "node 'h2' has too little memory: 8320 MiB needed, 8192 MiB available" },
+		{ "pre-copy", true, 2, 10,
+		  "node 'h2' has too little disk space: 2112 MiB needed in '/state', 64 MiB in "
+		  "Docker's folder" },
+		{ "cold", true, 9, 8, "" },
+		{ "cold", true, 8, 10,
+		  "node 'h2' has too little disk space: 8256 MiB needed in '/state', 64 MiB in "
+		  "Docker's folder" },
+		/* one that cannot do it, and a source that does not say */
+		{ "pre-copy", false, 9, 8, "" },
+		{ NULL, true, 9, 8, "" },
+	};
+	const struct rb_node node = { .name = "h2", .state_dir = "/state" };
+
+	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+		_cleanup_json_ json_t *offer = json_pack(
+			"{s:I, s:I, s:I, s:I, s:s*}", "memory_bytes", (json_int_t)(8 * GIB),
+			"pages_bytes", (json_int_t)(7 * GIB), "shared_bytes", (json_int_t)GIB,
+			"locked_bytes", (json_int_t)GIB, "strategy", cases[i].strategy);
+		_cleanup_json_ json_t *found = json_array();
+		struct rb_room room = { .images = cases[i].images * GIB,
+					.files = GIB,
+					.memory = cases[i].memory * GIB,
+					.lazy = cases[i].lazy };
+
+		rb_obstacles_room(&node, offer, &room, found);
+		printf("# case %zu\n", i);
+		CHECK_STR(rb_json_str(json_array_get(found, 0), "what", ""), cases[i].what);
+		CHECK_INT(json_array_size(found), *cases[i].what ? 1 : 0);
+	}
+}
+
+static void memory_is_measured(void)
+{
+	CHECK(rb_memory_available() > 0);
+}
+
 /* --- connections: what will not find its way --- */
 
 #define LAN "{\"lan\":{\"ipam\":[{\"Subnet\":\"10.88.0.0/16\"}],\"default\":true}}"
@@ -250,6 +301,8 @@ int main(void)
 	TAP_RUN(who_joins_whom);
 	TAP_RUN(controllers_that_would_start_a_second_copy_are_refused);
 	TAP_RUN(missing_processor_features_are_named);
+	TAP_RUN(only_what_is_needed_must_be_free);
+	TAP_RUN(memory_is_measured);
 	TAP_RUN(only_connections_that_are_lost_are_named);
 	TAP_RUN(networks_that_translate);
 	return tap_done();
