@@ -55,8 +55,30 @@ void rb_pages_close(struct rb_pages *pages)
 	rb_close_fd(&pages->fd);
 }
 
-static void prepare(const struct rb_pages *pages, enum rb_pages_what what, struct pm_scan_arg *arg)
+/* What is asked for. */
+struct want {
+	enum rb_pages_what what;
+	struct rb_ranges *ret;
+	struct rb_ranges *populated; /* or NULL */
+};
+
+static uint64_t category_of(enum rb_pages_what what)
 {
+	switch (what) {
+	case RB_PAGES_WRITTEN:
+	case RB_PAGES_REARM:
+		return PAGE_IS_WRITTEN;
+	case RB_PAGES_SOFT_DIRTY:
+		return PAGE_IS_SOFT_DIRTY;
+	default:
+		return 0;
+	}
+}
+
+static void prepare(const struct rb_pages *pages, const struct want *want, struct pm_scan_arg *arg)
+{
+	enum rb_pages_what what = want->what;
+
 	arg->category_inverted = PAGE_IS_PFNZERO | (pages->no_guard ? 0 : PAGE_IS_GUARD);
 	arg->category_mask = arg->category_inverted;
 	arg->category_anyof_mask = PAGE_IS_PRESENT | PAGE_IS_SWAPPED;
@@ -66,12 +88,13 @@ static void prepare(const struct rb_pages *pages, enum rb_pages_what what, struc
 		arg->category_inverted |= PAGE_IS_WRITTEN;
 		arg->category_mask |= PAGE_IS_WRITTEN;
 	}
-	if (what == RB_PAGES_SOFT_DIRTY)
-		arg->category_mask |= PAGE_IS_SOFT_DIRTY;
-	if (what == RB_PAGES_WRITTEN || what == RB_PAGES_REARM) {
-		arg->category_mask |= PAGE_IS_WRITTEN;
+	/* either only these, or all, and it is told which are these */
+	if (want->populated)
+		arg->return_mask = category_of(what);
+	else
+		arg->category_mask |= category_of(what);
+	if (category_of(what) == PAGE_IS_WRITTEN)
 		arg->flags = PM_SCAN_CHECK_WPASYNC;
-	}
 	if (what == RB_PAGES_REARM)
 		arg->flags |= PM_SCAN_WP_MATCHING;
 }
@@ -89,8 +112,14 @@ static uint64_t walked_to(const struct pm_scan_arg *arg, const struct page_regio
 	return arg->walk_end > vec[n - 1].end ? arg->walk_end : vec[n - 1].end;
 }
 
-static int scan(struct rb_pages *pages, enum rb_pages_what what, uint64_t *pos, uint64_t end,
-		struct rb_ranges *ret)
+static int add(const struct want *want, bool matches, uint64_t start, uint64_t end)
+{
+	int r = want->populated ? rb_ranges_add(want->populated, start, end) : 0;
+
+	return r == 0 && matches ? rb_ranges_add(want->ret, start, end) : r;
+}
+
+static int scan(struct rb_pages *pages, const struct want *want, uint64_t *pos, uint64_t end)
 {
 	struct page_region vec[VEC];
 	struct pm_scan_arg arg = {
@@ -102,51 +131,51 @@ static int scan(struct rb_pages *pages, enum rb_pages_what what, uint64_t *pos, 
 	};
 	int n, r = 0;
 
-	prepare(pages, what, &arg);
+	prepare(pages, want, &arg);
 	n = ioctl(pages->fd, PAGEMAP_SCAN, &arg);
 	if (n < 0)
 		return -errno;
 	for (int i = 0; r == 0 && i < n; i++)
-		r = rb_ranges_add(ret, vec[i].start, vec[i].end);
+		r = add(want, !want->populated || (vec[i].categories & arg.return_mask),
+			vec[i].start, vec[i].end);
 	if (r == 0)
 		*pos = walked_to(&arg, vec, n);
 	return r;
 }
 
-static int read_entries(struct rb_pages *pages, enum rb_pages_what what, uint64_t *pos,
-			uint64_t end, struct rb_ranges *ret)
+static int read_entries(struct rb_pages *pages, const struct want *want, uint64_t *pos,
+			uint64_t end)
 {
 	uint64_t entries[ENTRIES], mask = ENTRY_PRESENT | ENTRY_SWAPPED;
-	uint64_t want = (end - *pos) / PAGE_BYTES;
+	uint64_t left = (end - *pos) / PAGE_BYTES;
+	enum rb_pages_what what = want->what;
 	ssize_t len;
 	int r = 0;
 
 	if (what != RB_PAGES_POPULATED && what != RB_PAGES_SOFT_DIRTY)
 		return -ENOTSUP;
-	len = pread(pages->fd, entries, (want < ENTRIES ? want : ENTRIES) * sizeof(entries[0]),
+	len = pread(pages->fd, entries, (left < ENTRIES ? left : ENTRIES) * sizeof(entries[0]),
 		    (off_t)(*pos / PAGE_BYTES * sizeof(entries[0])));
 	if (len < 0)
 		return -errno;
 	if ((size_t)len < sizeof(entries[0]))
 		return -ESRCH;
 	for (size_t i = 0; r == 0 && i < (size_t)len / sizeof(entries[0]); i++) {
-		bool matches = (entries[i] & mask) &&
-			       (what != RB_PAGES_SOFT_DIRTY || (entries[i] & ENTRY_SOFT_DIRTY));
-
-		if (matches)
-			r = rb_ranges_add(ret, *pos, *pos + PAGE_BYTES);
+		if (entries[i] & mask)
+			r = add(want,
+				what != RB_PAGES_SOFT_DIRTY || (entries[i] & ENTRY_SOFT_DIRTY),
+				*pos, *pos + PAGE_BYTES);
 		if (r == 0)
 			*pos += PAGE_BYTES;
 	}
 	return r;
 }
 
-int rb_pages_list(struct rb_pages *pages, enum rb_pages_what what, uint64_t *pos, uint64_t end,
-		  struct rb_ranges *ret)
+static int list(struct rb_pages *pages, const struct want *want, uint64_t *pos, uint64_t end)
 {
 	while (*pos < end) {
-		int r = pages->classic ? read_entries(pages, what, pos, end, ret)
-				       : scan(pages, what, pos, end, ret);
+		int r = pages->classic ? read_entries(pages, want, pos, end)
+				       : scan(pages, want, pos, end);
 
 		if (r == -EINVAL && !pages->classic && !pages->no_guard) {
 			pages->no_guard = true;
@@ -162,4 +191,16 @@ int rb_pages_list(struct rb_pages *pages, enum rb_pages_what what, uint64_t *pos
 			return r;
 	}
 	return 0;
+}
+
+int rb_pages_list(struct rb_pages *pages, enum rb_pages_what what, uint64_t *pos, uint64_t end,
+		  struct rb_ranges *ret)
+{
+	return list(pages, &(struct want){ what, ret, NULL }, pos, end);
+}
+
+int rb_pages_list_both(struct rb_pages *pages, enum rb_pages_what what, uint64_t *pos, uint64_t end,
+		       struct rb_ranges *ret, struct rb_ranges *ret_populated)
+{
+	return list(pages, &(struct want){ what, ret, ret_populated }, pos, end);
 }

@@ -44,3 +44,8 @@ void rb_pages_close(struct rb_pages *pages);
  */
 int rb_pages_list(struct rb_pages *pages, enum rb_pages_what what, uint64_t *pos, uint64_t end,
 		  struct rb_ranges *ret);
+
+/** rb_pages_list_both - the same, and those that are POPULATED, in one walk
+ * @what: WRITTEN, SOFT_DIRTY */
+int rb_pages_list_both(struct rb_pages *pages, enum rb_pages_what what, uint64_t *pos, uint64_t end,
+		       struct rb_ranges *ret, struct rb_ranges *ret_populated);

@@ -34,6 +34,15 @@ int rb_ranges_add(struct rb_ranges *ranges, uint64_t start, uint64_t end)
 	return 0;
 }
 
+int rb_ranges_append(struct rb_ranges *ranges, const struct rb_ranges *more)
+{
+	int r = 0;
+
+	for (size_t i = 0; r == 0 && i < more->n; i++)
+		r = rb_ranges_add(ranges, more->list[i].start, more->list[i].end);
+	return r;
+}
+
 uint64_t rb_ranges_bytes(const struct rb_ranges *ranges)
 {
 	uint64_t sum = 0;

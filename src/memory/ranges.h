@@ -22,6 +22,8 @@ struct rb_ranges {
 /** rb_ranges_add - at the end. An empty one is left out. Return: 0; -ERANGE when @start is below
  * the last one's end; -ENOMEM */
 int rb_ranges_add(struct rb_ranges *ranges, uint64_t start, uint64_t end);
+/** rb_ranges_append - all of @more at the end. Return: as above. */
+int rb_ranges_append(struct rb_ranges *ranges, const struct rb_ranges *more);
 uint64_t rb_ranges_bytes(const struct rb_ranges *ranges);
 void rb_ranges_clear(struct rb_ranges *ranges); /* empty, keeps its memory */
 void rb_ranges_free(struct rb_ranges *ranges);	/* for _cleanup_ use, too */

@@ -40,12 +40,14 @@
 struct process {
 	pid_t pid;
 	unsigned long long starttime;
-	int task; /* its pid in the container */
-	bool seen;
+	int task;		    /* its pid in the container */
+	bool seen, fresh;	    /* by the last look for processes; for the first time */
 	bool direct;		    /* it reads files directly */
 	bool again;		    /* a page could not be read: all of it once more */
 	struct rb_tracker *tracker; /* NULL: all of it is dirty */
 	struct rb_ranges dirty, populated;
+	struct rb_vma *vmas; /* when it was frozen last */
+	int n_vmas;
 };
 
 struct rb_memory {
@@ -53,7 +55,7 @@ struct rb_memory {
 	enum rb_track_method method;
 	int level; /* of the container's pid namespace in NSpid */
 	int rounds;
-	struct process *list;
+	struct process *list; /* by pid */
 	size_t n;
 };
 
@@ -80,6 +82,7 @@ static void forget(struct process *process)
 	rb_tracker_free(process->tracker);
 	rb_ranges_free(&process->dirty);
 	rb_ranges_free(&process->populated);
+	free(process->vmas);
 }
 
 void rb_memory_free(struct rb_memory *memory)
@@ -92,12 +95,26 @@ void rb_memory_free(struct rb_memory *memory)
 	free(memory);
 }
 
-static struct process *find(struct rb_memory *memory, pid_t pid)
+static int compare_pids(const void *a, const void *b)
 {
-	for (size_t i = 0; i < memory->n; i++)
-		if (memory->list[i].pid == pid)
-			return &memory->list[i];
-	return NULL;
+	const pid_t *x = a, *y = b;
+
+	return (*x > *y) - (*x < *y);
+}
+
+static int by_pid(const void *a, const void *b)
+{
+	const struct process *x = a, *y = b;
+
+	return (x->pid > y->pid) - (x->pid < y->pid);
+}
+
+/* @known: of the list, in order; those that were added since come after them */
+static struct process *find(struct rb_memory *memory, size_t known, pid_t pid)
+{
+	struct process key = { .pid = pid };
+
+	return known ? bsearch(&key, memory->list, known, sizeof(key), by_pid) : NULL;
 }
 
 static struct process *add(struct rb_memory *memory, pid_t pid)
@@ -107,7 +124,7 @@ static struct process *add(struct rb_memory *memory, pid_t pid)
 	if (!list)
 		return NULL;
 	memory->list = list;
-	list[memory->n] = (struct process){ .pid = pid };
+	list[memory->n] = (struct process){ .pid = pid, .fresh = true };
 	return &list[memory->n++];
 }
 
@@ -122,6 +139,8 @@ static void drop_unseen(struct rb_memory *memory)
 			forget(&memory->list[i]);
 	}
 	memory->n = kept;
+	if (kept)
+		qsort(memory->list, kept, sizeof(*memory->list), by_pid);
 }
 
 /* Who is there? Those that are gone are forgotten, new ones are not followed yet. */
@@ -130,6 +149,7 @@ static int list_processes(struct rb_memory *memory, struct rb_err *err)
 	_cleanup_free_ pid_t *pids = calloc(PROCESSES_MAX, sizeof(*pids));
 	int count = pids ? rb_freezer_pids(memory->freezer, pids, PROCESSES_MAX, err)
 			 : rb_err_set(err, -ENOMEM, "list the container's processes");
+	size_t known = memory->n;
 
 	if (count < 0)
 		return count;
@@ -137,12 +157,18 @@ static int list_processes(struct rb_memory *memory, struct rb_err *err)
 		return rb_err_code(err, RB_E_REFUSED, -E2BIG,
 				   "the container has more than %d processes", PROCESSES_MAX);
 	for (size_t i = 0; i < memory->n; i++)
-		memory->list[i].seen = false;
+		memory->list[i].seen = memory->list[i].fresh = false;
+	/* one that was just moved between two cgroups may be listed twice */
+	qsort(pids, (size_t)count, sizeof(*pids), compare_pids);
 	for (int i = 0; i < count; i++) {
-		unsigned long long starttime = rb_pid_starttime(pids[i]);
-		int task = rb_task_number(pids[i], memory->level);
-		struct process *process = find(memory, pids[i]);
+		struct process *process = find(memory, known, pids[i]);
+		unsigned long long starttime;
+		int task;
 
+		if (i > 0 && pids[i] == pids[i - 1])
+			continue;
+		starttime = rb_pid_starttime(pids[i]);
+		task = rb_task_number(pids[i], memory->level);
 		/* a stranger in its cgroup, a zombie, or gone */
 		if (!starttime || task <= 0 || !rb_pid_alive(pids[i], starttime))
 			continue;
@@ -216,16 +242,14 @@ int rb_memory_round(struct rb_memory *memory, const struct rb_memory_sink *sink,
 		    const struct rb_wait *wait, struct rb_memory_stats *ret, struct rb_err *err)
 {
 	_cleanup_block_ struct rb_block *block = NULL;
-	size_t known = memory->n;
 	int r = rb_block_new(sink, &block, err);
 
 	if (r >= 0)
 		r = list_processes(memory, err);
 	/* most that are new will be gone by the next round: none of them is stopped for nothing */
-	if (memory->rounds == 0 || known > memory->n)
-		known = memory->n;
-	for (size_t i = 0; r >= 0 && i < known; i++)
-		if (!memory->list[i].tracker && !memory->list[i].direct)
+	for (size_t i = 0; r >= 0 && i < memory->n; i++)
+		if (!memory->list[i].tracker && !memory->list[i].direct &&
+		    (memory->rounds == 0 || !memory->list[i].fresh))
 			r = follow(memory, &memory->list[i], wait, err);
 	for (size_t i = 0; r >= 0 && i < memory->n; i++)
 		if (memory->list[i].tracker)
@@ -260,24 +284,38 @@ int rb_memory_pending(struct rb_memory *memory, uint64_t *ret_bytes, struct rb_e
 	return 0;
 }
 
+static void clear(struct process *process)
+{
+	rb_ranges_clear(&process->dirty);
+	rb_ranges_clear(&process->populated);
+	free(TAKE_PTR(process->vmas));
+	process->n_vmas = 0;
+}
+
+/* Each costs time that the container stands still: mappings are read once, pages looked at once. */
+static int look(struct process *process, struct rb_err *err)
+{
+	struct rb_tracker *tracker = process->again ? NULL : process->tracker;
+	int n;
+
+	clear(process);
+	n = rb_vmas_read(process->pid, &process->vmas, err);
+	if (n < 0)
+		return n;
+	process->n_vmas = n;
+	return rb_tracker_look(tracker, process->pid, process->vmas, n, &process->dirty,
+			       &process->populated, err);
+}
+
 int rb_memory_freeze(struct rb_memory *memory, struct rb_err *err)
 {
 	int r = list_processes(memory, err);
 
 	for (size_t i = 0; r >= 0 && i < memory->n; i++) {
-		struct process *process = &memory->list[i];
-
-		rb_ranges_clear(&process->dirty);
-		rb_ranges_clear(&process->populated);
-		r = rb_populated(process->pid, &process->populated, err);
-		if (r >= 0)
-			r = process->tracker && !process->again
-				    ? rb_tracker_scan(process->tracker, false, &process->dirty, err)
-				    : rb_populated(process->pid, &process->dirty, err);
+		r = look(&memory->list[i], err);
 		/* somebody killed it */
 		if (r == -ESRCH) {
-			rb_ranges_clear(&process->dirty);
-			rb_ranges_clear(&process->populated);
+			clear(&memory->list[i]);
 			r = 0;
 		}
 	}
@@ -286,17 +324,19 @@ int rb_memory_freeze(struct rb_memory *memory, struct rb_err *err)
 
 static int hide_process(const struct process *process, const char *dir, struct rb_err *err)
 {
-	_cleanup_free_ struct rb_vma *vmas = NULL;
+	const struct rb_vma *vmas = process->vmas;
 	_cleanup_free_ uint64_t *stacks = NULL;
 	_cleanup_buf_ struct rb_buf out = {};
-	int count = rb_vmas_read(process->pid, &vmas, err), n, r;
+	int n = vmas ? rb_task_stacks(process->pid, &stacks, err) : -ENOENT, r;
 	char path[4096];
 
-	if (count < 0)
-		return count == -ESRCH ? 0 : count;
-	n = rb_task_stacks(process->pid, &stacks, err);
+	/* somebody killed it */
+	if (n == -ENOENT) {
+		rb_err_clear(err);
+		return 0;
+	}
 	r = n < 0 ? n : 0;
-	for (int i = 0; r >= 0 && i < count; i++) {
+	for (int i = 0; r >= 0 && i < process->n_vmas; i++) {
 		uint64_t at = vmas[i].start;
 
 		/* CRIU itself restores the pages at a thread's stack pointer: a frozen system call

@@ -55,11 +55,18 @@ static int none_scan(void *state, bool rearm, struct rb_ranges *ret_dirty, struc
 	return rb_populated(*(pid_t *)state, ret_dirty, err);
 }
 
+static int none_look(void *state, const struct rb_vma *vmas, int count, struct rb_ranges *ret_dirty,
+		     struct rb_ranges *ret_populated, struct rb_err *err)
+{
+	return rb_tracker_look(NULL, *(pid_t *)state, vmas, count, ret_dirty, ret_populated, err);
+}
+
 static const struct rb_tracker_ops track_none = {
 	.name = "none",
 	.supported = none_supported,
 	.arm = none_arm,
 	.scan = none_scan,
+	.look = none_look,
 	.free = free,
 };
 
@@ -136,6 +143,48 @@ int rb_tracker_scan(struct rb_tracker *tracker, bool rearm, struct rb_ranges *re
 	return alive < 0 ? alive : r;
 }
 
+static int list_in(struct rb_pages *pages, const struct rb_vma *vmas, int count,
+		   struct rb_ranges *ret)
+{
+	int r = 0;
+
+	for (int i = 0; r == 0 && i < count; i++) {
+		uint64_t pos = vmas[i].start;
+
+		if (vmas[i].ours)
+			r = rb_pages_list(pages, RB_PAGES_POPULATED, &pos, vmas[i].end, ret);
+	}
+	return r;
+}
+
+static int look_at_all(pid_t pid, const struct rb_vma *vmas, int count, struct rb_ranges *ret_dirty,
+		       struct rb_ranges *ret_populated, struct rb_err *err)
+{
+	_cleanup_(rb_pages_close) struct rb_pages pages = { .fd = -EBADF };
+	int r = rb_pages_open(pid, &pages, err);
+
+	if (r < 0)
+		return r;
+	r = list_in(&pages, vmas, count, ret_populated);
+	if (r == 0)
+		r = rb_ranges_append(ret_dirty, ret_populated);
+	return r < 0 && r != -ESRCH ? rb_err_set(err, r, "list the pages of process %d", (int)pid)
+				    : r;
+}
+
+int rb_tracker_look(struct rb_tracker *tracker, pid_t pid, const struct rb_vma *vmas, int count,
+		    struct rb_ranges *ret_dirty, struct rb_ranges *ret_populated,
+		    struct rb_err *err)
+{
+	int r, alive;
+
+	if (!tracker)
+		return look_at_all(pid, vmas, count, ret_dirty, ret_populated, err);
+	r = tracker->ops->look(tracker->state, vmas, count, ret_dirty, ret_populated, err);
+	alive = check_alive(tracker->pidfd);
+	return alive < 0 ? alive : r;
+}
+
 static int list_populated(pid_t pid, struct rb_ranges *ret, struct rb_err *err)
 {
 	_cleanup_free_ struct rb_vma *vmas = NULL;
@@ -147,12 +196,7 @@ static int list_populated(pid_t pid, struct rb_ranges *ret, struct rb_err *err)
 	count = rb_vmas_read(pid, &vmas, err);
 	if (count < 0)
 		return count;
-	for (int i = 0; r == 0 && i < count; i++) {
-		uint64_t pos = vmas[i].start;
-
-		if (vmas[i].ours)
-			r = rb_pages_list(&pages, RB_PAGES_POPULATED, &pos, vmas[i].end, ret);
-	}
+	r = list_in(&pages, vmas, count, ret);
 	/* the memory that was opened has gone, but maybe by exec(2) */
 	return r == -ESRCH ? -EAGAIN : r;
 }

@@ -15,6 +15,7 @@
 struct rb_err;
 struct rb_ranges;
 struct rb_tracker;
+struct rb_vma;
 struct rb_wait;
 
 enum rb_track_method {
@@ -59,6 +60,18 @@ int rb_tracker_arm(pid_t pid, enum rb_track_method method, struct rb_tracker **r
  * Return: 0; -ESRCH when the process is gone.
  */
 int rb_tracker_scan(struct rb_tracker *tracker, bool rearm, struct rb_ranges *ret_dirty,
+		    struct rb_err *err);
+
+/**
+ * rb_tracker_look - what was written since the last scan, and all pages that have content
+ * (rb_populated()), of a process that stands still; changes nothing
+ * @tracker: NULL: all of them were written
+ * @vmas: its mappings as they are now
+ *
+ * Return: 0; -ESRCH when the process is gone.
+ */
+int rb_tracker_look(struct rb_tracker *tracker, pid_t pid, const struct rb_vma *vmas, int count,
+		    struct rb_ranges *ret_dirty, struct rb_ranges *ret_populated,
 		    struct rb_err *err);
 
 /**

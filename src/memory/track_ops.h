@@ -11,6 +11,7 @@
 
 struct rb_err;
 struct rb_ranges;
+struct rb_vma;
 struct rb_wait;
 
 /** Each sees only its own state (arm's @ret). */
@@ -19,6 +20,8 @@ struct rb_tracker_ops {
 	bool (*supported)(void);
 	int (*arm)(pid_t pid, void **ret, const struct rb_wait *wait, struct rb_err *err);
 	int (*scan)(void *state, bool rearm, struct rb_ranges *ret_dirty, struct rb_err *err);
+	int (*look)(void *state, const struct rb_vma *vmas, int count, struct rb_ranges *ret_dirty,
+		    struct rb_ranges *ret_populated, struct rb_err *err);
 	void (*free)(void *state);
 };
 

@@ -161,6 +161,32 @@ static int soft_dirty_scan(void *data, bool rearm, struct rb_ranges *ret_dirty, 
 	return r;
 }
 
+static int soft_dirty_look(void *data, const struct rb_vma *vmas, int count,
+			   struct rb_ranges *ret_dirty, struct rb_ranges *ret_populated,
+			   struct rb_err *err)
+{
+	_cleanup_(rb_pages_close) struct rb_pages pages = { .fd = -EBADF };
+	struct state *state = data;
+	int r;
+
+	if (!state->cleared)
+		return rb_tracker_look(NULL, state->pid, vmas, count, ret_dirty, ret_populated,
+				       err);
+	r = rb_pages_open(state->pid, &pages, err);
+	if (r < 0)
+		return r;
+	for (int i = 0; r == 0 && i < count; i++) {
+		uint64_t pos = vmas[i].start;
+
+		if (vmas[i].ours)
+			r = rb_pages_list_both(&pages, RB_PAGES_SOFT_DIRTY, &pos, vmas[i].end,
+					       ret_dirty, ret_populated);
+	}
+	return r < 0 && r != -ESRCH
+		       ? rb_err_set(err, r, "list the pages of process %d", (int)state->pid)
+		       : r;
+}
+
 /* The bit of a page that was written just now; without the option it is never set. */
 static bool soft_dirty_supported(void)
 {
@@ -187,5 +213,6 @@ const struct rb_tracker_ops rb_track_soft_dirty = {
 	.supported = soft_dirty_supported,
 	.arm = soft_dirty_arm,
 	.scan = soft_dirty_scan,
+	.look = soft_dirty_look,
 	.free = free,
 };

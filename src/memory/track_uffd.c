@@ -237,6 +237,38 @@ static int uffd_arm(pid_t pid, void **ret, const struct rb_wait *wait, struct rb
 	return 0;
 }
 
+/* What is not registered was written, all of it: as in scan_vma(). */
+static int look_at_vma(struct rb_pages *pages, const struct rb_vma *vma,
+		       struct rb_ranges *ret_dirty, struct rb_ranges *ret_populated)
+{
+	uint64_t pos = vma->start, rest;
+	int r = rb_pages_list_both(pages, RB_PAGES_WRITTEN, &pos, vma->end, ret_dirty,
+				   ret_populated);
+
+	if (r != -EPERM)
+		return r;
+	rest = pos;
+	r = rb_pages_list(pages, RB_PAGES_POPULATED, &pos, vma->end, ret_populated);
+	return r < 0 ? r : rb_pages_list(pages, RB_PAGES_POPULATED, &rest, vma->end, ret_dirty);
+}
+
+static int uffd_look(void *data, const struct rb_vma *vmas, int count, struct rb_ranges *ret_dirty,
+		     struct rb_ranges *ret_populated, struct rb_err *err)
+{
+	_cleanup_(rb_pages_close) struct rb_pages pages = { .fd = -EBADF };
+	struct state *state = data;
+	int r = rb_pages_open(state->pid, &pages, err);
+
+	if (r < 0)
+		return r;
+	for (int i = 0; r == 0 && i < count; i++)
+		if (vmas[i].ours)
+			r = look_at_vma(&pages, &vmas[i], ret_dirty, ret_populated);
+	return r < 0 && r != -ESRCH
+		       ? rb_err_set(err, r, "look for pages that process %d wrote", (int)state->pid)
+		       : r;
+}
+
 /* Closing does it, unless a child of ours has a copy of the descriptor. */
 static void uffd_free(void *data)
 {
@@ -296,5 +328,6 @@ const struct rb_tracker_ops rb_track_uffd = {
 	.supported = uffd_supported,
 	.arm = uffd_arm,
 	.scan = uffd_scan,
+	.look = uffd_look,
 	.free = uffd_free,
 };

@@ -313,20 +313,41 @@ static int round_running(int mem)
 	return r;
 }
 
+static bool same(const struct rb_ranges *a, const struct rb_ranges *b)
+{
+	return a->n == b->n && (!a->n || memcmp(a->list, b->list, a->n * sizeof(*a->list)) == 0);
+}
+
+/* both lists at once are those that come one by one */
+static int look(struct rb_ranges *written, struct rb_ranges *populated)
+{
+	_cleanup_(rb_ranges_free) struct rb_ranges all = {}, some = {};
+	struct rb_vma *vmas = NULL;
+	int count = rb_vmas_read(victim.pid, &vmas, &err);
+	int r = count < 0 ? count
+			  : rb_tracker_look(tracker, victim.pid, vmas, count, written, populated,
+					    &err);
+
+	free(vmas);
+	if (r == 0)
+		r = rb_tracker_scan(tracker, false, &some, &err);
+	if (r == 0)
+		r = rb_populated(victim.pid, &all, &err);
+	return r == 0 && !(same(written, &some) && same(populated, &all)) ? -EBADE : r;
+}
+
 static int round_frozen(int mem)
 {
+	_cleanup_(rb_ranges_free) struct rb_ranges populated = {};
 	int r = rb_freezer_freeze(victim_freezer, NULL, &err);
 
 	rb_ranges_clear(&ranges);
 	if (r == 0)
-		r = rb_tracker_scan(tracker, false, &ranges, &err);
+		r = look(&ranges, &populated);
 	store_ranges(mem, &ranges);
-	rb_ranges_clear(&ranges);
+	keep_only(&populated);
 	if (r == 0)
-		r = rb_populated(victim.pid, &ranges, &err);
-	keep_only(&ranges);
-	if (r == 0)
-		r = compare(mem, &ranges);
+		r = compare(mem, &populated);
 	if (rb_freezer_thaw(victim_freezer, &err) < 0)
 		return -EIO;
 	return r;
