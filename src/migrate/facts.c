@@ -5,6 +5,7 @@
 #include "facts.h"
 
 #include <errno.h>
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -13,6 +14,7 @@
 #include <sys/utsname.h>
 #include <unistd.h>
 
+#include "cgroup.h"
 #include "cleanup.h"
 #include "dump.h"
 #include "err.h"
@@ -20,7 +22,8 @@
 #include "io.h"
 #include "json.h"
 
-#define MAX_TASKS 4096
+#define MAX_TASKS    4096
+#define GROWTH_BYTES ((uint64_t)256 << 20) /* that nobody minds */
 
 /* value of the first line "key<blanks>: value" of /proc/cpuinfo */
 static char *cpuinfo_value(const char *text, const char *key)
@@ -89,13 +92,87 @@ static uint64_t kib_of(const char *text, const char *key)
 	return at ? strtoull(at + strlen(key), NULL, 10) << 10 : 0;
 }
 
+/* Bytes of the line "<key> <number>" of a memory.stat. */
+static uint64_t stat_of(const char *text, const char *key)
+{
+	size_t len = strlen(key);
+
+	for (const char *line = text; line; line = strchr(line, '\n')) {
+		line += *line == '\n';
+		if (strncmp(line, key, len) == 0 && line[len] == ' ')
+			return strtoull(line + len, NULL, 10);
+	}
+	return 0;
+}
+
+/* What the kernel has charged for anonymous memory. Return: 0 when unknown */
+static uint64_t charged(pid_t pid)
+{
+	_cleanup_free_ struct rb_cgroup_place *place = calloc(1, sizeof(*place));
+	uint64_t bytes = 0;
+
+	if (!place || rb_cgroup_place(pid, place, NULL) < 0)
+		return 0;
+	for (int i = 0; i < place->count && !bytes; i++) {
+		_cleanup_buf_ struct rb_buf text = {};
+		char path[PATH_MAX + 16];
+
+		snprintf(path, sizeof(path), "%s/memory.stat", place->dirs[i].path);
+		if (rb_read_file(path, 0, &text, NULL) < 0)
+			continue;
+		bytes = stat_of(text.data, "anon"); /* version 2 */
+		if (!bytes)
+			bytes = stat_of(text.data, "total_rss");
+	}
+	return bytes;
+}
+
+/* Each process's part of the pages that it has. Walks all of them. */
+static uint64_t parts(const pid_t *pids, int n)
+{
+	uint64_t bytes = 0;
+
+	for (int i = 0; i < n; i++) {
+		_cleanup_buf_ struct rb_buf text = {};
+		char path[64];
+
+		snprintf(path, sizeof(path), "/proc/%d/smaps_rollup", (int)pids[i]);
+		if (rb_read_file(path, 0, &text, NULL) >= 0)
+			bytes += kib_of(text.data, "\nPss_Anon:") + kib_of(text.data, "\nSwapPss:");
+	}
+	return bytes;
+}
+
+bool rb_memory_would_grow(const struct rb_memory_size *size)
+{
+	return size->once && size->private > size->once &&
+	       size->private - size->once > GROWTH_BYTES && size->private / 3 > size->once / 2;
+}
+
+/* What is charged tells at once whether there is anything to look at; but some of it may be charged
+ * elsewhere. Only where much seems to be shared it is counted, 25 ms per GiB. */
+static uint64_t count_once(const pid_t *pids, int n, uint64_t private, uint64_t swapped)
+{
+	struct rb_memory_size size = { .private = private };
+
+	if (n < 2 || private <= GROWTH_BYTES)
+		return private;
+	size.once = charged(pids[0]) + swapped;
+	if (size.once > swapped && !rb_memory_would_grow(&size))
+		return private;
+	size.once = parts(pids, n);
+	return size.once ? size.once : private;
+}
+
 void rb_memory_measure(const char *freezer_path, struct rb_memory_size *size)
 {
 	_cleanup_free_ pid_t *pids = calloc(MAX_TASKS, sizeof(*pids));
 	int n = pids ? rb_freezer_pids(freezer_path, pids, MAX_TASKS, NULL) : 0;
-	uint64_t shared = 0;
+	uint64_t anonymous = 0, swapped = 0, shared = 0;
 
-	for (int i = 0; i < n && i < MAX_TASKS; i++) {
+	if (n > MAX_TASKS)
+		n = MAX_TASKS;
+	for (int i = 0; i < n; i++) {
 		_cleanup_buf_ struct rb_buf text = {};
 		uint64_t shmem;
 		char path[64];
@@ -105,13 +182,16 @@ void rb_memory_measure(const char *freezer_path, struct rb_memory_size *size)
 			continue;
 		shmem = kib_of(text.data, "\nRssShmem:");
 		size->resident += kib_of(text.data, "\nVmRSS:");
-		size->private += kib_of(text.data, "\nRssAnon:") + kib_of(text.data, "\nVmSwap:");
 		size->locked += kib_of(text.data, "\nVmLck:");
+		anonymous += kib_of(text.data, "\nRssAnon:");
+		swapped += kib_of(text.data, "\nVmSwap:");
 		/* most likely it is the same that they have */
 		if (shmem > shared)
 			shared = shmem;
 	}
+	size->private += anonymous + swapped;
 	size->shared += shared;
+	size->once += count_once(pids, n, anonymous + swapped, swapped);
 }
 
 uint64_t rb_memory_available(void)

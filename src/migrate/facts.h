@@ -5,6 +5,7 @@
 #pragma once
 
 #include <jansson.h>
+#include <stdbool.h>
 #include <stdint.h>
 
 struct rb_err;
@@ -17,6 +18,7 @@ int rb_host_facts(json_t **ret, const struct rb_wait *wait, struct rb_err *err);
 struct rb_memory_size {
 	uint64_t resident; /* of all processes */
 	uint64_t private;  /* anonymous, of each process: what travels in rounds */
+	uint64_t once;	   /* the same, what processes share since a fork counted once */
 	uint64_t shared;   /* shared memory, which is in CRIU's images whatever the strategy, */
 	uint64_t locked;   /* and so are these, of all that is private or shared */
 };
@@ -24,6 +26,10 @@ struct rb_memory_size {
 /** rb_memory_measure - add what the processes of a container have; unknown things are 0
  * @freezer_path: rb_freezer_find() of its init */
 void rb_memory_measure(const char *freezer_path, struct rb_memory_size *size);
+
+/** rb_memory_would_grow - would it take much more on the target if it travelled in rounds? What
+ * processes share since a fork then comes once for each */
+bool rb_memory_would_grow(const struct rb_memory_size *size);
 
 /** rb_memory_available - bytes that processes of this host can still get, without swap; 0 when
  * unknown */

@@ -149,6 +149,8 @@ static int describe_shared(struct rb_migration *m, json_t *offer, const struct r
 		return r;
 	rb_each_member (c, m)
 		rb_memory_measure(rb_json_str(c->facts, "freezer", ""), &memory);
+	rb_migration_fact(m, "pages_bytes", json_integer((json_int_t)memory.private));
+	rb_migration_fact(m, "once_bytes", json_integer((json_int_t)memory.once));
 	json_object_set_new(offer, "id", json_string(m->entry.id));
 	json_object_set(offer, "host", host);
 	json_object_set_new(offer, "file_bytes", json_integer((json_int_t)file_bytes));
@@ -293,6 +295,7 @@ int rb_source_check(struct rb_migration *m, struct rb_err *err)
 	}
 	if (r < 0)
 		return r;
+	rb_strategy_warn(m, obstacles);
 	r = rb_conn_call(m->conn, "prepare", offer, &wait, err);
 	if (r >= 0)
 		r = rb_conn_reply(m->conn, &answer, &wait, err);

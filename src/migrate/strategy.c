@@ -11,11 +11,13 @@
 
 #include "cleanup.h"
 #include "err.h"
+#include "facts.h"
 #include "freezer.h"
 #include "io.h"
 #include "json.h"
 #include "log.h"
 #include "migration.h"
+#include "obstacles.h"
 #include "pager.h"
 #include "tasks.h"
 #include "track.h"
@@ -119,15 +121,34 @@ static const char *why_cold(struct rb_migration *m, bool peer_lazy)
 	return NULL;
 }
 
+static struct rb_memory_size measured(const struct rb_migration *m)
+{
+	return (struct rb_memory_size){
+		.private = (uint64_t)rb_json_int(m->entry.facts, "pages_bytes", 0),
+		.once = (uint64_t)rb_json_int(m->entry.facts, "once_bytes", 0),
+	};
+}
+
+/* why auto takes cold, though rounds are possible, or NULL */
+static const char *why_rather_cold(const struct rb_migration *m)
+{
+	struct rb_memory_size size = measured(m);
+
+	return rb_memory_would_grow(&size) ? "its processes share much memory since they were "
+					     "forked, and on the target each would have its own"
+					   : NULL;
+}
+
 int rb_strategy_choose(struct rb_migration *m, bool peer_lazy, struct rb_err *err)
 {
 	const char *wanted = rb_json_str(m->entry.facts, "strategy", "auto");
 	const char *obstacle = why_cold(m, peer_lazy);
 	bool any = strcmp(wanted, "auto") == 0;
-	const struct rb_strategy *strategy = !any	? find(wanted)
-					     : obstacle ? &rb_strategy_cold
-							: &rb_strategy_precopy;
+	const struct rb_strategy *strategy;
 
+	if (any && !obstacle)
+		obstacle = why_rather_cold(m);
+	strategy = !any ? find(wanted) : obstacle ? &rb_strategy_cold : &rb_strategy_precopy;
 	if (!strategy)
 		return rb_err_code(err, RB_E_USAGE, -EINVAL, "strategy '%.40s' is not known",
 				   wanted);
@@ -146,7 +167,27 @@ const char *rb_strategy_hoped(struct rb_migration *m)
 
 	if (strcmp(wanted, "auto") != 0)
 		return wanted;
-	return why_cold(m, true) ? rb_strategy_cold.name : rb_strategy_precopy.name;
+	return why_cold(m, true) || why_rather_cold(m) ? rb_strategy_cold.name
+						       : rb_strategy_precopy.name;
+}
+
+void rb_strategy_warn(struct rb_migration *m, json_t *obstacles)
+{
+	bool any = strcmp(rb_json_str(m->entry.facts, "strategy", "auto"), "auto") == 0;
+	struct rb_memory_size size = measured(m);
+
+	if (!why_rather_cold(m) || (!any && strcmp(rb_strategy_hoped(m), "cold") == 0))
+		return;
+	rb_obstacle_add(obstacles, "warning",
+			any ? "--strategy pre-copy has it travel before, and takes that much"
+			    : "--strategy cold keeps it shared",
+			"its processes share memory since they were forked: %llu MiB here %s %llu "
+			"MiB on the target%s",
+			(unsigned long long)(size.once >> 20), any ? "would be" : "will be",
+			(unsigned long long)(size.private >> 20),
+			any ? " if it travelled in rounds, so it travels while the container is "
+			      "frozen"
+			    : "");
 }
 
 const struct rb_strategy *rb_strategy_of(const struct rb_migration *m)

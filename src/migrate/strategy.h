@@ -12,6 +12,7 @@
  */
 #pragma once
 
+#include <jansson.h>
 #include <stdbool.h>
 #include <stddef.h>
 
@@ -45,6 +46,10 @@ int rb_strategy_choose(struct rb_migration *m, bool peer_lazy, struct rb_err *er
 
 /** rb_strategy_hoped - name of the one that it will be if the target can do it */
 const char *rb_strategy_hoped(struct rb_migration *m);
+
+/** rb_strategy_warn - of what it does to the container; before one is chosen, once it is measured
+ */
+void rb_strategy_warn(struct rb_migration *m, json_t *obstacles);
 
 /** rb_strategy_of - the one that was settled */
 const struct rb_strategy *rb_strategy_of(const struct rb_migration *m);

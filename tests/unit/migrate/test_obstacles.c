@@ -212,11 +212,6 @@ static void only_what_is_needed_must_be_free(void)
 	}
 }
 
-static void memory_is_measured(void)
-{
-	CHECK(rb_memory_available() > 0);
-}
-
 /* --- connections: what will not find its way --- */
 
 #define LAN "{\"lan\":{\"ipam\":[{\"Subnet\":\"10.88.0.0/16\"}],\"default\":true}}"
@@ -302,7 +297,6 @@ int main(void)
 	TAP_RUN(controllers_that_would_start_a_second_copy_are_refused);
 	TAP_RUN(missing_processor_features_are_named);
 	TAP_RUN(only_what_is_needed_must_be_free);
-	TAP_RUN(memory_is_measured);
 	TAP_RUN(only_connections_that_are_lost_are_named);
 	TAP_RUN(networks_that_translate);
 	return tap_done();
