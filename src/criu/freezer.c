@@ -71,18 +71,32 @@ static int write_state(const char *path, bool frozen, struct rb_err *err)
 	return rb_write_knob(knob, frozen ? "1" : "0", err);
 }
 
-int rb_freezer_is_frozen(const char *path, struct rb_err *err)
+/* Has this file of the cgroup the words in it? */
+static int has_words(const char *path, const char *name, const char *words, struct rb_err *err)
 {
 	_cleanup_buf_ struct rb_buf text = {};
 	char knob[PATH_MAX];
-	bool v1 = is_v1(path);
-	int r = rb_path(knob, sizeof(knob), "%s/%s", path, v1 ? "freezer.state" : "cgroup.events");
+	int r = rb_path(knob, sizeof(knob), "%s/%s", path, name);
 
 	if (r == 0)
 		r = rb_read_file(knob, 0, &text, err);
-	if (r < 0)
-		return r;
-	return v1 ? strcmp(text.data, "FROZEN\n") == 0 : strstr(text.data, "frozen 1") != NULL;
+	return r < 0 ? r : strstr(text.data, words) != NULL;
+}
+
+/* Does everybody stand still? */
+static int has_settled(const char *path, struct rb_err *err)
+{
+	if (is_v1(path))
+		return has_words(path, "freezer.state", "FROZEN", err);
+	return has_words(path, "cgroup.events", "frozen 1", err);
+}
+
+int rb_freezer_is_frozen(const char *path, struct rb_err *err)
+{
+	int r = has_settled(path, err);
+
+	/* a thread that its tracer lets go is on its way back for a moment, past no code of its own */
+	return r == 0 && !is_v1(path) ? has_words(path, "cgroup.freeze", "1", err) : r;
 }
 
 int rb_freezer_freeze(const char *path, const struct rb_wait *wait, struct rb_err *err)
@@ -91,7 +105,7 @@ int rb_freezer_freeze(const char *path, const struct rb_wait *wait, struct rb_er
 	int r = write_state(path, true, err);
 
 	for (int64_t step_ms = 1; r == 0; step_ms += step_ms < 10) {
-		r = rb_freezer_is_frozen(path, err);
+		r = has_settled(path, err);
 		if (r != 0)
 			return r < 0 ? r : 0;
 		r = rb_wait_ms(step_ms, wait, err);

@@ -21,7 +21,8 @@ int rb_freezer_path(const char *cgroup, char *ret_path, size_t size, struct rb_e
 /** rb_freezer_freeze - and wait until it is frozen (checked every ms at first) */
 int rb_freezer_freeze(const char *path, const struct rb_wait *wait, struct rb_err *err);
 int rb_freezer_thaw(const char *path, struct rb_err *err);
-/** rb_freezer_is_frozen - 1, 0 or negative errno (-ENOENT: no such cgroup) */
+/** rb_freezer_is_frozen - 1, 0 or negative errno (-ENOENT: no such cgroup); with version 2 also 1
+ * when that was only asked for */
 int rb_freezer_is_frozen(const char *path, struct rb_err *err);
 
 /**

@@ -16,6 +16,7 @@
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/syscall.h>
 #include <sys/types.h>
 #include <sys/uio.h>
@@ -28,6 +29,7 @@
 
 #define PIDS_MAX    4096
 #define PATIENCE_MS 2000
+#define ASLEEP_MS   100
 
 /* the flags are the first member of struct clone_args */
 static bool clone3_waits(pid_t tid, unsigned long args)
@@ -40,17 +42,32 @@ static bool clone3_waits(pid_t tid, unsigned long args)
 	       (flags & CLONE_VFORK);
 }
 
-/* A frozen thread that is in a system call shows its number and arguments. */
+/*
+ * A frozen thread that is in a system call shows its number and arguments. With version 2 one that
+ * is about to wait counts as frozen a moment before it sleeps, and shows nothing yet.
+ */
+static bool read_call(const char *path, long *ret_number, unsigned long *ret_first)
+{
+	for (int i = 0; i < ASLEEP_MS; i++) {
+		_cleanup_buf_ struct rb_buf text = {};
+
+		if (rb_read_file(path, 0, &text, NULL) < 0)
+			return false;
+		if (strncmp(text.data, "running", 7) != 0)
+			return sscanf(text.data, "%ld %lx", ret_number, ret_first) == 2;
+		rb_wait_ms(1, NULL, NULL);
+	}
+	return false;
+}
+
 static bool waits(pid_t pid, pid_t tid)
 {
-	_cleanup_fclose_ FILE *file = NULL;
 	unsigned long first;
 	char path[64];
 	long number;
 
 	snprintf(path, sizeof(path), "/proc/%d/task/%d/syscall", (int)pid, (int)tid);
-	file = fopen(path, "re");
-	if (!file || fscanf(file, "%ld %lx", &number, &first) != 2)
+	if (!read_call(path, &number, &first))
 		return false;
 #ifdef SYS_vfork
 	if (number == SYS_vfork)
