@@ -110,7 +110,10 @@ static bool is_harmless(const struct victim *victim, const char *freezer, const 
  * that is known, about a microsecond wide (tracee_call.c). */
 static bool is_known_hole(const char *kind, const char *freezer, const char *step)
 {
-	return strcmp(kind, "filtered") == 0 && freezer == freezers[1] &&
+	char v1_state[PATH_MAX + 16];
+
+	snprintf(v1_state, sizeof(v1_state), "%s/freezer.state", freezer);
+	return strcmp(kind, "filtered") == 0 && access(v1_state, F_OK) < 0 &&
 	       strcmp(step, "memory.open.armed") == 0;
 }
 
