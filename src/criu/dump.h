@@ -33,6 +33,13 @@ bool rb_criu_has_room_in_memory(const char *dir, unsigned long long need_bytes);
  * images of pages back to work_dir/pages */
 int rb_criu_images_to_memory(const char *work_dir, const char *memory_dir, struct rb_err *err);
 
+/** rb_criu_images_arrive - the same on the target, for images and pages */
+int rb_criu_images_arrive(const char *work_dir, const char *memory_dir, struct rb_err *err);
+
+/** rb_criu_images_to_disk - copy images that are in memory to work_dir/images, which is there all
+ * the time; not synced. Nothing to do where they are there already. */
+int rb_criu_images_to_disk(const char *work_dir, struct rb_err *err);
+
 /** rb_criu_restore_all_dumped - what CRIU dumped it shall restore, in a lazy restore too: takes the
  * lazy mark from the pagemap images in a folder. -EPROTO/RB_E_CRIU: not such images. */
 int rb_criu_restore_all_dumped(const char *images, struct rb_err *err);

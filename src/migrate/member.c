@@ -3,10 +3,12 @@
  * member.c - the containers that a migration moves: one, or with --group several
  */
 #include <errno.h>
+#include <limits.h>
 #include <stdio.h>
 #include <string.h>
 
 #include "err.h"
+#include "io.h"
 #include "json.h"
 #include "migration.h"
 
@@ -99,4 +101,34 @@ json_t *rb_members_list(const struct rb_entry *entry)
 		json_array_append_new(list, list_one(facts, rb_json_str(facts, "container", ""),
 						     rb_json_str(facts, "container_id", "")));
 	return list;
+}
+
+/* Named by the migration, so that whoever comes after a worker that was killed removes them. */
+int rb_member_memory_dir(const struct rb_migration *m, const struct rb_member *c, char *ret,
+			 size_t size, struct rb_err *err)
+{
+	size_t number = rb_member_number(m, c);
+	char suffix[24] = "";
+
+	if (number)
+		snprintf(suffix, sizeof(suffix), ".%zu", number);
+	if (rb_path(ret, size, "%s/migrations/%s.images%s", m->node->run_dir, m->entry.id, suffix) <
+	    0)
+		return rb_err_set(err, -ENAMETOOLONG, "make room for CRIU's images");
+	return 0;
+}
+
+int rb_migration_remove_work(struct rb_migration *m, struct rb_err *err)
+{
+	char memory[PATH_MAX];
+	int r = 0;
+
+	/* what it leads to goes before the way there */
+	rb_each_member (c, m) {
+		if (r >= 0)
+			r = rb_member_memory_dir(m, c, memory, sizeof(memory), err);
+		if (r >= 0)
+			r = rb_rm_rf(memory, err);
+	}
+	return r < 0 ? r : rb_rm_rf(m->work_dir, err);
 }

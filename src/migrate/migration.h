@@ -111,6 +111,13 @@ void rb_member_fact(struct rb_member *c, const char *key, json_t *value);
  */
 json_t *rb_member_args(const struct rb_migration *m, const struct rb_member *c);
 
+/** rb_member_memory_dir - where its images are while they are in memory: gone with a reboot */
+int rb_member_memory_dir(const struct rb_migration *m, const struct rb_member *c, char *ret,
+			 size_t size, struct rb_err *err);
+
+/** rb_migration_remove_work - the work folder, and the images that are in memory */
+int rb_migration_remove_work(struct rb_migration *m, struct rb_err *err);
+
 /** rb_member_answer - what an answer to a call about all says of one: the first's is in itself, the
  * others' are its "members" */
 const json_t *rb_member_answer(const struct rb_migration *m, const struct rb_member *c,

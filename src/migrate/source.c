@@ -260,7 +260,7 @@ static int roll_back(struct rb_migration *m, struct rb_err *err)
 				    &undo_err);
 	if (r == -ENOSPC) {
 		/* the images share the journal's disk, and nobody needs them any more */
-		rb_source_remove_work(m, NULL);
+		rb_migration_remove_work(m, NULL);
 		r = rb_journal_move(m->node->journal, m->entry.id, before_commit, RB_ABORT,
 				    &undo_err);
 	}

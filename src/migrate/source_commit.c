@@ -258,7 +258,7 @@ int rb_source_finish(struct rb_migration *m, struct rb_err *err)
 	if (r >= 0)
 		r = remove_all(m, &wait, err);
 	if (r >= 0)
-		r = rb_source_remove_work(m, err);
+		r = rb_migration_remove_work(m, err);
 	if (r < 0)
 		return r;
 	/* the target finishes by itself; its answer only makes the report complete */

@@ -47,37 +47,6 @@
 
 #define IMAGES_BYTES (64ULL << 20) /* of any container, without pages and what waits in sockets */
 
-/* Nobody needs the source's images after a reboot. Named by the migration, so that whoever comes
- * after a worker that was killed removes them. */
-static int memory_path(const struct rb_migration *m, const struct rb_member *c, char *ret,
-		       size_t size, struct rb_err *err)
-{
-	size_t number = rb_member_number(m, c);
-	char suffix[24] = "";
-
-	if (number)
-		snprintf(suffix, sizeof(suffix), ".%zu", number);
-	if (rb_path(ret, size, "%s/migrations/%s.images%s", m->node->run_dir, m->entry.id, suffix) <
-	    0)
-		return rb_err_set(err, -ENAMETOOLONG, "make room for CRIU's images");
-	return 0;
-}
-
-int rb_source_remove_work(struct rb_migration *m, struct rb_err *err)
-{
-	char memory[PATH_MAX];
-	int r = 0;
-
-	/* what it leads to goes before the way there */
-	rb_each_member (c, m) {
-		if (r >= 0)
-			r = memory_path(m, c, memory, sizeof(memory), err);
-		if (r >= 0)
-			r = rb_rm_rf(memory, err);
-	}
-	return r < 0 ? r : rb_rm_rf(m->work_dir, err);
-}
-
 static int arm_one(struct rb_migration *m, struct rb_member *c, const struct rb_wait *wait,
 		   struct rb_err *err)
 {
@@ -86,7 +55,7 @@ static int arm_one(struct rb_migration *m, struct rb_member *c, const struct rb_
 	int r;
 
 	rb_source_fill_dump(m, c, &dump);
-	r = memory_path(m, c, memory, sizeof(memory), err);
+	r = rb_member_memory_dir(m, c, memory, sizeof(memory), err);
 	/* what waits in connections is in their images */
 	if (r >= 0 &&
 	    rb_criu_has_room_in_memory(m->node->run_dir, m->members_count * IMAGES_BYTES +
@@ -321,14 +290,17 @@ static int set_pages_aside(const struct rb_member *c, char *images, char *pages,
 	return 0;
 }
 
+/* @bytes: of all, for the target to see whether it has room for them in memory; 0: it knows */
 static int send_images(struct rb_migration *m, struct rb_member *c, const char *what,
-		       const char *path, struct rb_err *err)
+		       const char *path, uint64_t bytes, struct rb_err *err)
 {
 	_cleanup_json_ json_t *args = rb_member_args(m, c);
 	struct rb_tree_stats stats = {};
 	int r;
 
 	json_object_set_new(args, "what", json_string(what));
+	if (bytes)
+		json_object_set_new(args, "bytes", json_integer((json_int_t)bytes));
 	r = rb_conn_call(m->conn, "tree", args, &m->wait, err);
 	if (r >= 0)
 		r = rb_tree_send(m->conn, path, NULL, NULL, &stats, &m->wait, err);
@@ -343,6 +315,7 @@ int rb_source_transfer(struct rb_migration *m, struct rb_err *err)
 {
 	const struct rb_strategy *strategy = rb_strategy_of(m);
 	_cleanup_json_ json_t *args = json_pack("{s:s}", "strategy", strategy->name);
+	uint64_t images_bytes = 0, pages_bytes = 0;
 	char images[600], pages[600];
 	int r = 0;
 
@@ -352,7 +325,11 @@ int rb_source_transfer(struct rb_migration *m, struct rb_err *err)
 		if (r >= 0 && strategy->lazy)
 			r = rb_criu_restore_all_dumped(images, err);
 		if (r >= 0)
-			r = send_images(m, c, "images", images, err);
+			r = rb_tree_size(images, &images_bytes, err);
+		if (r >= 0)
+			r = rb_tree_size(pages, &pages_bytes, err);
+		if (r >= 0)
+			r = send_images(m, c, "images", images, images_bytes + pages_bytes, err);
 	}
 	if (r >= 0)
 		r = rb_conn_call(m->conn, "restore", args, &m->wait, err);
@@ -361,7 +338,7 @@ int rb_source_transfer(struct rb_migration *m, struct rb_err *err)
 	rb_each_member (c, m) {
 		rb_path(pages, sizeof(pages), "%s/pages", c->work_dir);
 		if (r >= 0)
-			r = send_images(m, c, "pages", pages, err);
+			r = send_images(m, c, "pages", pages, 0, err);
 	}
 	return r;
 }

@@ -369,7 +369,7 @@ int rb_source_create(struct rb_migration *m, struct rb_err *err)
 
 int rb_source_forget_work(struct rb_migration *m, struct rb_err *err)
 {
-	return rb_source_remove_work(m, err);
+	return rb_migration_remove_work(m, err);
 }
 
 int rb_source_sync(struct rb_migration *m, struct rb_err *err)

@@ -7,9 +7,11 @@
  */
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/file.h>
+#include <unistd.h>
 
 #include "arrival.h"
 #include "cleanup.h"
@@ -30,7 +32,9 @@
 #include "travel.h"
 #include "tree.h"
 
-#define ENGINE_MS 60000
+#define ENGINE_MS   60000
+#define IMAGES_MAX  (64ULL << 20) /* more goes to the disk at once */
+#define IMAGES_ROOM (64ULL << 20) /* that /run keeps for others */
 
 static const json_t *offer_of(const struct rb_member *c)
 {
@@ -363,7 +367,7 @@ int rb_target_create_undo(struct rb_migration *m, struct rb_err *err)
 	rb_each_member (c, m)
 		if (r >= 0)
 			r = remove_volumes(m, c, &wait, err);
-	return r < 0 ? r : rb_rm_rf(m->work_dir, err);
+	return r < 0 ? r : rb_migration_remove_work(m, err);
 }
 
 /* the overlay must not be mounted while its upper folder changes behind its back */
@@ -398,15 +402,33 @@ static const char *volume_path(const struct rb_member *c, const char *name)
 	return NULL;
 }
 
-/* "tree" {"member", "what": "rootfs" | "volume" | "images" | "pages", "name", "durable"}: a stream
- * of tree.h follows */
+/* Images of @bytes, pages and all, are in memory where there is room for them, and for what else
+ * may come meanwhile. */
+static int images_folder(struct rb_migration *m, struct rb_member *c, uint64_t bytes,
+			 char ret[PATH_MAX], struct rb_err *err)
+{
+	char memory[PATH_MAX];
+	int r = rb_member_memory_dir(m, c, memory, sizeof(memory), err);
+
+	if (r >= 0 && rb_path(ret, PATH_MAX, "%s/images", c->work_dir) < 0)
+		r = rb_err_set(err, -ENAMETOOLONG, "use work folder '%s'", c->work_dir);
+	if (r < 0 || access(ret, F_OK) == 0)
+		return r;
+	if (bytes && bytes <= IMAGES_MAX &&
+	    rb_criu_has_room_in_memory(m->node->run_dir, bytes + IMAGES_ROOM))
+		return rb_criu_images_arrive(c->work_dir, memory, err);
+	return rb_mkdir_p(ret, 0700, err);
+}
+
+/* "tree" {"member", "what": "rootfs" | "volume" | "images" | "pages", "name", "durable", "bytes"}:
+ * a stream of tree.h follows */
 int rb_target_tree(struct rb_migration *m, const json_t *args, json_t **ret, struct rb_err *err)
 {
 	struct rb_member *c = rb_member_asked(m, args);
 	const char *what = c ? rb_json_str(args, "what", "") : "member";
 	struct rb_tree_stats stats = {};
 	const char *path = NULL;
-	char images[600];
+	char images[PATH_MAX];
 	int r = 0;
 
 	if (strcmp(what, "rootfs") == 0) {
@@ -415,9 +437,8 @@ int rb_target_tree(struct rb_migration *m, const json_t *args, json_t **ret, str
 	} else if (strcmp(what, "volume") == 0) {
 		path = volume_path(c, rb_json_str(args, "name", ""));
 	} else if (strcmp(what, "images") == 0 || strcmp(what, "pages") == 0) {
-		rb_path(images, sizeof(images), "%s/images", c->work_dir);
 		path = images;
-		r = rb_mkdir_p(images, 0700, err);
+		r = images_folder(m, c, (uint64_t)rb_json_int(args, "bytes", 0), images, err);
 	}
 	if (r >= 0 && !path)
 		r = rb_err_code(err, RB_E_PROTOCOL, -EPROTO, "there is no '%.40s' to write to",

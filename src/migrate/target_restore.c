@@ -163,6 +163,8 @@ static void sync_images(struct rb_migration *m)
 	rb_each_member (c, m) {
 		rb_path(images, sizeof(images), "%s/images", c->work_dir);
 		if (r >= 0)
+			r = rb_criu_images_to_disk(c->work_dir, NULL);
+		if (r >= 0)
 			r = rb_tree_sync_files(images, NULL);
 	}
 	if (r >= 0)
