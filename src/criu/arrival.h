@@ -67,7 +67,8 @@ bool rb_arrival_was_released(const char *run_dir, const char *container_id);
 int rb_arrival_release(struct rb_arrival *arrival, bool go, const struct rb_wait *wait,
 		       struct rb_err *err);
 
-/** rb_arrival_wait_resumed - until CRIU says that the tasks run; it and runc have some more to do */
+/** rb_arrival_wait_resumed - until CRIU says that the tasks run; it and runc have some more to do
+ */
 int rb_arrival_wait_resumed(struct rb_arrival *arrival, const struct rb_wait *wait,
 			    struct rb_err *err);
 

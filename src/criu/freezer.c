@@ -95,7 +95,8 @@ int rb_freezer_is_frozen(const char *path, struct rb_err *err)
 {
 	int r = has_settled(path, err);
 
-	/* a thread that its tracer lets go is on its way back for a moment, past no code of its own */
+	/* a thread that its tracer lets go is on its way back for a moment, past no code of its own
+	 */
 	return r == 0 && !is_v1(path) ? has_words(path, "cgroup.freeze", "1", err) : r;
 }
 

@@ -65,7 +65,6 @@ int rb_source_forget_work(struct rb_migration *m, struct rb_err *err);
 /** rb_source_group - what Docker's inspect said of all containers, as an array */
 json_t *rb_source_group(struct rb_migration *m);
 
-
 /* source_freeze.c */
 int rb_source_arm(struct rb_migration *m, struct rb_err *err);
 int rb_source_freeze(struct rb_migration *m, struct rb_err *err);
