@@ -60,10 +60,11 @@ static void check_private(uint64_t round)
 }
 
 /* one page of known content, one of counters that each process keeps moving */
-static struct {
+struct shared {
 	uint8_t pattern[PAGE];
 	_Atomic uint64_t beats[STATES_PROCESSES];
-} * shared;
+};
+static struct shared *shared;
 static uint64_t beats_seen[STATES_PROCESSES], beats_quiet[STATES_PROCESSES];
 
 static void before_fork_shared(void)

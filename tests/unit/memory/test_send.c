@@ -33,11 +33,12 @@
 enum { PAGES = 512, WAIT_MS = 10000 };
 
 /* what the victim is told, and says */
-static struct orders {
+struct orders {
 	_Atomic int order, done;
 	_Atomic uint64_t first, count;
 	uint8_t *memory;
-} * orders;
+};
+static struct orders *orders;
 
 enum { WRITE = 1, DROP, ZERO, PROTECT, DIRECT, FORK, END };
 
