@@ -16,8 +16,7 @@
 #include "migration.h"
 #include "net.h"
 
-#define QUIET_MS      5	 /* so long without one, and there are no stragglers any more */
-#define STRAGGLERS_MS 60 /* peers may send to the old place for ever */
+#define STRAGGLERS_MS 5
 #define HEAR_MS	      3000
 
 void rb_switchover_capture(struct rb_migration *m, int netns_fd)
@@ -104,25 +103,18 @@ int rb_switchover_send(struct rb_migration *m, const struct rb_wait *wait, struc
 	return send_caught(m, false, wait, err);
 }
 
-/*
- * What is for many is caught at the target, too, by now. Who hears of the new place late, for its
- * host is busy, still sends here: until nothing came for a moment.
- */
+/* What is for many is caught at the target, too, by now. */
 int rb_switchover_send_stragglers(struct rb_migration *m, const struct rb_wait *wait,
 				  struct rb_err *err)
 {
-	int64_t now = rb_now_ms(), end = now + STRAGGLERS_MS, quiet = now + QUIET_MS;
+	int64_t end = rb_now_ms() + STRAGGLERS_MS;
 	int r = send_caught(m, true, wait, err);
 
-	while (r >= 0 && m->capture && now < quiet && now < end) {
-		struct rb_wait moment = rb_wait_within(NULL, (quiet < end ? quiet : end) - now);
-		int before = m->frames;
+	while (r >= 0 && m->capture && rb_now_ms() < end) {
+		struct rb_wait moment = rb_wait_within(NULL, end - rb_now_ms());
 
 		if (rb_wait_fd(rb_capture_fd(m->capture), POLLIN, &moment, NULL) >= 0)
 			r = send_caught(m, true, wait, err);
-		now = rb_now_ms();
-		if (m->frames != before)
-			quiet = now + QUIET_MS;
 	}
 	return r;
 }
