@@ -18,6 +18,7 @@
 
 #define STRAGGLERS_MS 5
 #define HEAR_MS	      3000
+#define CATCH_UP_MAX  100
 
 void rb_switchover_capture(struct rb_migration *m, int netns_fd)
 {
@@ -65,7 +66,7 @@ static void hear(struct rb_migration *m, const char *records, size_t len, int co
 
 /* What was caught here since, without what was carried over: that was said before, so it is among
  * what is drained first, and each of it takes one away. */
-static void hear_caught(struct rb_migration *m)
+static int hear_caught(struct rb_migration *m)
 {
 	_cleanup_buf_ struct rb_buf caught = {};
 	int n = m->capture ? rb_capture_drain(m->capture, false, &caught) : 0;
@@ -74,15 +75,17 @@ static void hear_caught(struct rb_migration *m)
 		n -= rb_frames_subtract(&caught, &m->carried);
 	rb_buf_free(&m->carried);
 	hear(m, caught.data, caught.len, n);
+	return n;
 }
 
 int rb_switchover_open(struct rb_migration *m, int netns_fd, struct rb_err *err)
 {
 	int r;
 
-	/* what comes while the first are heard waits its turn */
-	hear_caught(m);
-	hear_caught(m);
+	/* what comes while others are heard waits its turn: when the gate opens as few as can be
+	 * are left, which something may overtake */
+	for (int i = 0; i < CATCH_UP_MAX && hear_caught(m) > 0; i++)
+		;
 	r = rb_silence_lift(netns_fd, err);
 	hear_caught(m);
 	return r;

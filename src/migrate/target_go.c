@@ -2,9 +2,9 @@
 /*
  * target_go.c - the target's verbs from held tasks to the container that runs
  *
- * go	    GO is written, the network speaks, the tasks are let go
+ * go	    GO is written, the network speaks and says where it is now, the tasks are let go
  * running  they run, as CRIU says
- * frames   what they missed is heard, their new place announced
+ * frames   what they missed is heard
  * settle   what came to the old place since is heard, and what came here
  * finish   runc has ended; name, restart policy; nothing of the migration is left
  *
@@ -71,6 +71,15 @@ static size_t count_released(const struct rb_migration *m)
 	return n;
 }
 
+/* Switches that the first answers pass would know of the new place, and others not yet: what these
+ * still send to the old place a switch there would drop, for it came from where it is to go. So all
+ * hear of it before the first answer. */
+static void announce_in(int netns)
+{
+	if (rb_announce(netns, 1, NULL) < 0)
+		rb_warn("go: the new place of the addresses could not be announced");
+}
+
 /* The network speaks, then the tasks run: CRIU needs some time for that. What arrives is caught. */
 static int let_go(struct rb_migration *m, struct rb_err *err)
 {
@@ -89,6 +98,8 @@ static int let_go(struct rb_migration *m, struct rb_err *err)
 		r = rb_silence_off(netns, err);
 	if (r >= 0)
 		r = rb_target_unhide(m, netns, err);
+	if (r >= 0)
+		announce_in(netns);
 	rb_each_member (c, m)
 		if (r >= 0 && !was_released(m, c))
 			rb_groups_rejoin(c, netns);
@@ -371,11 +382,11 @@ static void announce(struct rb_migration *m)
 {
 	_cleanup_close_ int netns = open_netns(m);
 
-	if (netns < 0 || rb_announce(netns, 1, NULL) < 0)
-		rb_warn("go: the new place of the addresses could not be announced");
+	if (netns >= 0)
+		announce_in(netns);
 }
 
-/* What was caught on the source. Until the announcement most peers send to the old place. */
+/* What was caught on the source. It is announced once more: an announcement may get lost. */
 int rb_target_frames(struct rb_migration *m, const json_t *args, json_t **ret, struct rb_err *err)
 {
 	(void)args;
