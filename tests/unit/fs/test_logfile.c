@@ -339,15 +339,24 @@ static void only_whole_lines_arrive(void)
 
 static pid_t start_writer(int pipe_fds[2], int out)
 {
-	pid_t pid = fork();
+	int ready[2];
+	pid_t pid;
+	char byte;
 
+	if (pipe(ready) < 0)
+		abort();
+	pid = fork();
 	if (pid == 0) {
 		dup2(out, STDOUT_FILENO);
 		close(pipe_fds[0]);
 		close(pipe_fds[1]);
+		(void)!write(ready[1], "r", 1);
 		pause();
 		_exit(0);
 	}
+	(void)!read(ready[0], &byte, 1);
+	close(ready[0]);
+	close(ready[1]);
 	return pid;
 }
 
