@@ -106,6 +106,22 @@ static int add_entry(struct scan *scan, const char *path, const struct statx *st
 	return m->n % CANCEL_ENTRIES == 0 ? rb_wait_ms(0, scan->wait, scan->err) : 0;
 }
 
+/* While CRIU dumps a container's mounts it has an empty folder there, "/tmp/cr-tmpfs.XXXXXX" or
+ * "/cr-tmpfs.XXXXXX" (its criu/mount.c): nothing of the container. */
+static bool is_scratch_of_criu(const char *path, const struct statx *st)
+{
+	static const char name[] = "cr-tmpfs.";
+
+	if (!S_ISDIR(st->stx_mode))
+		return false;
+	if (strncmp(path, "tmp/", 4) == 0)
+		path += 4;
+	return strncmp(path, name, strlen(name)) == 0 &&
+	       strspn(path + strlen(name), "abcdefghijklmnopqrstuvwxyz"
+					   "ABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789") == 6 &&
+	       strlen(path) == strlen(name) + 6;
+}
+
 static int add_child(struct scan *scan, int dir_fd, const char *folder, const char *name)
 {
 	char path[PATH_MAX];
@@ -127,7 +143,7 @@ static int add_child(struct scan *scan, int dir_fd, const char *folder, const ch
 				   "'%s/%s' is a file system of its own, mounted inside of what "
 				   "has to move; unmount it, or make it a volume of the container",
 				   scan->root, path);
-	return add_entry(scan, path, &st);
+	return is_scratch_of_criu(path, &st) ? 0 : add_entry(scan, path, &st);
 }
 
 static int read_folder(struct scan *scan, size_t index)

@@ -241,6 +241,26 @@ static void differences(void)
 	CHECK_SAME(a, b);
 }
 
+/* what CRIU has there for a moment is nothing of the container; what only looks like it is */
+static void scratch_of_criu(void)
+{
+	char a[PATH_MAX], b[PATH_MAX];
+	struct rb_tree_stats stats;
+
+	tree_folder(a, "scratch-a");
+	tree_folder(b, "scratch-b");
+	mkdir(at(a, "tmp"), 0700);
+	mkdir(at(a, "tmp/cr-tmpfs.yHUbg7"), 0700);
+	mkdir(at(a, "cr-tmpfs.a1B2c3"), 0700);
+	mkdir(at(a, "tmp/cr-tmpfs.yHUbg78"), 0700);
+	put_file(a, "tmp/cr-tmpfs.abcdef", "a file", 0600);
+	CHECK_MOVE(a, b, NULL, NULL, &stats);
+	CHECK(access(at(b, "tmp/cr-tmpfs.yHUbg7"), F_OK) < 0);
+	CHECK(access(at(b, "cr-tmpfs.a1B2c3"), F_OK) < 0);
+	CHECK(access(at(b, "tmp/cr-tmpfs.yHUbg78"), F_OK) == 0);
+	CHECK(access(at(b, "tmp/cr-tmpfs.abcdef"), F_OK) == 0);
+}
+
 /* Writing a file in place does not move its folder's times; receiving it must not either. */
 static void folder_times(void)
 {
@@ -385,6 +405,7 @@ int main(void)
 	TAP_RUN(whole_tree);
 	TAP_RUN(nothing_new);
 	TAP_RUN(differences);
+	TAP_RUN(scratch_of_criu);
 	TAP_RUN(folder_times);
 	TAP_RUN(links_in_differences);
 	TAP_RUN(mapped_files);
