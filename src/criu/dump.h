@@ -33,7 +33,7 @@ bool rb_criu_has_room_in_memory(const char *dir, unsigned long long need_bytes);
  * images of pages back to work_dir/pages */
 int rb_criu_images_to_memory(const char *work_dir, const char *memory_dir, struct rb_err *err);
 
-/** rb_criu_images_arrive - the same on the target, for images and pages */
+/** rb_criu_images_arrive - the same on the target, for images and pages alike */
 int rb_criu_images_arrive(const char *work_dir, const char *memory_dir, struct rb_err *err);
 
 /** rb_criu_images_to_disk - copy images that are in memory to work_dir/images, which is there all

@@ -55,8 +55,7 @@ static int link_pages(const char *images, const char *pages, struct rb_err *err)
 	return 0;
 }
 
-/* the folder, empty, and the way there */
-static int make_folder(const char *work_dir, const char *memory_dir, struct rb_err *err)
+int rb_criu_images_arrive(const char *work_dir, const char *memory_dir, struct rb_err *err)
 {
 	char images[PATH_MAX];
 	int r;
@@ -76,7 +75,7 @@ static int make_folder(const char *work_dir, const char *memory_dir, struct rb_e
 int rb_criu_images_to_memory(const char *work_dir, const char *memory_dir, struct rb_err *err)
 {
 	char pages[PATH_MAX];
-	int r = make_folder(work_dir, memory_dir, err);
+	int r = rb_criu_images_arrive(work_dir, memory_dir, err);
 
 	if (r >= 0 && rb_path(pages, sizeof(pages), "%s/pages", work_dir) < 0)
 		r = rb_err_set(err, -ENAMETOOLONG, "make room for CRIU's images");
@@ -85,11 +84,6 @@ int rb_criu_images_to_memory(const char *work_dir, const char *memory_dir, struc
 	if (r >= 0)
 		r = rb_mkdir_p(pages, 0700, err);
 	return r < 0 ? r : link_pages(memory_dir, pages, err);
-}
-
-int rb_criu_images_arrive(const char *work_dir, const char *memory_dir, struct rb_err *err)
-{
-	return make_folder(work_dir, memory_dir, err);
 }
 
 static int copy_file(int from_fd, int to_fd, const char *name)
