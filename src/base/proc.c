@@ -292,3 +292,29 @@ int rb_boot_id(char ret[37], struct rb_err *err)
 	ret[36] = '\0';
 	return 0;
 }
+
+static int compare(const void *a, const void *b)
+{
+	return *(const int *)a - *(const int *)b;
+}
+
+int rb_close_others(int *fds, size_t n)
+{
+	unsigned int from = 3;
+	int null_fd = open("/dev/null", O_RDWR | O_CLOEXEC);
+
+	if (null_fd < 0)
+		return -errno;
+	dup2(null_fd, STDIN_FILENO);
+	dup2(null_fd, STDOUT_FILENO);
+	qsort(fds, n, sizeof(*fds), compare);
+	for (size_t i = 0; i < n; i++) {
+		if (fds[i] < (int)from)
+			continue;
+		if (fds[i] > (int)from)
+			syscall(SYS_close_range, from, (unsigned int)fds[i] - 1, 0);
+		from = (unsigned int)fds[i] + 1;
+	}
+	syscall(SYS_close_range, from, ~0U, 0);
+	return 0;
+}

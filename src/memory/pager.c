@@ -44,6 +44,7 @@
 #include "io.h"
 #include "log.h"
 #include "pager_internal.h"
+#include "proc.h"
 #include "store.h"
 
 enum {
@@ -103,12 +104,16 @@ static int handle(struct rb_pager *p, void *source)
 	}
 	if (source == &p->guard_fd)
 		return rb_pager_guard_start(p);
+	for (int i = 0; i < RB_PAGER_FETCHERS; i++)
+		if (source == &p->fetchers[i])
+			return rb_pager_read_fetcher(p, source);
 	return rb_pager_read_task(p, source);
 }
 
+/* What comes from the source is placed as it comes, the rest afterwards. */
 static bool may_place(const struct rb_pager *p)
 {
-	return p->finished && p->released;
+	return p->finished && p->released && !rb_pager_fetches(p);
 }
 
 /* How long to wait for something to happen, in ms. */
@@ -180,6 +185,8 @@ static int one_round(struct rb_pager *p, unsigned int *busy)
 			r = rb_pager_serve(p, p->tasks[i]);
 		later |= p->tasks[i]->n_faults > 0;
 	}
+	if (r >= 0)
+		r = rb_pager_stream(p);
 	*busy = n > 0 ? *busy + 1 : 0;
 	if (r >= 0 && may_place(p) && (n <= 0 || *busy > BUSY_ROUNDS)) {
 		*busy = 0;
@@ -209,39 +216,14 @@ static int serve(struct rb_pager *p)
 		if (sweep(p))
 			return 0;
 	}
-	if (p->ever) {
+	if (p->ever && !p->lost)
 		rb_warn("pager: the container is killed: its restore failed, or its placeholder "
 			"ended, before all memory was in place");
+	if (p->ever)
 		rb_pager_kill(p);
-	}
+	if (!p->lost)
+		rb_pager_leave_source(p);
 	rb_pager_all_placed(p);
-	return 0;
-}
-
-static int compare(const void *a, const void *b)
-{
-	return *(const int *)a - *(const int *)b;
-}
-
-/* Others wait for the end of pipes and sockets that we have only inherited. The log stays. */
-static int keep_only(int *fds, size_t n)
-{
-	unsigned int from = 3;
-	int null_fd = open("/dev/null", O_RDWR | O_CLOEXEC);
-
-	if (null_fd < 0)
-		return -errno;
-	dup2(null_fd, STDIN_FILENO);
-	dup2(null_fd, STDOUT_FILENO);
-	qsort(fds, n, sizeof(*fds), compare);
-	for (size_t i = 0; i < n; i++) {
-		if (fds[i] < (int)from)
-			continue;
-		if (fds[i] > (int)from)
-			syscall(SYS_close_range, from, (unsigned int)fds[i] - 1, 0);
-		from = (unsigned int)fds[i] + 1;
-	}
-	syscall(SYS_close_range, from, ~0U, 0);
 	return 0;
 }
 
@@ -287,12 +269,12 @@ static void watch_folder(struct rb_pager *p)
 
 static int set_up(struct rb_pager *p, int status_fd, struct rb_err *err)
 {
-	int fds[] = { p->listen_fd, p->keeper_fd,	   p->lock_fd,
-		      p->alive_fd,  rb_store_fd(p->store), status_fd };
+	int fds[] = { p->listen_fd,	     p->keeper_fd, p->lock_fd,	p->alive_fd,
+		      rb_store_fd(p->store), status_fd,	   p->source_fd };
 	int r;
 
 	settle();
-	r = keep_only(fds, ARRAY_SIZE(fds));
+	r = rb_close_others(fds, ARRAY_SIZE(fds));
 	if (r < 0)
 		return rb_err_set(err, r, "start the pager");
 	p->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
@@ -307,6 +289,9 @@ static int set_up(struct rb_pager *p, int status_fd, struct rb_err *err)
 		r = watch_fd(p, &p->listen_fd);
 	if (r == 0)
 		r = watch_fd(p, &p->keeper_fd);
+	/* before there is a process whose memory they would have a hold on */
+	if (r == 0)
+		r = rb_pager_start_fetchers(p);
 	if (r == 0)
 		r = rb_pager_guard_start(p);
 	if (r < 0)
@@ -396,7 +381,8 @@ static int fork_pager(struct rb_pager *p, struct rb_err *err)
 
 int rb_pager_start(const struct rb_pager_options *options, struct rb_err *err)
 {
-	_cleanup_close_ int listen_fd = options->listen_fd, lock_fd = -EBADF, keeper_fd = -EBADF;
+	_cleanup_close_ int listen_fd = options->listen_fd, lock_fd = -EBADF, keeper_fd = -EBADF,
+			    source_fd = -EBADF;
 	struct rb_pager p = {
 		.store = options->store,
 		.epoll_fd = -EBADF,
@@ -406,6 +392,7 @@ int rb_pager_start(const struct rb_pager_options *options, struct rb_err *err)
 		.done_fd = -EBADF,
 		.alive_fd = options->alive_fd,
 		.last_number = -1,
+		.source_fd = -EBADF,
 	};
 	int r;
 
@@ -416,11 +403,19 @@ int rb_pager_start(const struct rb_pager_options *options, struct rb_err *err)
 		r = rb_path(p.released_path, PATH_MAX, "%s", options->released_path);
 	if (r == 0)
 		r = rb_path(p.lock_path, PATH_MAX, "%s", options->lock_path);
+	if (r == 0 && options->source)
+		r = rb_path(p.source_path, PATH_MAX, "%s", options->source_path);
 	if (r < 0)
 		return rb_err_set(err, r, "start the pager");
 	lock_fd = take_lock(options->lock_path, err);
 	if (lock_fd < 0)
 		return lock_fd;
+	if (options->source) {
+		p.source = *options->source;
+		source_fd = p.source_fd = take_lock(options->source_path, err);
+		if (source_fd < 0)
+			return source_fd;
+	}
 	keeper_fd = (int)syscall(SYS_pidfd_open, options->keeper, 0);
 	if (keeper_fd < 0)
 		return rb_err_set(err, -errno, "the container's placeholder is gone");

@@ -11,6 +11,11 @@
  * When the last holder of a userfaultfd closes it, missing pages silently read as zero. So a second
  * process, the pager's guard, holds each as well: it kills the container (all of its cgroup) should
  * the pager die before it is done, and only then lets go. A guard that dies is replaced.
+ *
+ * Pages that are still at the source (rb_store_expect()) are fetched by processes of their own
+ * (fetcher.h): what is touched first, with what lies near it, and from the release on all the rest.
+ * Who touches a page while the source cannot be reached waits. When the source says that it has
+ * lost them, the container is killed.
  */
 #pragma once
 
@@ -19,6 +24,7 @@
 #include <sys/types.h>
 
 struct rb_err;
+struct rb_page_source;
 struct rb_store;
 
 /*
@@ -37,6 +43,10 @@ struct rb_pager_options {
 	const char *lock_path;	   /* held (flock) until it is done; goes with it */
 	pid_t keeper; /* the placeholder: the pager ends when it is gone, and the container
 			 with it */
+	const struct rb_page_source *source; /* of the pages that the store expects, or NULL */
+	const char *source_path; /* with a source: held (flock) while it is needed, and goes then;
+				    a file that is not held means that memory was lost, and the
+				    container killed for it. Tells how many bytes are left */
 	int alive_fd; /* write end of a pipe, or -EBADF: pager and guard hold it open, and
 			 write one byte before they end in good order */
 };

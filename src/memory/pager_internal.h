@@ -10,10 +10,13 @@
 #include <stdint.h>
 #include <sys/types.h>
 
+#include "fetcher.h"
 #include "pager.h"
 
 struct rb_err;
 struct rb_store;
+
+enum { RB_PAGER_URGENT, RB_PAGER_STREAM, RB_PAGER_FETCHERS };
 
 struct rb_pager_task {
 	int number; /* of its pages in the store; negative: forked off since */
@@ -23,6 +26,8 @@ struct rb_pager_task {
 	bool gone;
 	uint64_t *faults; /* addresses that threads wait for */
 	size_t n_faults, faults_size;
+	uint64_t *waits; /* of these, what is being fetched */
+	size_t n_waits, waits_size;
 	uint64_t expect; /* a fault here means that it walks on */
 	size_t ahead;	 /* pages that were placed with the last one */
 };
@@ -34,6 +39,13 @@ struct rb_pager {
 	int keeper_fd, guard_fd, self_fd; /* pidfds */
 	int done_fd;			  /* eventfd, see pager_guard.c */
 	int lock_fd, alive_fd;
+	struct rb_page_source source;
+	struct rb_fetcher fetchers[RB_PAGER_FETCHERS];
+	char source_path[PATH_MAX];
+	int source_fd;	      /* its lock; negative: nothing is expected from there any more */
+	uint32_t stream_next; /* slot */
+	uint32_t streaming;   /* pages that the stream was asked for, and that did not come yet */
+	uint64_t told_left;
 	struct rb_pager_task **tasks;
 	size_t n_tasks, tasks_size, turn;
 	int last_number;     /* of a task that was forked off */
@@ -44,6 +56,7 @@ struct rb_pager {
 	bool finished;	     /* CRIU said so: all is registered */
 	bool released;	     /* the tasks were let go */
 	bool broken;	     /* the restore failed, or the container ended */
+	bool lost;	     /* with the source: memory of the container */
 	bool unplaced;	     /* pages were left that no mapping waited for */
 	unsigned int stalls; /* attempts in a row that have to be repeated */
 };
@@ -67,6 +80,9 @@ void rb_pager_remove_task(struct rb_pager *p, size_t index);
 /** rb_pager_read_task - read its events, apply them, serve its faults */
 int rb_pager_read_task(struct rb_pager *p, struct rb_pager_task *task);
 
+/** rb_pager_add_fault - a thread waits for a page. Return: 0, -ENOMEM */
+int rb_pager_add_fault(struct rb_pager_task *task, uint64_t addr);
+
 /** rb_pager_serve - serve (again) the faults that wait */
 int rb_pager_serve(struct rb_pager *p, struct rb_pager_task *task);
 
@@ -82,8 +98,8 @@ int rb_pager_forked(struct rb_pager *p, struct rb_pager_task *parent, int child)
  * rb_pager_place - place pages of the store that follow each other, at most @pages from @addr on
  *
  * Return: how many need no placing any more; 0 when the store does not have that at @addr;
- * -EAGAIN: later; -ENOENT: no mapping is registered there; -ESRCH: the process is gone; another
- * negative errno: something is wrong.
+ * -EINPROGRESS: it is still at the source; -EAGAIN: later; -ENOENT: no mapping is registered there;
+ * -ESRCH: the process is gone; another negative errno: something is wrong.
  */
 int rb_pager_place(struct rb_pager *p, struct rb_pager_task *task, uint64_t addr, size_t pages);
 
@@ -96,6 +112,27 @@ void rb_pager_wake(const struct rb_pager_task *task, uint64_t addr);
 /** rb_pager_background - place the next pages that nobody asked for. Return: pages, 0 when there is
  * nothing to do, -EAGAIN: later, another negative errno. */
 int rb_pager_background(struct rb_pager *p);
+
+/* pager_fetch.c */
+
+/** rb_pager_start_fetchers - nothing is fetched yet */
+int rb_pager_start_fetchers(struct rb_pager *p);
+
+/** rb_pager_fetches - is there anything at the source that is needed? */
+bool rb_pager_fetches(const struct rb_pager *p);
+
+/** rb_pager_fetch - a thread waits for the page at @addr: that, and what lies near it. Return: 0;
+ * -EAGAIN: later; another negative errno */
+int rb_pager_fetch(struct rb_pager *p, struct rb_pager_task *task, uint64_t addr);
+
+/** rb_pager_leave_source - the source is not needed any more */
+void rb_pager_leave_source(struct rb_pager *p);
+
+/** rb_pager_read_fetcher - pages have come: serve who waits for them. Return: 0, negative errno */
+int rb_pager_read_fetcher(struct rb_pager *p, struct rb_fetcher *fetcher);
+
+/** rb_pager_stream - have what nobody asked for on its way; and once all is here, say so */
+int rb_pager_stream(struct rb_pager *p);
 
 /* pager_guard.c */
 

@@ -70,10 +70,11 @@ int rb_pager_place(struct rb_pager *p, struct rb_pager_task *task, uint64_t addr
 {
 	size_t run = 0;
 	const void *data = rb_store_find(p->store, task->number, addr, pages, &run);
+	uint32_t slot;
 	int r;
 
 	if (!data)
-		return 0;
+		return rb_store_missing(p->store, task->number, addr, 1, &slot) ? -EINPROGRESS : 0;
 	touch(data, run);
 	/* over a border of two mappings: as far as the first one goes */
 	while ((r = copy(task->fd, addr, data, run)) == -ENOENT && run > 1)

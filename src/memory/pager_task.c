@@ -64,11 +64,12 @@ void rb_pager_remove_task(struct rb_pager *p, size_t index)
 	close(task->fd);
 	rb_store_forget_task(p->store, task->number);
 	free(task->faults);
+	free(task->waits);
 	free(task);
 	p->tasks[index] = p->tasks[--p->n_tasks];
 }
 
-static int note_fault(struct rb_pager_task *task, uint64_t addr)
+int rb_pager_add_fault(struct rb_pager_task *task, uint64_t addr)
 {
 	if (task->n_faults == task->faults_size) {
 		size_t size = task->faults_size ? task->faults_size * 2 : MESSAGES;
@@ -101,7 +102,7 @@ static int apply(struct rb_pager *p, struct rb_pager_task *task, const struct uf
 
 	switch (msg->event) {
 	case UFFD_EVENT_PAGEFAULT:
-		return note_fault(task, msg->arg.pagefault.address);
+		return rb_pager_add_fault(task, msg->arg.pagefault.address);
 	case UFFD_EVENT_FORK:
 		return has_forked(p, task, (int)msg->arg.fork.ufd);
 	case UFFD_EVENT_REMAP:
@@ -152,6 +153,8 @@ static int serve_one(struct rb_pager *p, struct rb_pager_task *task, uint64_t ad
 		return 1;
 	if (r == 0)
 		r = rb_pager_zero(task, addr);
+	else if (r == -EINPROGRESS)
+		return rb_pager_fetch(p, task, addr);
 	switch (r) {
 	case -ENOENT: /* unmapped meanwhile: the thread finds out by itself */
 	case -EINVAL:

@@ -7,6 +7,9 @@
  * put, else given back to the system (a hole is punched) together with others, BATCH pages at a
  * time; then it is "clean", and gets memory again when it is written. Under hold it is "held", and
  * its content stays, for the index of another process.
+ *
+ * Slots that are expected to be filled by somebody else, maybe more than once, are never used for
+ * another page.
  */
 #include "slots.h"
 
@@ -34,9 +37,11 @@ int rb_slots_open(struct rb_slots *slots, struct rb_err *err)
 	if (fd < 0 || sysinfo(&info) < 0)
 		return rb_err_set(err, -errno, "make the page store");
 	limit = (uint64_t)(info.totalram + info.totalswap) * info.mem_unit / RB_PAGE_SIZE;
+	/* pages that came in rounds may all be expected once more; no memory is taken before
+	 * something is written */
+	limit *= 2;
 	if (limit > UINT32_MAX)
 		limit = UINT32_MAX;
-	/* no memory is taken before something is written */
 	if (ftruncate(fd, (off_t)(limit * RB_PAGE_SIZE)) < 0)
 		return rb_err_set(err, -errno, "make the page store");
 	map = mmap(NULL, limit * RB_PAGE_SIZE, PROT_READ, MAP_SHARED | MAP_NORESERVE, fd, 0);
@@ -55,6 +60,7 @@ void rb_slots_close(struct rb_slots *slots)
 	free(slots->held.list);
 	free(slots->dirty.list);
 	free(slots->clean.list);
+	rb_expected_free(&slots->expected);
 	*slots = (struct rb_slots){ .fd = -EBADF };
 }
 
@@ -113,6 +119,7 @@ static void give_back(struct rb_slots *slots)
 
 static void release(struct rb_slots *slots, uint32_t start, uint32_t pages)
 {
+	rb_expected_settle(&slots->expected, start, pages);
 	if (slots->hold) {
 		extents_add(&slots->held, start, pages);
 		return;
@@ -173,9 +180,10 @@ static int take_unused(struct rb_slots *slots, uint32_t want, uint32_t *ret_slot
 
 int rb_slots_write(struct rb_slots *slots, const void *data, uint32_t pages, uint32_t *ret_slot)
 {
-	int n = (int)take(slots, &slots->dirty, pages, ret_slot), r;
+	bool again = slots->expected.n == 0;
+	int n = again ? (int)take(slots, &slots->dirty, pages, ret_slot) : 0, r;
 
-	if (!n)
+	if (!n && again)
 		n = (int)take(slots, &slots->clean, pages, ret_slot);
 	if (!n)
 		n = take_unused(slots, pages, ret_slot);
@@ -189,6 +197,33 @@ int rb_slots_write(struct rb_slots *slots, const void *data, uint32_t pages, uin
 		return r;
 	}
 	return n;
+}
+
+int rb_slots_expect(struct rb_slots *slots, int task, uint64_t addr, uint32_t pages,
+		    uint32_t *ret_slot)
+{
+	int n = take_unused(slots, pages, ret_slot), r;
+
+	if (n < 0)
+		return n;
+	r = rb_expected_add(&slots->expected,
+			    &(struct rb_want){ *ret_slot, (uint32_t)n, task, addr });
+	if (r < 0)
+		return r;
+	for (int i = 0; i < n; i++)
+		slots->refs[*ret_slot + (uint32_t)i] = 1;
+	return n;
+}
+
+void rb_slots_come(struct rb_slots *slots, uint32_t slot, uint32_t pages)
+{
+	for (uint32_t i = slot, from; i < slot + pages; i++) {
+		for (from = i; i < slot + pages && slots->refs[i] == 0; i++)
+			;
+		if (i > from)
+			punch(slots, from, i - from);
+	}
+	rb_expected_settle(&slots->expected, slot, pages);
 }
 
 int rb_slots_overwrite(struct rb_slots *slots, uint32_t slot, const void *data, uint32_t pages)

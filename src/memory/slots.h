@@ -10,6 +10,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "expected.h"
+
 struct rb_err;
 
 struct rb_extent {
@@ -33,9 +35,10 @@ struct rb_slots {
 	struct rb_extents clean; /* free, holes in the memfd */
 	uint32_t dirty_pages;
 	bool hold;
+	struct rb_expected expected; /* once there are any, no slot is used a second time */
 };
 
-/** rb_slots_open - make the memfd. It can hold as much as the machine has memory and swap. */
+/** rb_slots_open - make the memfd. It has places for twice the machine's memory and swap. */
 int rb_slots_open(struct rb_slots *slots, struct rb_err *err);
 
 /** rb_slots_close - let go of it; who else has it keeps the pages */
@@ -49,6 +52,18 @@ void rb_slots_close(struct rb_slots *slots);
  * Return: how many could be placed in one piece (at least one), -ENOMEM, -ENOSPC.
  */
 int rb_slots_write(struct rb_slots *slots, const void *data, uint32_t pages, uint32_t *ret_slot);
+
+/**
+ * rb_slots_expect - new slots that follow each other, whose content is still at the source
+ * @addr: where the first of @pages pages of @task is there
+ *
+ * Return: as rb_slots_write().
+ */
+int rb_slots_expect(struct rb_slots *slots, int task, uint64_t addr, uint32_t pages,
+		    uint32_t *ret_slot);
+
+/** rb_slots_come - expected pages were written by somebody else */
+void rb_slots_come(struct rb_slots *slots, uint32_t slot, uint32_t pages);
 
 /** rb_slots_overwrite - @pages slots that nobody else has a reference to */
 int rb_slots_overwrite(struct rb_slots *slots, uint32_t slot, const void *data, uint32_t pages);

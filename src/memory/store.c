@@ -19,14 +19,7 @@
 #include "err.h"
 #include "ranges.h"
 #include "slots.h"
-
-struct rb_store {
-	struct rb_slots slots;
-	struct rb_chunk_pool pool;
-	struct rb_chunk_map **tasks; /* by task number */
-	size_t n_tasks, tasks_size;
-	uint64_t pages;
-};
+#include "store_internal.h"
 
 int rb_store_new(struct rb_store **ret, struct rb_err *err)
 {
@@ -90,16 +83,16 @@ static size_t task_place(const struct rb_store *store, int task)
 	return low;
 }
 
-static struct rb_chunk_map *task_find(const struct rb_store *store, int task)
+struct rb_chunk_map *rb_store_find_task(const struct rb_store *store, int task)
 {
 	size_t at = task_place(store, task);
 
 	return at < store->n_tasks && store->tasks[at]->task == task ? store->tasks[at] : NULL;
 }
 
-static struct rb_chunk_map *task_make(struct rb_store *store, int task)
+struct rb_chunk_map *rb_store_make_task(struct rb_store *store, int task)
 {
-	struct rb_chunk_map *map = task_find(store, task);
+	struct rb_chunk_map *map = rb_store_find_task(store, task);
 	size_t at = task_place(store, task);
 
 	if (map)
@@ -150,9 +143,16 @@ static int put_run(struct rb_store *store, struct rb_chunk_map *map, struct rb_c
 	return done;
 }
 
+static bool is_missing(const struct rb_store *store, const struct rb_chunk *chunk,
+		       unsigned int page)
+{
+	return rb_expected_missing(&store->slots.expected, chunk->slots[page]);
+}
+
 static bool is_own(const struct rb_store *store, const struct rb_chunk *chunk, unsigned int page)
 {
-	return (chunk->present >> page & 1) && !rb_slots_shared(&store->slots, chunk->slots[page]);
+	return (chunk->present >> page & 1) && !is_missing(store, chunk, page) &&
+	       !rb_slots_shared(&store->slots, chunk->slots[page]);
 }
 
 static int put_in_chunk(struct rb_store *store, struct rb_chunk_map *map, struct rb_chunk *chunk,
@@ -181,7 +181,7 @@ static int put_in_chunk(struct rb_store *store, struct rb_chunk_map *map, struct
 int rb_store_put(struct rb_store *store, int task, uint64_t addr, const void *data, size_t pages,
 		 struct rb_err *err)
 {
-	struct rb_chunk_map *map = task_make(store, task);
+	struct rb_chunk_map *map = rb_store_make_task(store, task);
 	const uint8_t *at = data;
 
 	if (!map)
@@ -295,7 +295,7 @@ static int drop_these(struct rb_store *store, struct rb_chunk_map *map, struct r
 
 void rb_store_drop(struct rb_store *store, int task, uint64_t addr, uint64_t pages)
 {
-	struct rb_chunk_map *map = task_find(store, task);
+	struct rb_chunk_map *map = rb_store_find_task(store, task);
 
 	if (map && pages)
 		for_chunks(store, map, addr, addr + pages * RB_PAGE_SIZE, drop_these, NULL);
@@ -320,7 +320,7 @@ static size_t range_above(const struct rb_ranges *ranges, uint64_t addr)
 int rb_store_keep_only(struct rb_store *store, int task, const struct rb_ranges *ranges,
 		       struct rb_err *err)
 {
-	struct rb_chunk_map *map = task_find(store, task);
+	struct rb_chunk_map *map = rb_store_find_task(store, task);
 
 	(void)err; /* nothing here can fail; a different index might */
 	for (struct rb_chunk *chunk = map ? map->newest : NULL, *next; chunk; chunk = next) {
@@ -335,26 +335,36 @@ int rb_store_keep_only(struct rb_store *store, int task, const struct rb_ranges 
 	return 0;
 }
 
-const void *rb_store_find(const struct rb_store *store, int task, uint64_t addr, size_t max,
-			  size_t *ret_run)
+size_t rb_store_run(const struct rb_store *store, int task, uint64_t addr, size_t max, bool missing,
+		    uint32_t *ret_slot)
 {
-	const struct rb_chunk_map *map = task_find(store, task);
+	const struct rb_chunk_map *map = rb_store_find_task(store, task);
 	const struct rb_chunk *chunk = map ? rb_chunk_find(map, RB_CHUNK_KEY(addr)) : NULL;
 	unsigned int page = RB_CHUNK_PAGE(addr);
-	uint32_t slot;
 	size_t run = 0;
 
 	if (!chunk || !(chunk->present >> page & 1))
-		return NULL;
-	slot = chunk->slots[page];
+		return 0;
+	*ret_slot = chunk->slots[page];
 	while (run < max && chunk && (chunk->present >> page & 1) &&
-	       chunk->slots[page] == slot + run) {
+	       chunk->slots[page] == *ret_slot + run && is_missing(store, chunk, page) == missing) {
 		run++;
 		if (++page == RB_CHUNK_PAGES) {
 			page = 0;
 			chunk = rb_chunk_find(map, chunk->key + 1);
 		}
 	}
+	return run;
+}
+
+const void *rb_store_find(const struct rb_store *store, int task, uint64_t addr, size_t max,
+			  size_t *ret_run)
+{
+	uint32_t slot;
+	size_t run = rb_store_run(store, task, addr, max, false, &slot);
+
+	if (!run)
+		return NULL;
 	if (ret_run)
 		*ret_run = run;
 	return store->slots.map + (size_t)slot * RB_PAGE_SIZE;
@@ -362,7 +372,7 @@ const void *rb_store_find(const struct rb_store *store, int task, uint64_t addr,
 
 size_t rb_store_next(const struct rb_store *store, int task, size_t max, uint64_t *ret_addr)
 {
-	const struct rb_chunk_map *map = task_find(store, task);
+	const struct rb_chunk_map *map = rb_store_find_task(store, task);
 	unsigned int first, run;
 
 	if (!map || !map->newest)
@@ -375,13 +385,13 @@ size_t rb_store_next(const struct rb_store *store, int task, size_t max, uint64_
 
 int rb_store_clone(struct rb_store *store, int parent, int child, struct rb_err *err)
 {
-	const struct rb_chunk_map *from = task_find(store, parent);
+	const struct rb_chunk_map *from = rb_store_find_task(store, parent);
 	struct rb_chunk_map *to;
 
 	rb_store_forget_task(store, child);
 	if (!from || !from->n)
 		return 0;
-	to = task_make(store, child);
+	to = rb_store_make_task(store, child);
 	for (const struct rb_chunk *chunk = to ? from->oldest : NULL; chunk; chunk = chunk->newer) {
 		struct rb_chunk *copy = rb_chunk_make(to, &store->pool, chunk->key);
 		unsigned int n = (unsigned int)__builtin_popcountll(chunk->present);
@@ -428,7 +438,7 @@ static int move_these(struct rb_store *store, struct rb_chunk_map *map, struct r
 int rb_store_move(struct rb_store *store, int task, uint64_t from, uint64_t to, uint64_t pages,
 		  struct rb_err *err)
 {
-	struct rb_chunk_map *map = task_find(store, task);
+	struct rb_chunk_map *map = rb_store_find_task(store, task);
 	uint64_t offset = to - from; /* modulo 2^64 */
 	int r;
 
@@ -453,7 +463,7 @@ bool rb_store_task(const struct rb_store *store, size_t n, int *ret_task)
 
 void rb_store_forget_task(struct rb_store *store, int task)
 {
-	struct rb_chunk_map *map = task_find(store, task);
+	struct rb_chunk_map *map = rb_store_find_task(store, task);
 	size_t at = task_place(store, task);
 
 	if (!map)
@@ -469,7 +479,7 @@ void rb_store_forget_task(struct rb_store *store, int task)
 
 uint64_t rb_store_pages(const struct rb_store *store, int task)
 {
-	const struct rb_chunk_map *map = task_find(store, task);
+	const struct rb_chunk_map *map = rb_store_find_task(store, task);
 
 	return map ? map->pages : 0;
 }

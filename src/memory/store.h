@@ -20,6 +20,7 @@
 #include "ranges.h"
 
 struct rb_err;
+struct rb_expected;
 struct rb_store;
 
 int rb_store_new(struct rb_store **ret, struct rb_err *err);
@@ -52,8 +53,25 @@ void rb_store_drop(struct rb_store *store, int task, uint64_t addr, uint64_t pag
 int rb_store_keep_only(struct rb_store *store, int task, const struct rb_ranges *ranges,
 		       struct rb_err *err);
 
-/** rb_store_find - the page at @addr, or NULL; @ret_run: how many follow each other in the store
- * and in the process from there on, at most @max */
+/** rb_store_expect - pages of @ranges that @task has not are still at the source: from now on it
+ * has them, without their content. -ENOMEM, -ENOSPC */
+int rb_store_expect(struct rb_store *store, int task, const struct rb_ranges *ranges,
+		    struct rb_err *err);
+
+/** rb_store_expected - what is to come (expected.h) */
+struct rb_expected *rb_store_expected(struct rb_store *store);
+
+/** rb_store_come - pages that are expected, or were, were written to rb_store_fd(), at
+ * slot * RB_PAGE_SIZE; what nobody needs there goes. Return: 0; -EINVAL: never expected */
+int rb_store_come(struct rb_store *store, uint32_t slot, uint32_t pages);
+
+/** rb_store_missing - pages from @addr on that are still to come. Return: how many follow each
+ * other in the store, too, at most @max; 0 when the one at @addr is none of these */
+size_t rb_store_missing(const struct rb_store *store, int task, uint64_t addr, size_t max,
+			uint32_t *ret_slot);
+
+/** rb_store_find - the page at @addr, or NULL (also when it is missing); @ret_run: how many follow
+ * each other in the store and in the process from there on, at most @max */
 const void *rb_store_find(const struct rb_store *store, int task, uint64_t addr, size_t max,
 			  size_t *ret_run);
 

@@ -23,8 +23,11 @@
 
 #include "cgroup.h"
 #include "cleanup.h"
+#include "fetcher.h"
 #include "freezer.h"
 #include "io.h"
+#include "ranges.h"
+#include "record.h"
 
 #define FEATURES                                                                         \
 	(UFFD_FEATURE_EVENT_FORK | UFFD_FEATURE_EVENT_REMAP | UFFD_FEATURE_EVENT_UNMAP | \
@@ -117,6 +120,13 @@ static bool make_cgroup(const struct rig *rig)
 	return waitpid(pid, &status, 0) == pid && status == 0;
 }
 
+static bool all_far;
+
+void rig_far(bool far)
+{
+	all_far = far;
+}
+
 bool rig_open(struct rig *rig, bool v2)
 {
 	static int number;
@@ -125,12 +135,19 @@ bool rig_open(struct rig *rig, bool v2)
 	*rig = (struct rig){ .open = true, .conn_fd = -EBADF, .alive_fd = -EBADF };
 	/* pager and guard become our children when the processes between end */
 	prctl(PR_SET_CHILD_SUBREAPER, 1);
+	if (all_far) {
+		rig->link = mmap(NULL, sizeof(*rig->link), PROT_READ | PROT_WRITE,
+				 MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+		if (rig->link == MAP_FAILED)
+			return false;
+	}
 	strcpy(rig->folder, "/tmp/rb-pager-XXXXXX");
 	if (!mkdtemp(rig->folder))
 		return false;
 	snprintf(rig->cgroup, sizeof(rig->cgroup), "/rb-pager-%d-%d", (int)getpid(), number++);
 	snprintf(rig->released, PATH_MAX, "%s/released", rig->folder);
 	snprintf(rig->lock, PATH_MAX, "%s/pager.lock", rig->folder);
+	snprintf(rig->source, PATH_MAX, "%s/pager.source", rig->folder);
 	snprintf(rig->socket, PATH_MAX, "%s/lazy-pages.socket", rig->folder);
 	rig->keeper = fork_keeper();
 	if (!make_cgroup(rig) ||
@@ -164,11 +181,63 @@ void rig_close(struct rig *rig)
 	rb_cgroup_remove(rig->cgroup);
 	rb_rm_rf(rig->folder, NULL);
 	rb_store_free(rig->store);
+	if (rig->link)
+		munmap(rig->link, sizeof(*rig->link));
+}
+
+/* One record of pages that follow each other, of which all or none have content. */
+static int send_run(const struct rb_want *want, uint32_t first, uint32_t pages,
+		    int (*take)(void *taker, const void *block, size_t len, struct rb_err *err),
+		    void *taker, struct rb_err *err)
+{
+	static uint8_t block[RB_BLOCK_SIZE];
+	static uint64_t words[RB_PAGES_PER_BLOCK][RIG_PAGE / 8];
+	uint64_t page = (want->addr - RIG_BASE) / RIG_PAGE + first;
+	struct rb_record record = {
+		.kind = RB_RECORD_DATA,
+		.task = want->task,
+		.addr = want->addr + first * RIG_PAGE,
+		.count = pages,
+		.payload = (const uint8_t *)words,
+		.len = pages * (uint32_t)RIG_PAGE,
+	};
+
+	for (uint32_t i = 0; i < pages; i++)
+		for (size_t word = 0; word < RIG_PAGE / 8; word++)
+			words[i][word] = page_value(want->task, page + i);
+	return take(taker, block, rb_record_encode(block, &record), err);
+}
+
+static int rig_fetch(void *arg, bool urgent, const struct rb_want *wants, size_t n,
+		     int (*take)(void *taker, const void *block, size_t len, struct rb_err *err),
+		     void *taker, struct rb_err *err)
+{
+	struct rig_link *link = arg;
+
+	(*(urgent ? &link->urgent : &link->streamed))++;
+	if (link->lost)
+		return rb_err_set(err, -ESRCH, "ask a source that has lost its pages");
+	for (size_t i = 0; i < n; i++)
+		for (uint32_t done = 0, pages; done < wants[i].pages; done += pages) {
+			int r;
+
+			if (link->broken)
+				return rb_err_set(err, -ECONNRESET, "ask over a broken link");
+			pages = wants[i].pages - done;
+			if (pages > 7)
+				pages = 7;
+			r = send_run(&wants[i], done, pages, take, taker, err);
+			if (r < 0)
+				return r;
+			link->pages += pages;
+		}
+	return 0;
 }
 
 int rig_start(struct rig *rig)
 {
 	int fds[2], r;
+	struct rb_page_source source = { rig_fetch, rig->link };
 	struct rb_pager_options options = {
 		.listen_fd = rb_unix_listen(rig->socket, 0600, &rig->err),
 		.store = rig->store,
@@ -176,6 +245,8 @@ int rig_start(struct rig *rig)
 		.released_path = rig->released,
 		.lock_path = rig->lock,
 		.keeper = rig->keeper,
+		.source = rig->link ? &source : NULL,
+		.source_path = rig->source,
 	};
 
 	if (options.listen_fd < 0 || pipe2(fds, O_CLOEXEC) < 0)
@@ -201,18 +272,22 @@ bool rig_connect(struct rig *rig)
 
 bool rig_fill(struct rig *rig, int task, uint64_t pages)
 {
+	_cleanup_(rb_ranges_free) struct rb_ranges all = {};
 	uint64_t words[RIG_PAGE / 8];
 
 	for (uint64_t i = 0; i < pages; i++) {
-		if (!page_value(task, i))
+		uint64_t addr = RIG_BASE + i * RIG_PAGE;
+
+		if (!page_value(task, i) || rb_ranges_add(&all, addr, addr + RIG_PAGE) < 0)
+			continue;
+		if (rig->link && i % 5 != 1)
 			continue;
 		for (size_t word = 0; word < RIG_PAGE / 8; word++)
 			words[word] = page_value(task, i);
-		if (rb_store_put(rig->store, task, RIG_BASE + i * RIG_PAGE, words, 1, &rig->err) <
-		    0)
+		if (rb_store_put(rig->store, task, addr, words, 1, &rig->err) < 0)
 			return false;
 	}
-	return true;
+	return !rig->link || rb_store_expect(rig->store, task, &all, &rig->err) == 0;
 }
 
 bool rig_send(const struct rig *rig, uint32_t word)
@@ -421,6 +496,15 @@ bool rig_lock_free(const struct rig *rig)
 	if (fd < 0)
 		return errno == ENOENT;
 	return rig_until(flock(fd, LOCK_EX | LOCK_NB) == 0);
+}
+
+int rig_source(const struct rig *rig)
+{
+	_cleanup_close_ int fd = open(rig->source, O_RDWR | O_CLOEXEC);
+
+	if (fd < 0)
+		return RIG_SOURCE_GONE;
+	return flock(fd, LOCK_EX | LOCK_NB) < 0 ? RIG_SOURCE_HELD : RIG_SOURCE_LOST;
 }
 
 int rig_registered(pid_t pid)

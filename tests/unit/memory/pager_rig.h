@@ -41,10 +41,19 @@ struct victim {
 	void (*run)(struct victim *victim);
 };
 
+/** What stands between pager and source; in memory that all share. */
+struct rig_link {
+	volatile bool broken;	       /* nothing comes */
+	volatile bool lost;	       /* the source has no pages any more */
+	volatile int urgent, streamed; /* calls */
+	volatile uint64_t pages;       /* that were sent */
+};
+
 struct rig {
 	bool open;
+	struct rig_link *link; /* pages are at the source, but for a fifth of them (rig_far()) */
 	char folder[64], cgroup[64], freezer[PATH_MAX];
-	char released[PATH_MAX], lock[PATH_MAX], socket[PATH_MAX];
+	char released[PATH_MAX], lock[PATH_MAX], socket[PATH_MAX], source[PATH_MAX];
 	struct rb_store *store;
 	pid_t keeper;
 	int conn_fd;  /* CRIU's */
@@ -59,6 +68,9 @@ const char *rig_why_not(void);
 
 /** rig_open - a store, a cgroup, a keeper; @v2: kill by the cgroup of version 2 */
 bool rig_open(struct rig *rig, bool v2);
+
+/** rig_far - of rigs that are opened from now on most pages are still at the source */
+void rig_far(bool far);
 
 /** rig_close - kill and remove all; also of a test that failed half-way, by the next one */
 void rig_close(struct rig *rig);
@@ -96,6 +108,10 @@ int rig_farewell(const struct rig *rig);
 
 /** rig_lock_free - the lock is free, or becomes so soon */
 bool rig_lock_free(const struct rig *rig);
+
+/** rig_source_left - the file that says that the source is needed is there, and held or not */
+enum { RIG_SOURCE_GONE, RIG_SOURCE_HELD, RIG_SOURCE_LOST };
+int rig_source(const struct rig *rig);
 
 /** rig_registered - mappings of @pid that a userfaultfd looks after */
 int rig_registered(pid_t pid);

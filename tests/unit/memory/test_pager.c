@@ -526,5 +526,16 @@ int main(int argc, char **argv)
 	TAP_RUN(processes_end_meanwhile);
 	TAP_RUN(wiped_memory_is_not_a_childs);
 	rig_close(&rig);
+	/* the same with most pages still at the source */
+	rig_far(true);
+	TAP_RUN(released_before_finished);
+	TAP_RUN(nothing_to_place);
+	TAP_RUN(pages_without_a_mapping);
+	TAP_RUN(memory_changes_before_the_release);
+	TAP_RUN(memory_changes_meanwhile);
+	TAP_RUN(no_page_is_lost_on_the_move);
+	TAP_RUN(processes_end_meanwhile);
+	TAP_RUN(wiped_memory_is_not_a_childs);
+	rig_close(&rig);
 	return tap_done();
 }

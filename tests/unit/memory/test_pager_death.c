@@ -340,5 +340,14 @@ int main(void)
 	TAP_RUN(no_keeper);
 	TAP_RUN(signals_are_ignored);
 	rig_close(&rig);
+	/* the same with most pages still at the source */
+	rig_far(true);
+	TAP_RUN(pager_killed);
+	TAP_RUN(pager_killed_while_frozen);
+	TAP_RUN(guard_killed);
+	TAP_RUN(both_killed);
+	TAP_RUN(restore_fails_and_is_repeated);
+	TAP_RUN(keeper_ends);
+	rig_close(&rig);
 	return tap_done();
 }
