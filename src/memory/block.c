@@ -236,6 +236,27 @@ int rb_block_add_pages(struct rb_block *block, pid_t pid, int task, const struct
 	return 0;
 }
 
+int rb_block_add_zero(struct rb_block *block, int task, const struct rb_range *range,
+		      const struct rb_wait *wait, struct rb_err *err)
+{
+	for (uint64_t at = range->start; at < range->end;) {
+		uint64_t pages = (range->end - at) / RB_PAGE_SIZE;
+		struct rb_record record = {
+			.kind = RB_RECORD_ZERO,
+			.task = task,
+			.addr = at,
+			.count = pages < RB_ZERO_MAX ? (uint32_t)pages : RB_ZERO_MAX,
+		};
+		int r = make_room(block, 0, wait, err);
+
+		if (r < 0)
+			return r;
+		block->used += rb_record_encode(block->data + block->used, &record);
+		at += (uint64_t)record.count * RB_PAGE_SIZE;
+	}
+	return 0;
+}
+
 int rb_block_add_keep(struct rb_block *block, int task, const struct rb_ranges *ranges,
 		      const struct rb_wait *wait, struct rb_err *err)
 {

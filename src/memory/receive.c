@@ -23,7 +23,7 @@ struct rb_receiver {
 	uint64_t limit; /* pages */
 	struct task *tasks;
 	size_t n;
-	bool last, complete;
+	bool last, stays, complete;
 	int keeping; /* task whose ranges are being listed, or 0 */
 	struct rb_ranges keep;
 };
@@ -58,9 +58,10 @@ void rb_receiver_limit(struct rb_receiver *receiver, uint64_t bytes)
 	receiver->limit = bytes / RB_PAGE_SIZE;
 }
 
-void rb_receiver_begin(struct rb_receiver *receiver, bool last)
+void rb_receiver_begin(struct rb_receiver *receiver, bool last, bool stays)
 {
 	receiver->last = last;
+	receiver->stays = stays;
 	receiver->complete = false;
 	receiver->keeping = 0;
 	rb_ranges_clear(&receiver->keep);
@@ -86,6 +87,16 @@ static struct task *find_task(struct rb_receiver *receiver, int number)
 	return &tasks[receiver->n++];
 }
 
+static int check_limit(const struct rb_receiver *receiver, struct rb_err *err)
+{
+	if (rb_store_total(receiver->store) <= receiver->limit)
+		return 0;
+	return rb_err_code(err, RB_E_REFUSED, -ENOSPC,
+			   "the container's memory has grown beyond what its host announced, "
+			   "or what is available here (%llu MiB): try again",
+			   (unsigned long long)(receiver->limit * RB_PAGE_SIZE >> 20));
+}
+
 static int keep(struct rb_receiver *receiver, struct task *task, const struct rb_record *record,
 		struct rb_err *err)
 {
@@ -106,10 +117,12 @@ static int keep(struct rb_receiver *receiver, struct task *task, const struct rb
 		return 0;
 	receiver->keeping = 0;
 	task->kept = true;
-	if (rb_store_keep_only(receiver->store, task->number, &receiver->keep, err) < 0)
+	if (rb_store_keep_only(receiver->store, task->number, &receiver->keep, err) < 0 ||
+	    (receiver->stays &&
+	     rb_store_expect(receiver->store, task->number, &receiver->keep, err) < 0))
 		return -ENOMEM;
 	rb_ranges_clear(&receiver->keep);
-	return 0;
+	return receiver->stays ? check_limit(receiver, err) : 0;
 }
 
 static int put(struct rb_receiver *receiver, const struct rb_record *record, struct rb_err *err)
@@ -118,13 +131,7 @@ static int put(struct rb_receiver *receiver, const struct rb_record *record, str
 			     record->count, err);
 
 	/* afterwards: what is written over takes nothing */
-	if (r >= 0 && rb_store_total(receiver->store) > receiver->limit)
-		return rb_err_code(
-			err, RB_E_REFUSED, -ENOSPC,
-			"the container's memory has grown beyond what its host announced, "
-			"or what is available here (%llu MiB): try again",
-			(unsigned long long)(receiver->limit * RB_PAGE_SIZE >> 20));
-	return r;
+	return r < 0 ? r : check_limit(receiver, err);
 }
 
 static int apply(struct rb_receiver *receiver, const struct rb_record *record, struct rb_err *err)

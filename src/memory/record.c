@@ -14,7 +14,6 @@
 #include "ranges.h"
 
 #define RANGE_BYTES 16
-#define PAGES_MAX   (UINT32_C(1) << 20) /* in a ZERO record */
 
 static void put(uint8_t *at, uint64_t value, size_t size)
 {
@@ -56,7 +55,7 @@ static bool is_sane(const struct rb_record *record)
 		return record->count > 0 && record->len == bytes &&
 		       record->addr < UINT64_MAX - bytes;
 	case RB_RECORD_ZERO:
-		return record->count > 0 && record->count <= PAGES_MAX && record->len == 0 &&
+		return record->count > 0 && record->count <= RB_ZERO_MAX && record->len == 0 &&
 		       record->addr < UINT64_MAX - bytes;
 	case RB_RECORD_KEEP:
 	case RB_RECORD_KEEP_MORE:

@@ -34,6 +34,7 @@ struct rb_err;
 #define RB_BLOCK_SIZE	   ((size_t)256 << 10) /* RB_FRAME_DATA_MAX */
 #define RB_PAGES_PER_BLOCK 60
 #define RB_KEEP_PER_BLOCK  15360
+#define RB_ZERO_MAX	   (UINT32_C(1) << 20) /* pages in a ZERO record */
 
 enum rb_record_kind {
 	RB_RECORD_DATA = 1,

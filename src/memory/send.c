@@ -391,3 +391,34 @@ int rb_memory_send_last(struct rb_memory *memory, const struct rb_memory_sink *s
 		*ret = *rb_block_stats(block);
 	return r;
 }
+
+int rb_memory_leave(struct rb_memory *memory, const struct rb_memory_sink *sink,
+		    const struct rb_wait *wait, struct rb_memory_stats *ret, struct rb_err *err)
+{
+	_cleanup_block_ struct rb_block *block = NULL;
+	int r = rb_block_new(sink, &block, err);
+
+	for (size_t i = 0; r >= 0 && i < memory->n; i++) {
+		struct process *process = &memory->list[i];
+
+		for (size_t k = 0; r >= 0 && memory->rounds && k < process->dirty.n; k++)
+			r = rb_block_add_zero(block, process->task, &process->dirty.list[k], wait,
+					      err);
+		if (r >= 0)
+			r = rb_block_add_keep(block, process->task, &process->populated, wait, err);
+	}
+	if (r >= 0)
+		r = rb_block_flush(block, wait, err);
+	if (r >= 0)
+		*ret = *rb_block_stats(block);
+	return r;
+}
+
+uint64_t rb_memory_left(const struct rb_memory *memory)
+{
+	uint64_t bytes = 0;
+
+	for (size_t i = 0; i < memory->n; i++)
+		bytes += rb_ranges_bytes(&memory->list[i].dirty);
+	return bytes;
+}

@@ -60,5 +60,13 @@ int rb_memory_send_last(struct rb_memory *memory, const struct rb_memory_sink *s
 			const struct rb_wait *wait, struct rb_memory_stats *ret,
 			struct rb_err *err);
 
+/** rb_memory_leave - in place of that: what was written stays here, in the frozen processes, for
+ * the target to ask for (frozen.h); it is told what there is, and forgets what it has of it */
+int rb_memory_leave(struct rb_memory *memory, const struct rb_memory_sink *sink,
+		    const struct rb_wait *wait, struct rb_memory_stats *ret, struct rb_err *err);
+
+/** rb_memory_left - bytes that rb_memory_freeze() found written */
+uint64_t rb_memory_left(const struct rb_memory *memory);
+
 /** rb_memory_free - stop following; NULL is allowed */
 void rb_memory_free(struct rb_memory *memory);

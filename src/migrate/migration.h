@@ -205,6 +205,10 @@ int rb_stages_undo(struct rb_migration *m, const struct rb_stage *stages, struct
 /** rb_progress_stage - show that a stage began */
 void rb_progress_stage(struct rb_migration *m, const char *stage);
 
+/** rb_progress_say - show in words how far it is */
+void rb_progress_say(struct rb_migration *m, const char *format, ...)
+	__attribute__((format(printf, 2, 3)));
+
 /** rb_progress_bytes - show bytes sent; cheap to call often */
 void rb_progress_bytes(struct rb_migration *m);
 

@@ -59,6 +59,16 @@ void rb_progress_bytes(struct rb_migration *m)
 		write_progress(m);
 }
 
+void rb_progress_say(struct rb_migration *m, const char *format, ...)
+{
+	va_list args;
+
+	va_start(args, format);
+	vsnprintf(m->message, sizeof(m->message), format, args);
+	va_end(args);
+	write_progress(m);
+}
+
 void rb_migration_doubt(struct rb_migration *m, const char *format, ...)
 {
 	bool first = !m->message[0];

@@ -21,6 +21,7 @@
 #include "peer.h"
 #include "ports.h"
 #include "report.h"
+#include "rounds.h"
 #include "send.h"
 #include "switchover.h"
 #include "sync.h"
@@ -47,6 +48,7 @@ const struct rb_stage rb_source_stages[] = {
 	{ "restore",  rb_source_restore },
 	/* until here everything can be undone; beyond, everything is finished */
 	{ "commit",   rb_source_commit },
+	{ "fetch",    rb_source_fetch },
 	{ "finish",   rb_source_finish },
 	{ 0 },
 };
@@ -337,6 +339,10 @@ static int ask_after_reboot(struct rb_migration *m, enum rb_state *ret_decision,
 {
 	bool aborted = m->entry.state == RB_ABORT;
 
+	/* what it has restored is nothing without the memory that was here */
+	*ret_decision = RB_ABORT;
+	if (rb_memory_stays(m))
+		return 0;
 	for (;;) {
 		struct rb_wait wait = rb_migration_cleanup_wait(ASK_MS);
 		_cleanup_entry_ struct rb_entry now = {};

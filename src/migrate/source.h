@@ -98,6 +98,21 @@ int rb_source_netns(const struct rb_migration *m, struct rb_err *err);
 int rb_source_commit(struct rb_migration *m, struct rb_err *err);
 int rb_source_finish(struct rb_migration *m, struct rb_err *err);
 
-/** rb_source_wait_target - past COMMIT: ask the target until its journal says GO or DONE. Does not
- * give up while the target cannot be reached. -ECANCELED: its journal says ABORT. */
+/* source_fetch.c */
+
+/** rb_source_fetch - with memory that stays: wait until the target has fetched it */
+int rb_source_fetch(struct rb_migration *m, struct rb_err *err);
+
+/**
+ * rb_source_serve_memory - give a peer pages of a frozen container, until it closes the connection
+ * @first: arguments of the first call of "fetch" {"id", "member"}
+ *
+ * Return: 0; negative errno for the peer to hear, -ESRCH: they are lost for good.
+ */
+int rb_source_serve_memory(const struct rb_node *node, struct rb_conn *conn, const json_t *first,
+			   int cancel_fd, struct rb_err *err);
+
+/** rb_source_wait_target - past COMMIT: ask the target until its journal says GO or DONE; with
+ * memory that stays here only DONE will do. Does not give up while the target cannot be reached.
+ * -ECANCELED: its journal says ABORT. */
 int rb_source_wait_target(struct rb_migration *m, struct rb_err *err);

@@ -24,6 +24,7 @@
 #include "ports.h"
 #include "proc.h"
 #include "reconnect.h"
+#include "rounds.h"
 #include "source.h"
 #include "switchover.h"
 #include "travel.h"
@@ -40,7 +41,7 @@ int rb_source_wait_target(struct rb_migration *m, struct rb_err *err)
 		struct rb_err why = {};
 		int r = rb_peer_state(m, &state, &wait, &why);
 
-		if (r >= 0 && (state == RB_GO || state == RB_DONE))
+		if (r >= 0 && (state == RB_DONE || (state == RB_GO && !rb_memory_stays(m))))
 			return 0;
 		/* it never let the container go, and with this in its journal it never will */
 		if (r >= 0 && (state == RB_ABORT || state == RB_ABORTED))
@@ -55,8 +56,12 @@ int rb_source_wait_target(struct rb_migration *m, struct rb_err *err)
 				"else, 'docker kill' and 'docker start' give it a fresh "
 				"start here",
 				m->entry.peer, m->entry.id);
-		rb_migration_doubt(m, "in doubt until node '%s' answers that it runs: %s",
-				   m->entry.peer, r < 0 ? why.msg : rb_state_name(state));
+		if (r >= 0 && state == RB_GO)
+			rb_progress_say(m, "it runs on node '%s', and fetches its memory from here",
+					m->entry.peer);
+		else
+			rb_migration_doubt(m, "in doubt until node '%s' answers that it runs: %s",
+					   m->entry.peer, r < 0 ? why.msg : rb_state_name(state));
 		rb_wait_ms(ASK_EVERY_MS, NULL, NULL);
 	}
 }

@@ -33,6 +33,7 @@
 #include "ports.h"
 #include "proc.h"
 #include "reconnect.h"
+#include "rounds.h"
 #include "source.h"
 #include "strategy.h"
 #include "switchover.h"
@@ -314,7 +315,8 @@ static int send_images(struct rb_migration *m, struct rb_member *c, const char *
 int rb_source_transfer(struct rb_migration *m, struct rb_err *err)
 {
 	const struct rb_strategy *strategy = rb_strategy_of(m);
-	_cleanup_json_ json_t *args = json_pack("{s:s}", "strategy", strategy->name);
+	_cleanup_json_ json_t *args =
+		json_pack("{s:s, s:b}", "strategy", strategy->name, "stays", rb_memory_stays(m));
 	uint64_t images_bytes = 0, pages_bytes = 0;
 	char images[600], pages[600];
 	int r = 0;

@@ -64,16 +64,27 @@ static int check_name(const char *name, struct rb_err *err)
 			   name);
 }
 
-static int check_no_convergence(const char *what, struct rb_err *err)
+static bool allows_post_copy(const json_t *request)
 {
-	static const char *const known[] = { "force", "throttle", "abort" };
+	return rb_json_bool(request, "allow_post_copy", false) ||
+	       strcmp(rb_json_str(request, "strategy", "auto"), "auto") != 0;
+}
 
+static int check_no_convergence(const json_t *request, struct rb_err *err)
+{
+	static const char *const known[] = { "force", "throttle", "abort", "post-copy" };
+	const char *what = rb_json_str(request, "on_no_convergence", "force");
+
+	if (strcmp(what, "post-copy") == 0 && !allows_post_copy(request))
+		return rb_err_code(err, RB_E_USAGE, -EINVAL,
+				   "with --on-no-convergence post-copy the container may depend on "
+				   "both hosts for a while: say --allow-post-copy, too");
 	for (size_t i = 0; i < ARRAY_SIZE(known); i++)
 		if (strcmp(what, known[i]) == 0)
 			return 0;
 	return rb_err_code(err, RB_E_USAGE, -EINVAL,
 			   "'%.40s' is nothing to do when memory is written too fast: force, "
-			   "throttle or abort",
+			   "throttle, abort or post-copy",
 			   what);
 }
 
@@ -82,7 +93,8 @@ static int check_strategy(const char *strategy, struct rb_err *err)
 	return rb_strategy_known(strategy)
 		       ? 0
 		       : rb_err_code(err, RB_E_USAGE, -EINVAL,
-				     "strategy '%.40s' is not known: auto, cold or pre-copy",
+				     "strategy '%.40s' is not known: auto, cold, pre-copy, "
+				     "post-copy or hybrid",
 				     strategy);
 }
 
@@ -175,8 +187,8 @@ static int describe_request(const struct rb_node *node, const json_t *request, s
 			    struct rb_err *err)
 {
 	struct rb_wait wait = rb_wait_within(NULL, ENGINE_MS);
-	static const char *const options[] = { "bandwidth", "max_downtime_ms",
-					       "on_no_convergence" };
+	static const char *const options[] = { "bandwidth", "max_downtime_ms", "on_no_convergence",
+					       "allow_post_copy" };
 	_cleanup_json_ json_t *group = NULL;
 	const char *container, *target;
 	int r;
@@ -193,7 +205,7 @@ static int describe_request(const struct rb_node *node, const json_t *request, s
 	if (r >= 0)
 		r = check_strategy(rb_json_str(request, "strategy", "auto"), err);
 	if (r >= 0)
-		r = check_no_convergence(rb_json_str(request, "on_no_convergence", "force"), err);
+		r = check_no_convergence(request, err);
 	if (r >= 0)
 		r = find_containers(node, request, &group, &wait, err);
 	if (r < 0)

@@ -30,6 +30,8 @@ enum { PROCESSES_MAX = 4096 };
 static const struct rb_strategy *const strategies[] = {
 	&rb_strategy_cold,
 	&rb_strategy_precopy,
+	&rb_strategy_postcopy,
+	&rb_strategy_hybrid,
 };
 
 static const struct rb_strategy *find(const char *name)
@@ -59,6 +61,15 @@ int rb_placing_lock(const char *run_dir, const char *container_id, char *ret, si
 	if (r >= 0)
 		r = rb_path(ret, size, "%s/%s", dir, container_id);
 	return r < 0 ? rb_err_set(err, r, "name a lock") : rb_mkdir_p(dir, 0700, err);
+}
+
+int rb_fetching_lock(const char *run_dir, const char *container_id, char *ret, size_t size,
+		     struct rb_err *err)
+{
+	char placing[PATH_MAX];
+	int r = rb_placing_lock(run_dir, container_id, placing, sizeof(placing), err);
+
+	return r < 0 ? r : rb_path(ret, size, "%s.source", placing);
 }
 
 static int wait_placed(struct rb_migration *m, const struct rb_member *c,
@@ -106,9 +117,10 @@ static bool has_shadow_stacks(struct rb_migration *m)
 }
 
 /* why memory has to travel while the container is frozen, or NULL */
-static const char *why_cold(struct rb_migration *m, bool peer_lazy)
+static const char *why_cold(struct rb_migration *m, const struct rb_strategy *wanted,
+			    bool peer_lazy)
 {
-	if (!rb_track_supported(RB_TRACK_AUTO))
+	if (wanted != &rb_strategy_postcopy && !rb_track_supported(RB_TRACK_AUTO))
 		return "the kernel here cannot tell which pages were written (userfaultfd "
 		       "write-protection, Linux 6.7 or later, or soft-dirty bits)";
 	if (!rb_criu_can_skip())
@@ -142,7 +154,7 @@ static const char *why_rather_cold(const struct rb_migration *m)
 int rb_strategy_choose(struct rb_migration *m, bool peer_lazy, struct rb_err *err)
 {
 	const char *wanted = rb_json_str(m->entry.facts, "strategy", "auto");
-	const char *obstacle = why_cold(m, peer_lazy);
+	const char *obstacle = why_cold(m, find(wanted), peer_lazy);
 	bool any = strcmp(wanted, "auto") == 0;
 	const struct rb_strategy *strategy;
 
@@ -167,11 +179,25 @@ const char *rb_strategy_hoped(struct rb_migration *m)
 
 	if (strcmp(wanted, "auto") != 0)
 		return wanted;
-	return why_cold(m, true) || why_rather_cold(m) ? rb_strategy_cold.name
-						       : rb_strategy_precopy.name;
+	return why_cold(m, NULL, true) || why_rather_cold(m) ? rb_strategy_cold.name
+							     : rb_strategy_precopy.name;
 }
 
-void rb_strategy_warn(struct rb_migration *m, json_t *obstacles)
+/* It is the one thing that can be lost without any host of the move having failed before. */
+static void warn_of_post_copy(struct rb_migration *m, json_t *obstacles)
+{
+	const char *hoped = rb_strategy_hoped(m);
+
+	if (strcmp(hoped, rb_strategy_postcopy.name) != 0 &&
+	    strcmp(hoped, rb_strategy_hybrid.name) != 0)
+		return;
+	rb_obstacle_add(obstacles, "warning", "--strategy pre-copy does without that",
+			"until all of its memory has arrived the container depends on both hosts: "
+			"it waits while they cannot reach each other, and starts afresh on the "
+			"target if this host is lost");
+}
+
+static void warn_of_growth(struct rb_migration *m, json_t *obstacles)
 {
 	bool any = strcmp(rb_json_str(m->entry.facts, "strategy", "auto"), "auto") == 0;
 	struct rb_memory_size size = measured(m);
@@ -188,6 +214,12 @@ void rb_strategy_warn(struct rb_migration *m, json_t *obstacles)
 			any ? " if it travelled in rounds, so it travels while the container is "
 			      "frozen"
 			    : "");
+}
+
+void rb_strategy_warn(struct rb_migration *m, json_t *obstacles)
+{
+	warn_of_post_copy(m, obstacles);
+	warn_of_growth(m, obstacles);
 }
 
 const struct rb_strategy *rb_strategy_of(const struct rb_migration *m)

@@ -30,7 +30,8 @@ struct rb_strategy {
 	int (*rest)(struct rb_migration *m, struct rb_err *err);
 };
 
-extern const struct rb_strategy rb_strategy_cold, rb_strategy_precopy;
+extern const struct rb_strategy rb_strategy_cold, rb_strategy_precopy, rb_strategy_postcopy,
+	rb_strategy_hybrid;
 
 /** rb_strategy_known - is it the name of one, or "auto"? */
 bool rb_strategy_known(const char *name);
@@ -58,6 +59,11 @@ const struct rb_strategy *rb_strategy_of(const struct rb_migration *m);
  * that it serves is placed: "<run_dir>/pagers/<container id>"; its folder is made */
 int rb_placing_lock(const char *run_dir, const char *container_id, char *ret, size_t size,
 		    struct rb_err *err);
+
+/** rb_fetching_lock - the same, of one that it holds as long as memory is to be fetched from the
+ * source: "<...>.source" */
+int rb_fetching_lock(const char *run_dir, const char *container_id, char *ret, size_t size,
+		     struct rb_err *err);
 
 /** rb_wait_placed - a container that arrived a moment ago may not have all of its memory yet, and
  * cannot be dumped before; nor restored again, where a pager is just ending it

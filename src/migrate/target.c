@@ -25,6 +25,7 @@
 #include "proc.h"
 #include "report.h"
 #include "serve.h"
+#include "source.h"
 #include "strategy.h"
 
 #define ANSWER_MS    20000
@@ -57,6 +58,7 @@ static const struct verb {
 	{ "running", rb_target_running, RB_GO },
 	{ "frames",  rb_target_frames,  RB_GO },
 	{ "settle",  rb_target_settle,  RB_GO },
+	{ "fetched", rb_target_fetched, RB_GO },
 	{ "finish",  rb_target_finish,  RB_GO },	/* -> DONE */
 };
 /* clang-format on */
@@ -325,6 +327,8 @@ static int serve_call(struct rb_migration *m, const struct rb_node *node, struct
 		return answer_query(node, conn, args, &wait, err);
 	if (strcmp(name, "network") == 0 && !m->conn)
 		return answer_network(node, conn, args, err);
+	if (strcmp(name, "fetch") == 0 && !m->conn)
+		return rb_source_serve_memory(node, conn, args, cancel_fd, err);
 	if (strcmp(name, "prepare") == 0 && !m->conn)
 		return answer_prepare(m, node, conn, args, cancel_fd, err);
 	for (size_t i = 0; m->conn && i < ARRAY_SIZE(verbs); i++)
@@ -430,6 +434,11 @@ int rb_target_resolve_commit(const struct rb_node *node, const struct rb_entry *
 				   " commit",
 				   entry->id, rb_state_name(entry->state),
 				   rb_role_name(entry->role));
+	if (rb_json_bool(entry->facts, "memory_stays", false))
+		return rb_err_code(err, RB_E_CONFLICT, -EINVAL,
+				   "migration %s cannot be committed by hand: memory of '%s' is "
+				   "still on node '%s' and lost with it; --abort gives it up here",
+				   entry->id, entry->container, entry->peer);
 	return rb_journal_move(node->journal, entry->id, RB_IN(RB_READY), RB_GO, err);
 }
 

@@ -60,6 +60,24 @@ int rb_target_start_pager(struct rb_migration *m, struct rb_member *c, struct rb
  * CRIU's images */
 bool rb_target_has_memory(const struct rb_migration *m);
 
+/* target_fetch.c */
+struct rb_page_source;
+struct rb_remote;
+
+/** rb_remote_new - how memory that is still at the source is fetched from there */
+int rb_remote_new(struct rb_migration *m, const struct rb_member *c, struct rb_remote **ret,
+		  struct rb_err *err);
+void rb_remote_free(struct rb_remote *remote);
+void rb_remote_source(struct rb_remote *remote, struct rb_page_source *ret);
+
+int rb_target_fetched(struct rb_migration *m, const json_t *args, json_t **ret, struct rb_err *err);
+
+/** rb_target_wait_fetched - until nothing is needed from the source any more, however long that
+ * takes; what was killed because memory was lost there is started afresh */
+int rb_target_wait_fetched(struct rb_migration *m, struct rb_err *err);
+
+/* target_memory.c */
+
 /** rb_target_forget_memory - the tasks run, or never will; the pager has its own view */
 void rb_target_forget_memory(struct rb_migration *m);
 

@@ -502,7 +502,10 @@ int rb_target_finish(struct rb_migration *m, const json_t *args, json_t **ret, s
 	rb_guard_off(m->entry.id, NULL);
 	rb_each_member (c, m)
 		rb_criu_remove_scratch(c->work_dir);
-	r = rb_migration_remove_work(m, err);
+	/* DONE lets the source go */
+	r = rb_target_wait_fetched(m, err);
+	if (r >= 0)
+		r = rb_migration_remove_work(m, err);
 	if (r >= 0)
 		r = rb_report_save(m, "completed", NULL, err);
 	if (r >= 0)

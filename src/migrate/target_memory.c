@@ -23,7 +23,9 @@
 #include "io.h"
 #include "json.h"
 #include "pager.h"
+#include "fetcher.h"
 #include "receive.h"
+#include "rounds.h"
 #include "store.h"
 #include "strategy.h"
 #include "target.h"
@@ -68,13 +70,14 @@ static void set_limit(struct rb_migration *m, struct rb_member *c)
 	rb_receiver_limit(c->receiver, limit);
 }
 
-static int take_blocks(struct rb_migration *m, struct rb_member *c, bool last, struct rb_err *err)
+static int take_blocks(struct rb_migration *m, struct rb_member *c, bool last, bool stays,
+		       struct rb_err *err)
 {
 	const void *block;
 	ssize_t n;
 
 	set_limit(m, c);
-	rb_receiver_begin(c->receiver, last);
+	rb_receiver_begin(c->receiver, last, stays);
 	while ((n = rb_stream_read(m->conn, &block, &m->wait, err)) > 0) {
 		int r = rb_receiver_take(c->receiver, block, (size_t)n, err);
 
@@ -86,7 +89,7 @@ static int take_blocks(struct rb_migration *m, struct rb_member *c, bool last, s
 	return n < 0 ? (int)n : rb_receiver_end(c->receiver, err);
 }
 
-/* "pages" {"member", "last"}: a stream of blocks (memory/record.h) follows */
+/* "pages" {"member", "last", "stays"}: a stream of blocks (memory/record.h) follows */
 int rb_target_pages(struct rb_migration *m, const json_t *args, json_t **ret, struct rb_err *err)
 {
 	struct rb_member *c = rb_member_asked(m, args);
@@ -101,7 +104,8 @@ int rb_target_pages(struct rb_migration *m, const json_t *args, json_t **ret, st
 		rb_stream_drain(m->conn, &m->wait, NULL);
 		return r;
 	}
-	return take_blocks(m, c, rb_json_bool(args, "last", false), err);
+	return take_blocks(m, c, rb_json_bool(args, "last", false),
+			   rb_json_bool(args, "stays", false), err);
 }
 
 static void hang_up(struct rb_member *c)
@@ -129,8 +133,10 @@ int rb_target_listen_for_memory(struct rb_member *c, struct rb_err *err)
 
 int rb_target_start_pager(struct rb_migration *m, struct rb_member *c, struct rb_err *err)
 {
-	char freezer[PATH_MAX], released[PATH_MAX], lock[PATH_MAX];
+	char freezer[PATH_MAX], released[PATH_MAX], lock[PATH_MAX], fetching[PATH_MAX];
 	struct rb_pager_options options = { .alive_fd = -EBADF };
+	struct rb_remote *remote = NULL;
+	struct rb_page_source source;
 	int r;
 
 	if (!c->receiver)
@@ -145,8 +151,18 @@ int rb_target_start_pager(struct rb_migration *m, struct rb_member *c, struct rb
 	if (r >= 0)
 		r = rb_path(released, sizeof(released), "%s/arrivals/%s/released", m->node->run_dir,
 			    c->container_id);
+	if (r >= 0)
+		r = rb_fetching_lock(m->node->run_dir, c->container_id, fetching, sizeof(fetching),
+				     err);
+	if (r >= 0 && rb_memory_stays(m))
+		r = rb_remote_new(m, c, &remote, err);
 	if (r < 0)
 		return r;
+	if (remote) {
+		rb_remote_source(remote, &source);
+		options.source = &source;
+		options.source_path = fetching;
+	}
 	options.keeper = rb_criu_placeholder_pid(m->node->run_dir, c->container_id);
 	options.listen_fd = c->pager_listen_fd;
 	c->pager_listen_fd = 0; /* taken over */
@@ -154,7 +170,9 @@ int rb_target_start_pager(struct rb_migration *m, struct rb_member *c, struct rb
 	options.freezer_path = freezer;
 	options.released_path = released;
 	options.lock_path = lock;
-	return rb_pager_start(&options, err);
+	r = rb_pager_start(&options, err);
+	rb_remote_free(remote);
+	return r;
 }
 
 bool rb_target_has_memory(const struct rb_migration *m)

@@ -31,6 +31,7 @@
 #include "ports.h"
 #include "proc.h"
 #include "reconnect.h"
+#include "rounds.h"
 #include "spec.h"
 #include "strategy.h"
 #include "switchover.h"
@@ -327,6 +328,8 @@ int rb_target_restore(struct rb_migration *m, const json_t *args, json_t **ret, 
 	(void)ret;
 	rb_migration_hurry(true);
 	rb_migration_fact(m, "strategy", json_string(rb_json_str(args, "strategy", "cold")));
+	if (rb_json_bool(args, "stays", false))
+		rb_memory_let_stay(m);
 	if (!rb_target_has_memory(m))
 		r = rb_err_code(err, RB_E_PROTOCOL, -EPROTO,
 				"the container is to be restored without memory, but none came");

@@ -22,6 +22,7 @@ enum {
 	OPT_STRATEGY = CLI_LONG,
 	OPT_MAX_DOWNTIME,
 	OPT_NO_CONVERGENCE,
+	OPT_ALLOW_POST_COPY,
 	OPT_BANDWIDTH,
 	OPT_DRY_RUN,
 	OPT_JSON,
@@ -33,11 +34,14 @@ enum {
 };
 
 static const struct cli_option options[] = {
-	{ OPT_STRATEGY, "strategy", "NAME", "how memory moves: auto (default), cold, pre-copy" },
+	{ OPT_STRATEGY, "strategy", "NAME",
+	  "how memory moves: auto (default), cold, pre-copy, post-copy, hybrid" },
 	{ OPT_MAX_DOWNTIME, "max-downtime", "DURATION",
 	  "freeze when it is predicted to take no longer than this (default 100ms)" },
 	{ OPT_NO_CONVERGENCE, "on-no-convergence", "WHAT",
-	  "when memory is written too fast for that: force (default), throttle, abort" },
+	  "when memory is written too fast for that: force (default), throttle, abort, post-copy" },
+	{ OPT_ALLOW_POST_COPY, "allow-post-copy", NULL,
+	  "instead of forcing it, let it run there before all of its memory has arrived" },
 	{ OPT_BANDWIDTH, "bandwidth", "RATE",
 	  "send memory at most so fast while the container runs: 500mbit, 20MiB, ..." },
 	{ OPT_DRY_RUN, "dry-run", NULL,
@@ -110,6 +114,9 @@ static int parse(struct cli *cli, int argc, char **argv, struct request *req)
 			break;
 		case OPT_NO_CONVERGENCE:
 			json_object_set_new(req->body, "on_no_convergence", json_string(optarg));
+			break;
+		case OPT_ALLOW_POST_COPY:
+			json_object_set_new(req->body, "allow_post_copy", json_true());
 			break;
 		case OPT_BANDWIDTH:
 			if (put_rate(req->body, "bandwidth", optarg) < 0)

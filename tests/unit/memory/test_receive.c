@@ -76,18 +76,18 @@ static void begin(void)
 static void test_rounds(void)
 {
 	begin();
-	rb_receiver_begin(receiver, false);
+	rb_receiver_begin(receiver, false, false);
 	data(TASK, 0, 10, 0x11);
 	data(OTHER, 0, 2, 0x99);
 	CHECK_INT(take(), 0);
 	CHECK_INT(rb_receiver_end(receiver, NULL), 0);
 	CHECK(!rb_receiver_complete(receiver));
-	rb_receiver_begin(receiver, false);
+	rb_receiver_begin(receiver, false, false);
 	data(TASK, 3, 2, 0x22);
 	zero(TASK, 7, 1);
 	CHECK_INT(take(), 0);
 	CHECK_INT(rb_receiver_end(receiver, NULL), 0);
-	rb_receiver_begin(receiver, true);
+	rb_receiver_begin(receiver, true, false);
 	data(TASK, 4, 1, 0x33);
 	keep(RB_RECORD_KEEP_MORE, TASK, 0, 2);
 	keep(RB_RECORD_KEEP, TASK, 3, 9);
@@ -109,12 +109,12 @@ static void test_rounds(void)
 static void test_last_twice(void)
 {
 	begin();
-	rb_receiver_begin(receiver, true);
+	rb_receiver_begin(receiver, true, false);
 	data(TASK, 0, 4, 0x11);
 	keep(RB_RECORD_KEEP, TASK, 0, 4);
 	CHECK_INT(take(), 0);
 	CHECK_INT(rb_receiver_end(receiver, NULL), 0);
-	rb_receiver_begin(receiver, true);
+	rb_receiver_begin(receiver, true, false);
 	CHECK(!rb_receiver_complete(receiver));
 	data(TASK, 5, 1, 0x22);
 	keep(RB_RECORD_KEEP, TASK, 1, 6);
@@ -133,13 +133,13 @@ static void test_limit(void)
 	begin();
 	rb_receiver_limit(receiver, 20 * RB_PAGE_SIZE);
 	for (uint8_t i = 0; i < 10; i++) {
-		rb_receiver_begin(receiver, false);
+		rb_receiver_begin(receiver, false, false);
 		data(TASK, 0, 15, i);
 		data(OTHER, 0, 5, i);
 		CHECK_INT(take(), 0);
 		CHECK_INT(rb_receiver_end(receiver, NULL), 0);
 	}
-	rb_receiver_begin(receiver, false);
+	rb_receiver_begin(receiver, false, false);
 	zero(TASK, 3, 2);
 	data(TASK, 100, 2, 0x11);
 	CHECK_INT(take(), 0);
@@ -155,21 +155,21 @@ static void test_nonsense(void)
 {
 	begin();
 	/* a list of what is kept belongs to the last round */
-	rb_receiver_begin(receiver, false);
+	rb_receiver_begin(receiver, false, false);
 	keep(RB_RECORD_KEEP, TASK, 0, 1);
 	CHECK_INT(take(), -EPROTO);
 	/* is not mixed with another task's */
-	rb_receiver_begin(receiver, true);
+	rb_receiver_begin(receiver, true, false);
 	keep(RB_RECORD_KEEP_MORE, TASK, 0, 1);
 	keep(RB_RECORD_KEEP, OTHER, 0, 1);
 	CHECK_INT(take(), -EPROTO);
 	/* is in order */
-	rb_receiver_begin(receiver, true);
+	rb_receiver_begin(receiver, true, false);
 	keep(RB_RECORD_KEEP_MORE, TASK, 5, 6);
 	keep(RB_RECORD_KEEP, TASK, 0, 1);
 	CHECK_INT(take(), -EPROTO);
 	/* and ends */
-	rb_receiver_begin(receiver, true);
+	rb_receiver_begin(receiver, true, false);
 	keep(RB_RECORD_KEEP_MORE, TASK, 5, 6);
 	CHECK_INT(take(), 0);
 	CHECK_INT(rb_receiver_end(receiver, NULL), -EPROTO);

@@ -150,7 +150,7 @@ static int one_round(void)
 {
 	int r;
 
-	rb_receiver_begin(receiver, false);
+	rb_receiver_begin(receiver, false, false);
 	r = rb_memory_round(memory, &sink, NULL, &stats, &err);
 	return r < 0 ? r : rb_receiver_end(receiver, &err);
 }
@@ -162,7 +162,7 @@ static int last_round(void)
 
 	if (r >= 0)
 		r = rb_memory_freeze(memory, &err);
-	rb_receiver_begin(receiver, true);
+	rb_receiver_begin(receiver, true, false);
 	if (r >= 0)
 		r = rb_memory_send_last(memory, &sink, NULL, &stats, &err);
 	return r < 0 ? r : rb_receiver_end(receiver, &err);

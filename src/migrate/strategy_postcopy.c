@@ -1,0 +1,30 @@
+// SPDX-License-Identifier: Apache-2.0
+/*
+ * strategy_postcopy.c - memory stays where it is until the container runs on the target
+ *
+ * The freeze is as short as can be, whatever the size of the memory and however fast it is written,
+ * and each page travels once. But until the last one has arrived the container needs both hosts,
+ * and is as slow as the link where it touches what is not there yet. So nobody gets this who has
+ * not asked for it.
+ */
+#include "migration.h"
+#include "rounds.h"
+#include "strategy.h"
+#include "sync.h"
+
+static int rounds(struct rb_migration *m, struct rb_err *err)
+{
+	struct rb_outlook none;
+	int r = rb_rounds_begin(m, RB_TRACK_NONE, &none, err);
+
+	rb_memory_let_stay(m);
+	return r < 0 ? r : rb_sync_round(m, err);
+}
+
+const struct rb_strategy rb_strategy_postcopy = {
+	.name = "post-copy",
+	.lazy = true,
+	.rounds = rounds,
+	.frozen = rb_rounds_frozen,
+	.rest = rb_rounds_rest,
+};
