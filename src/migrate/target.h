@@ -76,6 +76,10 @@ int rb_target_fetched(struct rb_migration *m, const json_t *args, json_t **ret, 
  * takes; what was killed because memory was lost there is started afresh */
 int rb_target_wait_fetched(struct rb_migration *m, struct rb_err *err);
 
+/** rb_target_forget_lost - it was started afresh, for whatever reason: that memory of what it was
+ * before was lost does not matter any more */
+void rb_target_forget_lost(const struct rb_migration *m, const struct rb_member *c);
+
 /* target_memory.c */
 
 /** rb_target_forget_memory - the tasks run, or never will; the pager has its own view */
@@ -114,6 +118,10 @@ int rb_target_go(struct rb_migration *m, const json_t *args, json_t **ret, struc
 int rb_target_running(struct rb_migration *m, const json_t *args, json_t **ret, struct rb_err *err);
 int rb_target_frames(struct rb_migration *m, const json_t *args, json_t **ret, struct rb_err *err);
 int rb_target_settle(struct rb_migration *m, const json_t *args, json_t **ret, struct rb_err *err);
+
+/** rb_target_confirm_running - Docker and runc take them for running, too, or they are started once
+ * more. What ends after that has ended. */
+int rb_target_confirm_running(struct rb_migration *m, struct rb_err *err);
 
 /** rb_target_end_silence - the new place is announced, and the container hears again */
 void rb_target_end_silence(struct rb_migration *m);

@@ -175,13 +175,31 @@ int rb_target_fetched(struct rb_migration *m, const json_t *args, json_t **ret, 
 	int64_t until_ms = rb_now_ms() + ANSWER_MS;
 	bool lost = false;
 	uint64_t left;
+	int r;
 
 	(void)args;
-	(void)err;
+	if (!rb_json_bool(m->entry.facts, "running", false)) {
+		r = rb_target_confirm_running(m, err);
+		if (r >= 0)
+			r = rb_migration_save(m, err);
+		if (r < 0)
+			return r;
+	}
 	while ((left = left_of_all(m, &lost)) > 0 && rb_now_ms() < until_ms)
 		rb_wait_ms(POLL_MS, NULL, NULL);
 	*ret = json_pack("{s:I}", "left_bytes", (json_int_t)left);
 	return 0;
+}
+
+void rb_target_forget_lost(const struct rb_migration *m, const struct rb_member *c)
+{
+	char path[PATH_MAX];
+	bool lost = false;
+
+	left_bytes(m, c, &lost);
+	if (lost &&
+	    rb_fetching_lock(m->node->run_dir, c->container_id, path, sizeof(path), NULL) >= 0)
+		unlink(path);
 }
 
 /* Memory of it was lost with the source, so it was killed: what Docker would do after any power
@@ -189,7 +207,6 @@ int rb_target_fetched(struct rb_migration *m, const json_t *args, json_t **ret, 
 static int start_afresh(struct rb_migration *m, struct rb_member *c, struct rb_err *err)
 {
 	struct rb_wait wait = rb_migration_cleanup_wait(ENGINE_MS);
-	char path[PATH_MAX];
 	int r = rb_engine_wait_stopped(m->node->engine, c->container_id, &wait, NULL);
 
 	rb_warn("fetch: '%s' has lost memory that was still on node '%s': starting it afresh",
@@ -197,8 +214,7 @@ static int start_afresh(struct rb_migration *m, struct rb_member *c, struct rb_e
 	r = rb_engine_start(m->node->engine, c->container_id, &wait, err);
 	if (r < 0 && r != -ENOENT)
 		return r;
-	if (rb_fetching_lock(m->node->run_dir, c->container_id, path, sizeof(path), NULL) >= 0)
-		unlink(path);
+	rb_target_forget_lost(m, c);
 	return 0;
 }
 

@@ -225,6 +225,9 @@ static int start_fresh(struct rb_migration *m, struct rb_member *lost, struct rb
 	rb_each_member (c, m)
 		if (r >= 0 && fresh[rb_member_number(m, c)])
 			r = rb_engine_start(m->node->engine, c->container_id, &wait, err);
+	rb_each_member (c, m)
+		if (r >= 0 && fresh[rb_member_number(m, c)])
+			rb_target_forget_lost(m, c);
 	return r;
 }
 
@@ -315,8 +318,7 @@ static struct rb_member *find_missing(struct rb_migration *m, struct rb_err *err
 	return NULL;
 }
 
-/* Docker and runc take them for running, too, or they are started once more. */
-static int confirm_running(struct rb_migration *m, struct rb_err *err)
+int rb_target_confirm_running(struct rb_migration *m, struct rb_err *err)
 {
 	struct rb_member *missing;
 	int r;
@@ -360,7 +362,7 @@ int rb_target_running(struct rb_migration *m, const json_t *args, json_t **ret, 
 	rb_each_member (c, m)
 		if (r >= 0 && !rb_json_bool(c->facts, "runs", false))
 			r = see_it_resumed(m, c, &why);
-	return r < 0 ? confirm_running(m, err) : 0;
+	return r < 0 ? rb_target_confirm_running(m, err) : 0;
 }
 
 /* Of the placeholder, or of a container that was started afresh. */
@@ -481,7 +483,7 @@ int rb_target_finish(struct rb_migration *m, const json_t *args, json_t **ret, s
 
 	(void)args;
 	(void)ret;
-	r = confirm_running(m, err);
+	r = rb_target_confirm_running(m, err);
 	if (r < 0)
 		return r;
 	rb_target_end_silence(m);
