@@ -99,6 +99,20 @@ int rb_criu_runtime_path(char *ret, size_t size, struct rb_err *err)
 	return rb_criu_find_program("reberth-runtime", ret, size, err);
 }
 
+/* the same for those who need no shell for it, see cmd/reberth-runtime/criu_quick.c */
+static int write_list(const char *work_dir, const char *actions, const char *program,
+		      const char *socket, const char *resumed, struct rb_err *err)
+{
+	char text[4 * PATH_MAX], path[PATH_MAX];
+	int r = rb_path(path, sizeof(path), "%s/action.list", work_dir);
+
+	if (r == 0)
+		r = rb_path(text, sizeof(text), " %s \n%s/faults\n%s\n%s\n%s\n", actions,
+			    rb_criu_run_dir(), program, socket, resumed ? resumed : "");
+	return r < 0 ? rb_err_set(err, r, "write CRIU's action script")
+		     : rb_write_file(path, text, strlen(text), 0600, false, err);
+}
+
 int rb_criu_write_script(const char *work_dir, const char *actions, const char *fault_actions,
 			 const char *socket, const char *resumed, struct rb_err *err)
 {
@@ -125,6 +139,9 @@ int rb_criu_write_script(const char *work_dir, const char *actions, const char *
 		r = rb_path(path, sizeof(path), "%s/action.sh", work_dir);
 	if (r < 0)
 		return rb_err_set(err, r, "write CRIU's action script");
+	r = write_list(work_dir, actions, runtime, socket, resumed, err);
+	if (r < 0)
+		return r;
 	return rb_write_file(path, text.data, text.len, 0700, false, err);
 }
 

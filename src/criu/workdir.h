@@ -8,6 +8,7 @@
  *   criu.conf        CRIU's configuration of this dump or restore
  *   action.sh        CRIU's action script: hands the actions that matter to `reberth-runtime
  *                    criu-action <socket>`
+ *   action.list      the same for CRIU's filter, which does without the script (criu_quick.c)
  *   bin/tar          reberth-tar, which CRIU finds in place of tar
  *   bin/criu         starts CRIU with its filter (criu_filter.c; source only)
  *   skip/<pid>       memory of this process that CRIU does not see (source only)
