@@ -19,7 +19,9 @@
 
 #include "cgroup.h"
 #include "err.h"
+#include "expected.h"
 #include "freezer.h"
+#include "frozen.h"
 #include "io.h"
 #include "ranges.h"
 #include "receive.h"
@@ -301,6 +303,125 @@ static void test_late_child(void)
 	end();
 }
 
+/* pages that are fetched, into the places that wait for them */
+static struct rb_want wants[PAGES];
+static size_t n_wants, at_want;
+static uint32_t in_want;
+
+static int fill_place(void *arg, const void *block, size_t len, const struct rb_wait *wait,
+		      struct rb_err *why)
+{
+	struct rb_store *store = rb_receiver_store(receiver);
+	const uint8_t *at = block;
+
+	(void)arg;
+	(void)wait;
+	while (len) {
+		struct rb_record record;
+		ssize_t n = rb_record_decode(at, len, &record, why);
+
+		if (n < 0)
+			return (int)n;
+		for (uint32_t i = 0; i < record.count; i++) {
+			const struct rb_want *want = &wants[at_want];
+			uint32_t slot = want->slot + in_want;
+
+			if (at_want == n_wants || record.task != want->task ||
+			    record.addr + i * RB_PAGE_SIZE !=
+				    want->addr + (uint64_t)in_want * RB_PAGE_SIZE)
+				return -EPROTO;
+			if (record.kind == RB_RECORD_DATA &&
+			    pwrite(rb_store_fd(store), record.payload + (size_t)i * RB_PAGE_SIZE,
+				   RB_PAGE_SIZE, (off_t)slot * RB_PAGE_SIZE) != RB_PAGE_SIZE)
+				return -EIO;
+			if (rb_store_come(store, slot, 1) < 0)
+				return -EINVAL;
+			if (++in_want == want->pages) {
+				at_want++;
+				in_want = 0;
+			}
+		}
+		at += n;
+		len -= (size_t)n;
+	}
+	return 0;
+}
+
+static int fetch(struct rb_frozen *frozen)
+{
+	static const struct rb_memory_sink places = { fill_place, NULL };
+	struct rb_expected *expected = rb_store_expected(rb_receiver_store(receiver));
+	uint32_t cursor = 0;
+	int r = 0;
+
+	while (r >= 0 && (n_wants = rb_expected_next(expected, &cursor, 100, wants, PAGES)) > 0) {
+		at_want = in_want = 0;
+		r = rb_frozen_send(frozen, wants, n_wants, &places, NULL, &err);
+	}
+	return r;
+}
+
+static int leave(void)
+{
+	struct rb_wait wait = rb_wait_within(NULL, WAIT_MS);
+	int r = rb_freezer_freeze(freezer, &wait, &err);
+
+	if (r >= 0)
+		r = rb_memory_freeze(memory, &err);
+	rb_receiver_begin(receiver, true, true);
+	if (r >= 0)
+		r = rb_memory_leave(memory, &sink, NULL, &stats, &err);
+	return r < 0 ? r : rb_receiver_end(receiver, &err);
+}
+
+/* what is left stays, and is fetched from the frozen process; @rounds: what comes before */
+static void leave_after(int rounds)
+{
+	struct rb_frozen *frozen = NULL;
+	struct rb_expected *expected;
+
+	STEP(begin());
+	STEP(tell(WRITE, 0, 200) && tell(PROTECT, 190, 5));
+	for (int i = 0; i < rounds; i++)
+		STEP(one_round() == 0);
+	STEP(tell(WRITE, 20, 30) && tell(DROP, 100, 20) && tell(ZERO, 150, 10));
+	/* once for nothing: thawed, and frozen again with other pages */
+	STEP(leave() == 0);
+	STEP(rb_freezer_thaw(freezer, &err) == 0);
+	STEP(tell(DROP, 0, 10) && tell(WRITE, 60, 10) && tell(WRITE, 300, 10));
+	STEP(leave() == 0);
+	STEP(stats.pages == 0);
+	expected = rb_store_expected(rb_receiver_store(receiver));
+	STEP(expected->left >= 50);
+	STEP(rounds == 0 || expected->left < 150);
+	STEP(rb_memory_left(memory) >= 50 * RB_PAGE_SIZE);
+	STEP(rb_frozen_open(freezer, victim, &frozen, &err) == 0);
+	STEP(fetch(frozen) == 0);
+	STEP(expected->left == 0);
+	STEP(compare() == -1);
+	/* what it does not have, and what does not stand still, nobody gets */
+	n_wants = 0;
+	wants[0] = (struct rb_want){ 0, 1, victim, 4096 };
+	STEP(rb_frozen_send(frozen, wants, 1, &sink, NULL, NULL) == -ESRCH);
+	wants[0].task++;
+	STEP(rb_frozen_send(frozen, wants, 1, &sink, NULL, NULL) == -ESRCH);
+	STEP(rb_freezer_thaw(freezer, &err) == 0);
+	wants[0] = (struct rb_want){ 0, 1, victim, (uint64_t)(uintptr_t)orders->memory };
+	STEP(rb_frozen_send(frozen, wants, 1, &sink, NULL, NULL) == -ESRCH);
+	rb_frozen_free(frozen);
+	end();
+}
+
+static void test_leave_all(void)
+{
+	leave_after(0);
+}
+
+static void test_leave_the_rest(void)
+{
+	leave_after(2);
+}
+
 /* CRIU sees nothing of the memory but the page with the stack pointer */
 static void test_hide(void)
 {
@@ -347,6 +468,8 @@ int main(void)
 	TAP_RUN(test_protected);
 	TAP_RUN(test_direct);
 	TAP_RUN(test_late_child);
+	TAP_RUN(test_leave_all);
+	TAP_RUN(test_leave_the_rest);
 	TAP_RUN(test_hide);
 	return tap_done();
 }
