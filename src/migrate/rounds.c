@@ -17,6 +17,7 @@
 #include "json.h"
 #include "log.h"
 #include "migration.h"
+#include "pace.h"
 #include "predict.h"
 #include "send.h"
 #include "strategy.h"
@@ -30,9 +31,7 @@ enum {
 /* Where the blocks of a round go. */
 struct road {
 	struct rb_migration *m;
-	double limit; /* bytes per ms, 0: none */
-	int64_t began_us;
-	uint64_t bytes;
+	struct rb_pace pace;
 };
 
 static int write_block(void *arg, const void *block, size_t len, const struct rb_wait *wait,
@@ -40,18 +39,13 @@ static int write_block(void *arg, const void *block, size_t len, const struct rb
 {
 	struct road *road = arg;
 	int r = rb_stream_write(road->m->conn, block, len, wait, err);
-	double ahead_ms;
 
 	rb_progress_bytes(road->m);
-	road->bytes += len;
-	if (r < 0 || road->limit <= 0)
-		return r;
-	ahead_ms =
-		(double)road->bytes / road->limit - (double)(rb_now_us() - road->began_us) / 1000.0;
-	if (ahead_ms < 1)
-		return 0;
-	road->m->held_back_ms += (int64_t)ahead_ms;
-	return rb_wait_ms((int64_t)ahead_ms, wait, err);
+	if (r >= 0)
+		r = rb_pace_wait(&road->pace, len, wait, err);
+	if (r > 0)
+		road->m->held_back_ms += r;
+	return r < 0 ? r : 0;
 }
 
 typedef int send_fn(struct rb_memory *memory, const struct rb_memory_sink *sink,
@@ -64,11 +58,12 @@ static int send_member(struct rb_migration *m, const struct rb_member *c, bool l
 	_cleanup_json_ json_t *args = rb_member_args(m, c);
 	/* --bandwidth is for the time in which others want the link, too */
 	int64_t limit = last ? 0 : rb_json_int(m->entry.facts, "bandwidth", 0);
-	struct road road = { m, (double)limit / 1000.0, rb_now_us(), 0 };
+	struct road road = { .m = m };
 	struct rb_memory_sink sink = { write_block, &road };
 	struct rb_memory_stats stats = {};
 	int r;
 
+	rb_pace_begin(&road.pace, limit);
 	json_object_set_new(args, "last", json_boolean(last));
 	json_object_set_new(args, "stays", json_boolean(last && rb_memory_stays(m)));
 	r = rb_conn_call(m->conn, "pages", args, &m->wait, err);

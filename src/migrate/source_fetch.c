@@ -17,6 +17,7 @@
 #include "frozen.h"
 #include "json.h"
 #include "log.h"
+#include "pace.h"
 #include "rounds.h"
 #include "source.h"
 #include "wants.h"
@@ -69,6 +70,8 @@ int rb_source_fetch(struct rb_migration *m, struct rb_err *err)
 struct reader {
 	struct rb_conn *conn;
 	struct rb_frozen *frozen;
+	int64_t limit; /* bytes per second, 0: none */
+	struct rb_pace pace;
 };
 
 static int write_block(void *arg, const void *block, size_t len, const struct rb_wait *wait,
@@ -76,7 +79,11 @@ static int write_block(void *arg, const void *block, size_t len, const struct rb
 {
 	struct reader *reader = arg;
 
-	return rb_stream_write(reader->conn, block, len, wait, err);
+	int r = rb_stream_write(reader->conn, block, len, wait, err);
+
+	if (r >= 0)
+		r = rb_pace_wait(&reader->pace, len, wait, err);
+	return r < 0 ? r : 0;
 }
 
 /* May this peer have pages of this container? -ESRCH: there are none any more */
@@ -103,6 +110,9 @@ static int open_frozen(const struct rb_node *node, const json_t *args, struct re
 	    rb_migration_rebooted(&m) || !rb_member_alive(c))
 		return rb_err_code(err, RB_E_CONFLICT, -ESRCH,
 				   "the frozen container is not here any more, nor its memory");
+	/* --bandwidth, but not where a thread waits */
+	if (!rb_json_bool(args, "urgent", false))
+		reader->limit = rb_json_int(entry.facts, "bandwidth", 0);
 	return rb_frozen_open(rb_member_freezer(c), rb_member_init(c), &reader->frozen, err);
 }
 
@@ -133,7 +143,7 @@ static int answer(const struct rb_node *node, struct reader *reader, const json_
 		  struct rb_err *err)
 {
 	static struct rb_want wants[WANTS_MAX];
-	struct rb_wait wait = rb_migration_cleanup_wait(SEND_MS);
+	struct rb_wait wait = rb_wait_within(NULL, SEND_MS);
 	struct rb_memory_sink sink = { write_block, reader };
 	int n = read_wants(reader, wants, &wait, err), r = n;
 
@@ -143,6 +153,7 @@ static int answer(const struct rb_node *node, struct reader *reader, const json_
 		r = rb_fault_point("source.fetch.pages", &wait, err);
 	if (r >= 0)
 		r = rb_conn_answer(reader->conn, NULL, &wait, err);
+	rb_pace_begin(&reader->pace, reader->limit);
 	if (r >= 0)
 		r = rb_frozen_send(reader->frozen, wants, (size_t)n, &sink, &wait, err);
 	return r < 0 ? r : rb_stream_end(reader->conn, &wait, err);

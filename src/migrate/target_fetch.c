@@ -113,10 +113,11 @@ static int fetch(void *arg, bool urgent, const struct rb_want *wants, size_t n,
 		 void *taker, struct rb_err *err)
 {
 	struct rb_remote *remote = arg;
-	int r = call(remote, wants, n, err);
 	ssize_t len = 1;
+	int r;
 
-	(void)urgent;
+	json_object_set_new(remote->args, "urgent", json_boolean(urgent));
+	r = call(remote, wants, n, err);
 	while (r >= 0 && len > 0) {
 		struct rb_wait wait = rb_wait_within(NULL, FETCH_MS);
 		const void *block;
