@@ -18,13 +18,16 @@
 
 #include "cleanup.h"
 #include "err.h"
+#include "pack.h"
 #include "record.h"
 #include "ranges.h"
+#include "wait.h"
 
 #define BATCH RB_PAGES_PER_BLOCK
 
 struct rb_block {
 	struct rb_memory_sink sink;
+	struct rb_packer *packer;
 	struct rb_memory_stats stats;
 	size_t used;
 	uint8_t data[RB_BLOCK_SIZE];
@@ -38,13 +41,16 @@ struct rb_block {
 	uint8_t pages[BATCH][RB_PAGE_SIZE] __attribute__((aligned(64)));
 };
 
-int rb_block_new(const struct rb_memory_sink *sink, struct rb_block **ret, struct rb_err *err)
+int rb_block_new(const struct rb_memory_sink *sink, struct rb_packer *packer, struct rb_block **ret,
+		 struct rb_err *err)
 {
 	struct rb_block *block = malloc(sizeof(*block));
 
 	if (!block)
 		return rb_err_set(err, -ENOMEM, "send memory");
 	block->sink = *sink;
+	block->packer = packer;
+	rb_packer_begin(packer);
 	block->stats = (struct rb_memory_stats){};
 	block->used = block->n = 0;
 	block->missed = false;
@@ -64,11 +70,13 @@ const struct rb_memory_stats *rb_block_stats(const struct rb_block *block)
 
 int rb_block_flush(struct rb_block *block, const struct rb_wait *wait, struct rb_err *err)
 {
+	int64_t began_us = rb_now_us();
 	int r;
 
 	if (block->used == 0)
 		return 0;
 	r = block->sink.write(block->sink.arg, block->data, block->used, wait, err);
+	rb_packer_written(block->packer, block->used, began_us, rb_now_us());
 	block->stats.bytes += block->used;
 	block->used = 0;
 	return r < 0 ? r : 0;
@@ -99,15 +107,20 @@ static int add_run(struct rb_block *block, size_t first, size_t count, bool zero
 		.payload = block->pages[first],
 		.len = zero ? 0 : (uint32_t)(count * RB_PAGE_SIZE),
 	};
-	int r = make_room(block, record.len, wait, err);
+	int r;
 
+	if (!zero)
+		rb_pack(block->packer, &record);
+	r = make_room(block, record.len, wait, err);
 	if (r < 0)
 		return r;
 	block->used += rb_record_encode(block->data + block->used, &record);
-	if (zero)
+	if (zero) {
 		block->stats.zero_pages += count;
-	else
+	} else {
 		block->stats.pages += count;
+		block->stats.raw_bytes += count * RB_PAGE_SIZE;
+	}
 	return 0;
 }
 
@@ -118,10 +131,11 @@ static int add_records(struct rb_block *block, size_t count, const struct rb_wai
 
 	for (size_t first = 0, next; r >= 0 && first < count; first = next) {
 		bool zero = is_zero(block->pages[first]);
+		size_t most = zero ? BATCH : rb_packer_most(block->packer);
 
-		for (next = first + 1;
-		     next < count && block->addr[next] == block->addr[next - 1] + RB_PAGE_SIZE &&
-		     is_zero(block->pages[next]) == zero;
+		for (next = first + 1; next < count && next < first + most &&
+				       block->addr[next] == block->addr[next - 1] + RB_PAGE_SIZE &&
+				       is_zero(block->pages[next]) == zero;
 		     next++)
 			;
 		r = add_run(block, first, next - first, zero, wait, err);

@@ -10,10 +10,13 @@
 #include "send.h"
 
 struct rb_block;
+struct rb_packer;
 struct rb_range;
 struct rb_ranges;
 
-int rb_block_new(const struct rb_memory_sink *sink, struct rb_block **ret, struct rb_err *err);
+/** rb_block_new - for a round; @packer outlives it */
+int rb_block_new(const struct rb_memory_sink *sink, struct rb_packer *packer, struct rb_block **ret,
+		 struct rb_err *err);
 void rb_block_free(struct rb_block *block);
 
 static inline void rb_block_free_ptr(struct rb_block **block)

@@ -17,6 +17,7 @@
 #include "proc.h"
 #include "ranges.h"
 #include "record.h"
+#include "unpack.h"
 #include "wait.h"
 
 enum { AGAIN_MS = 50, AGAIN_MAX_MS = 1000 };
@@ -28,6 +29,7 @@ struct order {
 	struct rb_want wants[RB_WANTS_MAX];
 	size_t n, at;  /* wants before @at are complete, and of that one */
 	uint32_t come; /* pages */
+	struct rb_unpacker unpacker;
 };
 
 static int tell(const struct order *order, uint32_t slot, uint32_t pages)
@@ -38,8 +40,8 @@ static int tell(const struct order *order, uint32_t slot, uint32_t pages)
 }
 
 /* As many pages of the record from @skip on as belong to one want. Return: their number. */
-static int take_run(struct order *order, const struct rb_record *record, uint32_t skip,
-		    struct rb_err *err)
+static int take_run(struct order *order, const struct rb_record *record, const uint8_t *data,
+		    uint32_t skip, struct rb_err *err)
 {
 	const struct rb_want *want = &order->wants[order->at];
 	uint64_t addr = record->addr + (uint64_t)skip * RB_PAGE_SIZE;
@@ -55,8 +57,8 @@ static int take_run(struct order *order, const struct rb_record *record, uint32_
 	if (pages > record->count - skip)
 		pages = record->count - skip;
 	/* a page of zeros is a hole in the file */
-	if (record->kind == RB_RECORD_DATA)
-		r = rb_pwrite_all(order->store_fd, record->payload + (size_t)skip * RB_PAGE_SIZE,
+	if (data)
+		r = rb_pwrite_all(order->store_fd, data + (size_t)skip * RB_PAGE_SIZE,
 				  (size_t)pages * RB_PAGE_SIZE, (off_t)slot * RB_PAGE_SIZE);
 	if (r >= 0)
 		r = tell(order, slot, pages);
@@ -72,10 +74,12 @@ static int take_run(struct order *order, const struct rb_record *record, uint32_
 
 static int take(void *taker, const void *block, size_t len, struct rb_err *err)
 {
+	struct order *order = taker;
 	const uint8_t *at = block;
 
 	while (len) {
 		struct rb_record record;
+		const uint8_t *data = NULL;
 		ssize_t n = rb_record_decode(at, len, &record, err);
 
 		if (n < 0)
@@ -83,8 +87,14 @@ static int take(void *taker, const void *block, size_t len, struct rb_err *err)
 		if (record.kind != RB_RECORD_DATA && record.kind != RB_RECORD_ZERO)
 			return rb_err_code(err, RB_E_PROTOCOL, -EPROTO,
 					   "the source sends what is no page");
+		if (record.kind == RB_RECORD_DATA) {
+			int r = rb_unpack(&order->unpacker, &record, &data, err);
+
+			if (r < 0)
+				return r;
+		}
 		for (uint32_t done = 0; done < record.count;) {
-			int r = take_run(taker, &record, done, err);
+			int r = take_run(order, &record, data, done, err);
 
 			if (r < 0)
 				return r;

@@ -10,6 +10,7 @@
 #include "cleanup.h"
 #include "err.h"
 #include "freezer.h"
+#include "pack.h"
 #include "ranges.h"
 #include "tasks.h"
 
@@ -24,6 +25,7 @@ struct rb_frozen {
 	char freezer[4096];
 	struct process list[PROCESSES_MAX]; /* by task */
 	size_t n;
+	struct rb_packer *packer;
 };
 
 static int by_task(const void *a, const void *b)
@@ -46,6 +48,8 @@ int rb_frozen_open(const char *freezer_path, pid_t init, struct rb_frozen **ret,
 		return rb_err_set(err, -ESRCH, "look at the frozen container");
 	snprintf(frozen->freezer, sizeof(frozen->freezer), "%s", freezer_path);
 	count = rb_freezer_pids(freezer_path, pids, PROCESSES_MAX, err);
+	if (count >= 0)
+		count = rb_packer_new(&frozen->packer, err) < 0 ? -ENOMEM : count;
 	if (count < 0)
 		return count;
 	for (int i = 0; i < count && i < PROCESSES_MAX; i++) {
@@ -61,6 +65,8 @@ int rb_frozen_open(const char *freezer_path, pid_t init, struct rb_frozen **ret,
 
 void rb_frozen_free(struct rb_frozen *frozen)
 {
+	if (frozen)
+		rb_packer_free(frozen->packer);
 	free(frozen);
 }
 
@@ -100,7 +106,7 @@ int rb_frozen_send(struct rb_frozen *frozen, const struct rb_want *wants, size_t
 		   struct rb_err *err)
 {
 	_cleanup_block_ struct rb_block *block = NULL;
-	int r = rb_block_new(sink, &block, err);
+	int r = rb_block_new(sink, frozen->packer, &block, err);
 
 	if (r >= 0)
 		r = check_frozen(frozen, err);

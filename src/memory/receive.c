@@ -9,6 +9,7 @@
 #include "record.h"
 #include "ranges.h"
 #include "store.h"
+#include "unpack.h"
 
 #define TASKS_MAX  65536
 #define RANGES_MAX (UINT32_C(1) << 24)
@@ -26,6 +27,7 @@ struct rb_receiver {
 	bool last, stays, complete;
 	int keeping; /* task whose ranges are being listed, or 0 */
 	struct rb_ranges keep;
+	struct rb_unpacker unpacker;
 };
 
 int rb_receiver_new(struct rb_receiver **ret, struct rb_err *err)
@@ -49,6 +51,7 @@ void rb_receiver_free(struct rb_receiver *receiver)
 		return;
 	rb_store_free(receiver->store);
 	rb_ranges_free(&receiver->keep);
+	rb_unpacker_clear(&receiver->unpacker);
 	free(receiver->tasks);
 	free(receiver);
 }
@@ -127,9 +130,12 @@ static int keep(struct rb_receiver *receiver, struct task *task, const struct rb
 
 static int put(struct rb_receiver *receiver, const struct rb_record *record, struct rb_err *err)
 {
-	int r = rb_store_put(receiver->store, record->task, record->addr, record->payload,
-			     record->count, err);
+	const uint8_t *pages;
+	int r = rb_unpack(&receiver->unpacker, record, &pages, err);
 
+	if (r >= 0)
+		r = rb_store_put(receiver->store, record->task, record->addr, pages, record->count,
+				 err);
 	/* afterwards: what is written over takes nothing */
 	return r < 0 ? r : check_limit(receiver, err);
 }

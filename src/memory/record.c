@@ -34,6 +34,7 @@ size_t rb_record_encode(uint8_t *out, const struct rb_record *record)
 {
 	memset(out, 0, RB_RECORD_HEADER);
 	out[0] = (uint8_t)record->kind;
+	out[1] = (uint8_t)record->encoding;
 	put(out + 4, (uint64_t)record->task, 4);
 	put(out + 8, record->addr, 8);
 	put(out + 16, record->count, 4);
@@ -44,15 +45,28 @@ size_t rb_record_encode(uint8_t *out, const struct rb_record *record)
 	return RB_RECORD_HEADER + record->len;
 }
 
+/* of DATA: what is encoded is shorter, and becomes no more than fits in a block */
+static bool has_sane_length(const struct rb_record *record)
+{
+	uint64_t bytes = (uint64_t)record->count * RB_PAGE_SIZE;
+
+	if (record->encoding == RB_ENCODING_NONE)
+		return record->len == bytes;
+	return record->encoding < RB_ENCODING_MAX && record->count <= RB_PAGES_PER_BLOCK &&
+	       record->len > 0 && record->len < bytes;
+}
+
 static bool is_sane(const struct rb_record *record)
 {
 	uint64_t bytes = (uint64_t)record->count * RB_PAGE_SIZE;
 
 	if (record->task <= 0 || record->addr % RB_PAGE_SIZE)
 		return false;
+	if (record->kind != RB_RECORD_DATA && record->encoding != RB_ENCODING_NONE)
+		return false;
 	switch (record->kind) {
 	case RB_RECORD_DATA:
-		return record->count > 0 && record->len == bytes &&
+		return record->count > 0 && has_sane_length(record) &&
 		       record->addr < UINT64_MAX - bytes;
 	case RB_RECORD_ZERO:
 		return record->count > 0 && record->count <= RB_ZERO_MAX && record->len == 0 &&
@@ -91,13 +105,13 @@ ssize_t rb_record_decode(const uint8_t *block, size_t len, struct rb_record *ret
 		return rb_err_code(err, RB_E_PROTOCOL, -EPROTO, "a record of pages is cut short");
 	task = get(block + 4, 4);
 	record.kind = block[0];
+	record.encoding = block[1];
 	record.task = task > INT_MAX ? 0 : (int)task;
 	record.addr = get(block + 8, 8);
 	record.count = (uint32_t)get(block + 16, 4);
 	record.len = (uint32_t)get(block + 20, 4);
 	record.payload = block + RB_RECORD_HEADER;
-	if (block[1] || block[2] || block[3] || record.len > len - RB_RECORD_HEADER ||
-	    !is_sane(&record))
+	if (block[2] || block[3] || record.len > len - RB_RECORD_HEADER || !is_sane(&record))
 		return rb_err_code(err, RB_E_PROTOCOL, -EPROTO, "a record of pages makes no sense");
 	if (XXH3_64bits(record.payload, record.len) != get(block + 24, 8))
 		return rb_err_code(err, RB_E_PROTOCOL, -EBADMSG,

@@ -6,16 +6,20 @@
  *
  * offset size
  *      0    1  kind, enum rb_record_kind
- *      1    1  encoding of the payload, 0: as it is
+ *      1    1  DATA: encoding of the payload, enum rb_encoding; others: 0
  *      2    2  must be 0
  *      4    4  task: pid in the container's pid namespace, > 0
  *      8    8  address of the first page; 0 for KEEP
  *     16    4  DATA, ZERO: pages; KEEP: ranges in the payload
- *     20    4  length of the payload in bytes, 0 for ZERO
+ *     20    4  length of the payload as it travels in bytes, 0 for ZERO
  *     24    8  XXH3 (64 bits) of the payload as it travels
  *     32       payload
  *
- * Pages have 4096 bytes. KEEP says at the end which pages a task has: ranges of 8 + 8 bytes, start
+ * Pages have 4096 bytes. A payload that is encoded is one block of LZ4 (without a frame), or frames
+ * of Zstandard; it is shorter than the pages that it becomes, of which there are no more than
+ * RB_PAGES_PER_BLOCK.
+ *
+ *  KEEP says at the end which pages a task has: ranges of 8 + 8 bytes, start
  * and end (exclusive), in order; all others read as zero. A long list is cut into several records,
  * of which only the last is KEEP, the others KEEP_MORE.
  */
@@ -44,6 +48,13 @@ enum rb_record_kind {
 	RB_RECORD_KIND_MAX,
 };
 
+enum rb_encoding {
+	RB_ENCODING_NONE,
+	RB_ENCODING_LZ4,
+	RB_ENCODING_ZSTD,
+	RB_ENCODING_MAX,
+};
+
 struct rb_record {
 	enum rb_record_kind kind;
 	int task;
@@ -51,6 +62,7 @@ struct rb_record {
 	uint32_t count;
 	const uint8_t *payload;
 	uint32_t len;
+	enum rb_encoding encoding; /* of DATA */
 };
 
 /** rb_record_encode - header and payload at @out, which has room for them. Return: bytes written */

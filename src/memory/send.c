@@ -27,6 +27,7 @@
 #include "err.h"
 #include "freezer.h"
 #include "io.h"
+#include "pack.h"
 #include "record.h"
 #include "proc.h"
 #include "ranges.h"
@@ -57,12 +58,14 @@ struct rb_memory {
 	int rounds;
 	struct process *list; /* by pid */
 	size_t n;
+	struct rb_packer *packer;
 };
 
 int rb_memory_open(const char *freezer_path, pid_t init, enum rb_track_method method,
 		   struct rb_memory **ret, struct rb_err *err)
 {
 	struct rb_memory *memory = calloc(1, sizeof(*memory));
+	int r;
 
 	if (!memory)
 		return rb_err_set(err, -ENOMEM, "follow the container's memory");
@@ -72,6 +75,11 @@ int rb_memory_open(const char *freezer_path, pid_t init, enum rb_track_method me
 	if (memory->level <= 0) {
 		free(memory);
 		return rb_err_set(err, -ESRCH, "look at the container's init");
+	}
+	r = rb_packer_new(&memory->packer, err);
+	if (r < 0) {
+		free(memory);
+		return r;
 	}
 	*ret = memory;
 	return 0;
@@ -92,6 +100,7 @@ void rb_memory_free(struct rb_memory *memory)
 	for (size_t i = 0; i < memory->n; i++)
 		forget(&memory->list[i]);
 	free(memory->list);
+	rb_packer_free(memory->packer);
 	free(memory);
 }
 
@@ -242,7 +251,7 @@ int rb_memory_round(struct rb_memory *memory, const struct rb_memory_sink *sink,
 		    const struct rb_wait *wait, struct rb_memory_stats *ret, struct rb_err *err)
 {
 	_cleanup_block_ struct rb_block *block = NULL;
-	int r = rb_block_new(sink, &block, err);
+	int r = rb_block_new(sink, memory->packer, &block, err);
 
 	if (r >= 0)
 		r = list_processes(memory, err);
@@ -373,7 +382,7 @@ int rb_memory_send_last(struct rb_memory *memory, const struct rb_memory_sink *s
 			const struct rb_wait *wait, struct rb_memory_stats *ret, struct rb_err *err)
 {
 	_cleanup_block_ struct rb_block *block = NULL;
-	int r = rb_block_new(sink, &block, err);
+	int r = rb_block_new(sink, memory->packer, &block, err);
 
 	for (size_t i = 0; r >= 0 && i < memory->n; i++) {
 		struct process *process = &memory->list[i];
@@ -396,7 +405,7 @@ int rb_memory_leave(struct rb_memory *memory, const struct rb_memory_sink *sink,
 		    const struct rb_wait *wait, struct rb_memory_stats *ret, struct rb_err *err)
 {
 	_cleanup_block_ struct rb_block *block = NULL;
-	int r = rb_block_new(sink, &block, err);
+	int r = rb_block_new(sink, memory->packer, &block, err);
 
 	for (size_t i = 0; r >= 0 && i < memory->n; i++) {
 		struct process *process = &memory->list[i];

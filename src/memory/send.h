@@ -27,6 +27,7 @@ struct rb_memory_sink {
 struct rb_memory_stats {
 	uint64_t pages;	     /* with content */
 	uint64_t zero_pages; /* of which only the address travelled */
+	uint64_t raw_bytes;  /* of those with content, as the container has them */
 	uint64_t bytes;	     /* written to the sink */
 };
 

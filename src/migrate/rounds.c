@@ -73,6 +73,7 @@ static int send_member(struct rb_migration *m, const struct rb_member *c, bool l
 		r = rb_stream_end(m->conn, &m->wait, err);
 	ret->pages += stats.pages;
 	ret->zero_pages += stats.zero_pages;
+	ret->raw_bytes += stats.raw_bytes;
 	ret->bytes += stats.bytes;
 	return r < 0 ? r : rb_conn_reply(m->conn, NULL, &m->wait, err);
 }
@@ -114,7 +115,8 @@ static void note_round(struct rb_migration *m, const struct rb_memory_stats *sta
 	}
 	json_array_append_new(
 		rounds,
-		json_pack("{s:I, s:I, s:I, s:I, s:f}", "bytes", (json_int_t)stats->bytes, "pages",
+		json_pack("{s:I, s:I, s:I, s:I, s:I, s:f}", "bytes", (json_int_t)stats->bytes,
+			  "raw_bytes", (json_int_t)stats->raw_bytes, "pages",
 			  (json_int_t)stats->pages, "dirty_bytes", (json_int_t)outlook->dirty,
 			  "dirty_rate",
 			  (json_int_t)(us > 0 ? outlook->dirty * 1000000 / (uint64_t)us : 0), "ms",
@@ -139,9 +141,10 @@ int rb_round(struct rb_migration *m, struct rb_outlook *outlook, struct rb_err *
 	if (r < 0)
 		return r;
 	/* small rounds tell about latency, not about the rate */
-	if (outlook->rate <= 0 || stats.bytes > (4U << 20))
-		outlook->rate = sending_us > 0 ? (double)stats.bytes * 1000.0 / (double)sending_us
-					       : 1e6;
+	if (outlook->rate <= 0 || stats.raw_bytes > (4U << 20))
+		outlook->rate = sending_us > 0
+					? (double)stats.raw_bytes * 1000.0 / (double)sending_us
+					: 1e6;
 	outlook->memory_ms = outlook->rate > 0 ? (double)outlook->dirty / outlook->rate : 0;
 	outlook->predicted_ms = outlook->fixed_ms + rb_predict_beside_ms(outlook->memory_ms);
 	note_round(m, &stats, us, outlook);

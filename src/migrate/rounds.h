@@ -17,7 +17,7 @@ struct rb_migration;
 struct rb_outlook {
 	double fixed_ms;     /* of a freeze without any memory */
 	uint64_t dirty;	     /* bytes, written during the round */
-	double rate;	     /* of sending, bytes per ms */
+	double rate;	     /* of sending, bytes of memory per ms, however few travel */
 	double memory_ms;    /* to send what is dirty */
 	double predicted_ms; /* downtime if it were frozen now */
 };

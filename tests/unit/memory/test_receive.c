@@ -4,6 +4,7 @@
 #include <stdint.h>
 #include <stdlib.h>
 
+#include "codec.h"
 #include "err.h"
 #include "record.h"
 #include "ranges.h"
@@ -151,6 +152,40 @@ static void test_limit(void)
 	CHECK_INT(take(), 0);
 }
 
+/* whatever the encoding says, only whole pages get into the store */
+static void test_encoded(void)
+{
+	static const struct {
+		enum rb_encoding encoding;
+		size_t cut;
+		int want;
+	} cases[] = {
+		{ RB_ENCODING_LZ4, 0, 0 },
+		{ RB_ENCODING_ZSTD, 0, 0 },
+		{ RB_ENCODING_LZ4, 3, -EBADMSG },
+		{ RB_ENCODING_ZSTD, 3, -EBADMSG },
+	};
+	static uint8_t pages[4 * RB_PAGE_SIZE], packed[sizeof(pages)];
+	struct rb_codec codec = {};
+
+	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+		struct rb_record record = { RB_RECORD_DATA, TASK, at(0), 4, packed };
+
+		begin();
+		memset(pages, 0x40 + (int)i, sizeof(pages));
+		record.encoding = cases[i].encoding;
+		record.len = (uint32_t)(rb_codec_pack(&codec, record.encoding, pages, sizeof(pages),
+						      packed, sizeof(packed)) -
+					cases[i].cut);
+		used = rb_record_encode(block, &record);
+		rb_receiver_begin(receiver, false, false);
+		CHECK_INT(take(), cases[i].want);
+		for (unsigned int k = 0; k < 4; k++)
+			CHECK_INT(first_byte(TASK, k), cases[i].want ? -1 : 0x40 + (int)i);
+	}
+	rb_codec_clear(&codec);
+}
+
 static void test_nonsense(void)
 {
 	begin();
@@ -183,6 +218,7 @@ int main(void)
 	TAP_RUN(test_rounds);
 	TAP_RUN(test_last_twice);
 	TAP_RUN(test_limit);
+	TAP_RUN(test_encoded);
 	TAP_RUN(test_nonsense);
 	return tap_done();
 }

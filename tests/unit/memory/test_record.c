@@ -10,6 +10,7 @@
 #include "tap.h"
 
 static uint8_t block[RB_BLOCK_SIZE];
+static const uint8_t few[RB_PAGE_SIZE];
 
 static size_t put_data(uint8_t fill, uint32_t count)
 {
@@ -33,6 +34,26 @@ static void test_golden(void)
 	CHECK_INT(memcmp(block, head, sizeof(head)), 0);
 	CHECK_INT(memcmp(block + sizeof(head), sum, sizeof(sum)), 0);
 	CHECK_INT(block[RB_RECORD_HEADER], 0x2a);
+}
+
+/* what lz4 and zstd make of a page is theirs: here it is only the frame around it */
+static void test_golden_encoded(void)
+{
+	static const uint8_t head[] = {
+		1, 2, 0, 0, 0, 0, 0, 7, 0, 0, 0x7f, 0, 0, 0, 0x10, 0, 0, 0, 0, 2, 0, 0, 0, 4,
+	};
+	/* XXH3 of "abcd", as `xxhsum -H3` says */
+	static const uint8_t sum[] = { 0x64, 0x97, 0xa9, 0x6f, 0x53, 0xa8, 0x98, 0x90 };
+	struct rb_record got, record = { RB_RECORD_DATA,    7, 0x7f0000001000,	2,
+					 (uint8_t *)"abcd", 4, RB_ENCODING_ZSTD };
+	size_t len = rb_record_encode(block, &record);
+
+	CHECK_INT((long long)len, RB_RECORD_HEADER + 4);
+	CHECK_INT(memcmp(block, head, sizeof(head)), 0);
+	CHECK_INT(memcmp(block + sizeof(head), sum, sizeof(sum)), 0);
+	CHECK_INT(rb_record_decode(block, len, &got, NULL), (ssize_t)len);
+	CHECK_INT(got.encoding, RB_ENCODING_ZSTD);
+	CHECK_INT(got.len, 4);
 }
 
 static void test_there_and_back(void)
@@ -106,6 +127,16 @@ static void test_nonsense(void)
 		{ RB_RECORD_KEEP, 1, 0, 1, NULL, 0 },
 		{ RB_RECORD_KIND_MAX, 1, 0x1000, 1, NULL, 0 },
 		{ 0, 1, 0x1000, 1, NULL, 0 },
+		/* encoded: shorter than what it becomes, no more than a block, and only DATA */
+		{ RB_RECORD_DATA, 1, 0x1000, 1, few, 0, RB_ENCODING_LZ4 },
+		{ RB_RECORD_DATA, 1, 0x1000, 1, few, RB_PAGE_SIZE, RB_ENCODING_LZ4 },
+		{ RB_RECORD_DATA, 1, 0x1000, 1, few, 9, RB_ENCODING_MAX },
+		{ RB_RECORD_DATA, 1, 0x1000, 1, few, 9, RB_ENCODING_NONE },
+		{ RB_RECORD_DATA, 1, 0x1000, RB_PAGES_PER_BLOCK + 1, few, 9, RB_ENCODING_ZSTD },
+		{ RB_RECORD_DATA, 1, 0x1000, 0, few, 9, RB_ENCODING_ZSTD },
+		{ RB_RECORD_DATA, 1, UINT64_MAX - 0xfff, 2, few, 9, RB_ENCODING_ZSTD },
+		{ RB_RECORD_ZERO, 1, 0x1000, 1, NULL, 0, RB_ENCODING_LZ4 },
+		{ RB_RECORD_KEEP, 1, 0, 0, NULL, 0, RB_ENCODING_LZ4 },
 	};
 
 	for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
@@ -119,6 +150,7 @@ static void test_nonsense(void)
 int main(void)
 {
 	TAP_RUN(test_golden);
+	TAP_RUN(test_golden_encoded);
 	TAP_RUN(test_there_and_back);
 	TAP_RUN(test_keep);
 	TAP_RUN(test_damage);

@@ -30,6 +30,7 @@
 #include "store.h"
 #include "tap.h"
 #include "tracee.h"
+#include "unpack.h"
 #include "wait.h"
 
 enum { PAGES = 512, WAIT_MS = 10000 };
@@ -312,16 +313,20 @@ static int fill_place(void *arg, const void *block, size_t len, const struct rb_
 		      struct rb_err *why)
 {
 	struct rb_store *store = rb_receiver_store(receiver);
+	static struct rb_unpacker unpacker;
 	const uint8_t *at = block;
 
 	(void)arg;
 	(void)wait;
 	while (len) {
+		const uint8_t *pages = NULL;
 		struct rb_record record;
 		ssize_t n = rb_record_decode(at, len, &record, why);
 
 		if (n < 0)
 			return (int)n;
+		if (record.kind == RB_RECORD_DATA && rb_unpack(&unpacker, &record, &pages, why) < 0)
+			return -EBADMSG;
 		for (uint32_t i = 0; i < record.count; i++) {
 			const struct rb_want *want = &wants[at_want];
 			uint32_t slot = want->slot + in_want;
@@ -330,8 +335,8 @@ static int fill_place(void *arg, const void *block, size_t len, const struct rb_
 			    record.addr + i * RB_PAGE_SIZE !=
 				    want->addr + (uint64_t)in_want * RB_PAGE_SIZE)
 				return -EPROTO;
-			if (record.kind == RB_RECORD_DATA &&
-			    pwrite(rb_store_fd(store), record.payload + (size_t)i * RB_PAGE_SIZE,
+			if (pages &&
+			    pwrite(rb_store_fd(store), pages + (size_t)i * RB_PAGE_SIZE,
 				   RB_PAGE_SIZE, (off_t)slot * RB_PAGE_SIZE) != RB_PAGE_SIZE)
 				return -EIO;
 			if (rb_store_come(store, slot, 1) < 0)
