@@ -95,10 +95,21 @@ static bool is_zero(const uint8_t *page)
 	return page[0] == 0 && memcmp(page, page + 1, RB_PAGE_SIZE - 1) == 0;
 }
 
-/* the pages from @first on that follow each other and have, or have not, content */
-static int add_run(struct rb_block *block, size_t first, size_t count, bool zero,
+static void note_pages(struct rb_block *block, size_t count, bool zero)
+{
+	if (zero) {
+		block->stats.zero_pages += count;
+		return;
+	}
+	block->stats.pages += count;
+	block->stats.raw_bytes += count * RB_PAGE_SIZE;
+}
+
+/* the pages from @first on, which follow each other and are alike */
+static int add_run(struct rb_block *block, size_t first, size_t count, enum rb_page_kind kind,
 		   const struct rb_wait *wait, struct rb_err *err)
 {
+	bool zero = kind == RB_PAGE_ZERO;
 	struct rb_record record = {
 		.kind = zero ? RB_RECORD_ZERO : RB_RECORD_DATA,
 		.task = block->task,
@@ -106,39 +117,40 @@ static int add_run(struct rb_block *block, size_t first, size_t count, bool zero
 		.count = (uint32_t)count,
 		.payload = block->pages[first],
 		.len = zero ? 0 : (uint32_t)(count * RB_PAGE_SIZE),
+		.delta = kind == RB_PAGE_DELTA,
 	};
 	int r;
 
+	note_pages(block, count, zero);
+	if (kind == RB_PAGE_SAME)
+		return 0;
 	if (!zero)
 		rb_pack(block->packer, &record);
 	r = make_room(block, record.len, wait, err);
 	if (r < 0)
 		return r;
 	block->used += rb_record_encode(block->data + block->used, &record);
-	if (zero) {
-		block->stats.zero_pages += count;
-	} else {
-		block->stats.pages += count;
-		block->stats.raw_bytes += count * RB_PAGE_SIZE;
-	}
 	return 0;
 }
 
 static int add_records(struct rb_block *block, size_t count, const struct rb_wait *wait,
 		       struct rb_err *err)
 {
+	enum rb_page_kind kinds[BATCH];
 	int r = 0;
 
+	for (size_t i = 0; i < count; i++)
+		kinds[i] = is_zero(block->pages[i]) ? RB_PAGE_ZERO : RB_PAGE_WHOLE;
+	rb_packer_prepare(block->packer, block->task, block->addr, block->pages, kinds, count);
 	for (size_t first = 0, next; r >= 0 && first < count; first = next) {
-		bool zero = is_zero(block->pages[first]);
-		size_t most = zero ? BATCH : rb_packer_most(block->packer);
+		size_t most = kinds[first] == RB_PAGE_ZERO ? BATCH : rb_packer_most(block->packer);
 
-		for (next = first + 1; next < count && next < first + most &&
-				       block->addr[next] == block->addr[next - 1] + RB_PAGE_SIZE &&
-				       is_zero(block->pages[next]) == zero;
+		for (next = first + 1;
+		     next < count && next < first + most && kinds[next] == kinds[first] &&
+		     block->addr[next] == block->addr[next - 1] + RB_PAGE_SIZE;
 		     next++)
 			;
-		r = add_run(block, first, next - first, zero, wait, err);
+		r = add_run(block, first, next - first, kinds[first], wait, err);
 	}
 	return r;
 }

@@ -88,7 +88,7 @@ static int take(void *taker, const void *block, size_t len, struct rb_err *err)
 			return rb_err_code(err, RB_E_PROTOCOL, -EPROTO,
 					   "the source sends what is no page");
 		if (record.kind == RB_RECORD_DATA) {
-			int r = rb_unpack(&order->unpacker, &record, &data, err);
+			int r = rb_unpack(&order->unpacker, NULL, &record, &data, err);
 
 			if (r < 0)
 				return r;

@@ -52,6 +52,7 @@ int rb_frozen_open(const char *freezer_path, pid_t init, struct rb_frozen **ret,
 		count = rb_packer_new(&frozen->packer, err) < 0 ? -ENOMEM : count;
 	if (count < 0)
 		return count;
+	rb_packer_once(frozen->packer);
 	for (int i = 0; i < count && i < PROCESSES_MAX; i++) {
 		int task = rb_task_number(pids[i], level);
 

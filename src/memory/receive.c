@@ -131,7 +131,7 @@ static int keep(struct rb_receiver *receiver, struct task *task, const struct rb
 static int put(struct rb_receiver *receiver, const struct rb_record *record, struct rb_err *err)
 {
 	const uint8_t *pages;
-	int r = rb_unpack(&receiver->unpacker, record, &pages, err);
+	int r = rb_unpack(&receiver->unpacker, receiver->store, record, &pages, err);
 
 	if (r >= 0)
 		r = rb_store_put(receiver->store, record->task, record->addr, pages, record->count,

@@ -14,6 +14,7 @@
 #include "ranges.h"
 
 #define RANGE_BYTES 16
+#define DELTA	    0x80		/* in the byte of the encoding */
 
 static void put(uint8_t *at, uint64_t value, size_t size)
 {
@@ -34,26 +35,28 @@ size_t rb_record_encode(uint8_t *out, const struct rb_record *record)
 {
 	memset(out, 0, RB_RECORD_HEADER);
 	out[0] = (uint8_t)record->kind;
-	out[1] = (uint8_t)record->encoding;
+	out[1] = (uint8_t)record->encoding | (record->delta ? DELTA : 0);
 	put(out + 4, (uint64_t)record->task, 4);
 	put(out + 8, record->addr, 8);
 	put(out + 16, record->count, 4);
 	put(out + 20, record->len, 4);
-	put(out + 24, XXH3_64bits(record->payload, record->len), 8);
+	put(out + 24, XXH3_64bits_withSeed(record->payload, record->len, out[1]), 8);
 	if (record->payload != out + RB_RECORD_HEADER && record->len)
 		memcpy(out + RB_RECORD_HEADER, record->payload, record->len);
 	return RB_RECORD_HEADER + record->len;
 }
 
-/* of DATA: what is encoded is shorter, and becomes no more than fits in a block */
+/* of DATA: what is encoded is shorter; it, and what a difference is made of, fits in a block */
 static bool has_sane_length(const struct rb_record *record)
 {
 	uint64_t bytes = (uint64_t)record->count * RB_PAGE_SIZE;
 
+	if (record->count > RB_PAGES_PER_BLOCK &&
+	    (record->delta || record->encoding != RB_ENCODING_NONE))
+		return false;
 	if (record->encoding == RB_ENCODING_NONE)
 		return record->len == bytes;
-	return record->encoding < RB_ENCODING_MAX && record->count <= RB_PAGES_PER_BLOCK &&
-	       record->len > 0 && record->len < bytes;
+	return record->encoding < RB_ENCODING_MAX && record->len > 0 && record->len < bytes;
 }
 
 static bool is_sane(const struct rb_record *record)
@@ -62,7 +65,8 @@ static bool is_sane(const struct rb_record *record)
 
 	if (record->task <= 0 || record->addr % RB_PAGE_SIZE)
 		return false;
-	if (record->kind != RB_RECORD_DATA && record->encoding != RB_ENCODING_NONE)
+	if (record->kind != RB_RECORD_DATA &&
+	    (record->delta || record->encoding != RB_ENCODING_NONE))
 		return false;
 	switch (record->kind) {
 	case RB_RECORD_DATA:
@@ -105,7 +109,8 @@ ssize_t rb_record_decode(const uint8_t *block, size_t len, struct rb_record *ret
 		return rb_err_code(err, RB_E_PROTOCOL, -EPROTO, "a record of pages is cut short");
 	task = get(block + 4, 4);
 	record.kind = block[0];
-	record.encoding = block[1];
+	record.encoding = block[1] & ~DELTA;
+	record.delta = block[1] & DELTA;
 	record.task = task > INT_MAX ? 0 : (int)task;
 	record.addr = get(block + 8, 8);
 	record.count = (uint32_t)get(block + 16, 4);
@@ -113,7 +118,7 @@ ssize_t rb_record_decode(const uint8_t *block, size_t len, struct rb_record *ret
 	record.payload = block + RB_RECORD_HEADER;
 	if (block[2] || block[3] || record.len > len - RB_RECORD_HEADER || !is_sane(&record))
 		return rb_err_code(err, RB_E_PROTOCOL, -EPROTO, "a record of pages makes no sense");
-	if (XXH3_64bits(record.payload, record.len) != get(block + 24, 8))
+	if (XXH3_64bits_withSeed(record.payload, record.len, block[1]) != get(block + 24, 8))
 		return rb_err_code(err, RB_E_PROTOCOL, -EBADMSG,
 				   "pages of memory arrived with a wrong checksum");
 	if ((record.kind == RB_RECORD_KEEP || record.kind == RB_RECORD_KEEP_MORE) &&

@@ -6,20 +6,21 @@
  *
  * offset size
  *      0    1  kind, enum rb_record_kind
- *      1    1  DATA: encoding of the payload, enum rb_encoding; others: 0
+ *      1    1  DATA: enum rb_encoding of the payload, + 0x80 for a difference; others: 0
  *      2    2  must be 0
  *      4    4  task: pid in the container's pid namespace, > 0
  *      8    8  address of the first page; 0 for KEEP
  *     16    4  DATA, ZERO: pages; KEEP: ranges in the payload
  *     20    4  length of the payload as it travels in bytes, 0 for ZERO
- *     24    8  XXH3 (64 bits) of the payload as it travels
+ *     24    8  XXH3 (64 bits) of the payload as it travels, with the byte at 1 as seed
  *     32       payload
  *
  * Pages have 4096 bytes. A payload that is encoded is one block of LZ4 (without a frame), or frames
- * of Zstandard; it is shorter than the pages that it becomes, of which there are no more than
- * RB_PAGES_PER_BLOCK.
+ * of Zstandard, and shorter than the pages that it becomes. A difference is the exclusive or with
+ * the pages that the receiver has there; it must have all of them. Of pages that are encoded, or a
+ * difference, a record has no more than RB_PAGES_PER_BLOCK.
  *
- *  KEEP says at the end which pages a task has: ranges of 8 + 8 bytes, start
+ * KEEP says at the end which pages a task has: ranges of 8 + 8 bytes, start
  * and end (exclusive), in order; all others read as zero. A long list is cut into several records,
  * of which only the last is KEEP, the others KEEP_MORE.
  */
@@ -63,6 +64,7 @@ struct rb_record {
 	const uint8_t *payload;
 	uint32_t len;
 	enum rb_encoding encoding; /* of DATA */
+	bool delta;		   /* DATA: exclusive or with the pages that the receiver has */
 };
 
 /** rb_record_encode - header and payload at @out, which has room for them. Return: bytes written */

@@ -265,8 +265,10 @@ int rb_memory_round(struct rb_memory *memory, const struct rb_memory_sink *sink,
 			r = send_process(&memory->list[i], block, wait, err);
 	if (r >= 0)
 		r = rb_block_flush(block, wait, err);
-	if (r < 0)
+	if (r < 0) {
+		rb_packer_forget(memory->packer);
 		return r;
+	}
 	memory->rounds++;
 	*ret = *rb_block_stats(block);
 	return 0;
@@ -396,6 +398,8 @@ int rb_memory_send_last(struct rb_memory *memory, const struct rb_memory_sink *s
 	}
 	if (r >= 0)
 		r = rb_block_flush(block, wait, err);
+	/* the target drops what is not kept */
+	rb_packer_forget(memory->packer);
 	if (r >= 0)
 		*ret = *rb_block_stats(block);
 	return r;

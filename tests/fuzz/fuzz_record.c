@@ -15,6 +15,8 @@
 #include "fuzz.h"
 #include "record.h"
 #include "ranges.h"
+#include "store.h"
+#include "unpack.h"
 
 static void mend_checksum(uint8_t *record, size_t len)
 {
@@ -25,8 +27,26 @@ static void mend_checksum(uint8_t *record, size_t len)
 	size = be32toh(size);
 	if (size > len - RB_RECORD_HEADER)
 		return;
-	sum = htobe64(XXH3_64bits(record + RB_RECORD_HEADER, size));
+	sum = htobe64(XXH3_64bits_withSeed(record + RB_RECORD_HEADER, size, record[1]));
 	memcpy(record + 24, &sum, sizeof(sum));
+}
+
+/* The same as the receiver does it, with a store that has some pages, and not others. */
+static void check_difference(const struct rb_record *record)
+{
+	static struct rb_store *store;
+	struct rb_unpacker unpacker = {};
+	const uint8_t *pages;
+
+	if (!store) {
+		static const uint8_t some[4 * RB_PAGE_SIZE] = { 1 };
+
+		FUZZ_NEED(rb_store_new(&store, NULL) == 0);
+		FUZZ_NEED(rb_store_put(store, 7, 0x1000, some, 4, NULL) == 0);
+	}
+	if (rb_unpack(&unpacker, store, record, &pages, NULL) >= 0)
+		FUZZ_NEED(!record->delta || record->task == 7);
+	rb_unpacker_clear(&unpacker);
 }
 
 /* What is encoded is not believed either: its pages are of just that size, so that a sanitizer sees
@@ -37,15 +57,16 @@ static void check_pages(const struct rb_record *record)
 	_cleanup_free_ uint8_t *pages = NULL;
 	struct rb_codec codec = {};
 
-	if (record->encoding == RB_ENCODING_NONE) {
+	if (record->encoding == RB_ENCODING_NONE && !record->delta) {
 		FUZZ_NEED(record->len == len);
 		return;
 	}
-	FUZZ_NEED(record->len < len && record->count <= RB_PAGES_PER_BLOCK);
+	FUZZ_NEED(record->len <= len && record->count <= RB_PAGES_PER_BLOCK);
 	pages = malloc(len);
 	FUZZ_NEED(pages);
 	rb_codec_unpack(&codec, record->encoding, record->payload, record->len, pages, len);
 	rb_codec_clear(&codec);
+	check_difference(record);
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len)

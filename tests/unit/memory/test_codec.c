@@ -150,7 +150,7 @@ static void test_records(void)
 		/* a slow link */
 		rb_packer_written(packer, RB_BLOCK_SIZE, 1000 + i * 100000, 100000 + i * 100000);
 		CHECK_INT(rb_record_decode(block, len, &got, NULL), (ssize_t)len);
-		CHECK_INT(rb_unpack(&unpacker, &got, &found, NULL), 0);
+		CHECK_INT(rb_unpack(&unpacker, NULL, &got, &found, NULL), 0);
 		CHECK_INT(memcmp(found, pages, 16 * RB_PAGE_SIZE), 0);
 	}
 	CHECK(encoded > 20);

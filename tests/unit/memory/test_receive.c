@@ -186,6 +186,43 @@ static void test_encoded(void)
 	rb_codec_clear(&codec);
 }
 
+/* a difference is to what there is, and to nothing else */
+static void test_difference(void)
+{
+	static uint8_t pages[4 * RB_PAGE_SIZE], packed[sizeof(pages)];
+	struct rb_codec codec = {};
+	struct rb_record record = { RB_RECORD_DATA, TASK, at(2), 4, pages, sizeof(pages) };
+
+	record.delta = true;
+	memset(pages, 0x0f, sizeof(pages));
+	begin();
+	rb_receiver_begin(receiver, false, false);
+	data(TASK, 0, 4, 0x10);
+	data(TASK, 4, 2, 0x20);
+	used += rb_record_encode(block + used, &record);
+	CHECK_INT(take(), 0);
+	CHECK_INT(first_byte(TASK, 1), 0x10);
+	CHECK_INT(first_byte(TASK, 3), 0x1f);
+	CHECK_INT(first_byte(TASK, 4), 0x2f);
+	record.encoding = RB_ENCODING_LZ4;
+	record.len = (uint32_t)rb_codec_pack(&codec, RB_ENCODING_LZ4, pages, sizeof(pages), packed,
+					     sizeof(packed));
+	record.payload = packed;
+	used = rb_record_encode(block, &record);
+	CHECK_INT(take(), 0);
+	CHECK_INT(first_byte(TASK, 3), 0x10);
+	CHECK_INT(first_byte(TASK, 5), 0x20);
+	/* the last of these became zero, and is not there any more */
+	zero(TASK, 5, 1);
+	used += rb_record_encode(block + used, &record);
+	CHECK_INT(take(), -EPROTO);
+	CHECK_INT(first_byte(TASK, 4), 0x20);
+	record.task = OTHER;
+	used = rb_record_encode(block, &record);
+	CHECK_INT(take(), -EPROTO);
+	rb_codec_clear(&codec);
+}
+
 static void test_nonsense(void)
 {
 	begin();
@@ -219,6 +256,7 @@ int main(void)
 	TAP_RUN(test_last_twice);
 	TAP_RUN(test_limit);
 	TAP_RUN(test_encoded);
+	TAP_RUN(test_difference);
 	TAP_RUN(test_nonsense);
 	return tap_done();
 }

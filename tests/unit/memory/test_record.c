@@ -42,8 +42,8 @@ static void test_golden_encoded(void)
 	static const uint8_t head[] = {
 		1, 2, 0, 0, 0, 0, 0, 7, 0, 0, 0x7f, 0, 0, 0, 0x10, 0, 0, 0, 0, 2, 0, 0, 0, 4,
 	};
-	/* XXH3 of "abcd", as `xxhsum -H3` says */
-	static const uint8_t sum[] = { 0x64, 0x97, 0xa9, 0x6f, 0x53, 0xa8, 0x98, 0x90 };
+	/* XXH3 of "abcd" with seed 2 */
+	static const uint8_t sum[] = { 0xd8, 0x52, 0xf7, 0x79, 0xf9, 0x35, 0x6f, 0xbc };
 	struct rb_record got, record = { RB_RECORD_DATA,    7, 0x7f0000001000,	2,
 					 (uint8_t *)"abcd", 4, RB_ENCODING_ZSTD };
 	size_t len = rb_record_encode(block, &record);
@@ -54,6 +54,13 @@ static void test_golden_encoded(void)
 	CHECK_INT(rb_record_decode(block, len, &got, NULL), (ssize_t)len);
 	CHECK_INT(got.encoding, RB_ENCODING_ZSTD);
 	CHECK_INT(got.len, 4);
+	CHECK(!got.delta);
+	record.delta = true;
+	rb_record_encode(block, &record);
+	CHECK_INT(block[1], 0x82);
+	CHECK_INT(rb_record_decode(block, len, &got, NULL), (ssize_t)len);
+	CHECK_INT(got.encoding, RB_ENCODING_ZSTD);
+	CHECK(got.delta);
 }
 
 static void test_there_and_back(void)
@@ -136,6 +143,11 @@ static void test_nonsense(void)
 		{ RB_RECORD_DATA, 1, 0x1000, 0, few, 9, RB_ENCODING_ZSTD },
 		{ RB_RECORD_DATA, 1, UINT64_MAX - 0xfff, 2, few, 9, RB_ENCODING_ZSTD },
 		{ RB_RECORD_ZERO, 1, 0x1000, 1, NULL, 0, RB_ENCODING_LZ4 },
+		{ RB_RECORD_ZERO, 1, 0x1000, 1, NULL, 0, RB_ENCODING_NONE, true },
+		{ RB_RECORD_KEEP, 1, 0, 0, NULL, 0, RB_ENCODING_NONE, true },
+		{ RB_RECORD_DATA, 1, 0x1000, 1, few, 9, RB_ENCODING_NONE, true },
+		{ RB_RECORD_DATA, 1, 0x1000, RB_PAGES_PER_BLOCK + 1, few, 9, RB_ENCODING_LZ4,
+		  true },
 		{ RB_RECORD_KEEP, 1, 0, 0, NULL, 0, RB_ENCODING_LZ4 },
 	};
 
