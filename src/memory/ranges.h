@@ -24,6 +24,17 @@ struct rb_ranges {
 int rb_ranges_add(struct rb_ranges *ranges, uint64_t start, uint64_t end);
 /** rb_ranges_append - all of @more at the end. Return: as above. */
 int rb_ranges_append(struct rb_ranges *ranges, const struct rb_ranges *more);
+
+/** rb_ranges_unite - what is in @a or @b; _intersect: in both; _subtract: in @a and not in @b
+ * @ret: empty, and neither of them
+ *
+ * Return: 0, -ENOMEM
+ */
+int rb_ranges_unite(struct rb_ranges *ret, const struct rb_ranges *a, const struct rb_ranges *b);
+int rb_ranges_intersect(struct rb_ranges *ret, const struct rb_ranges *a,
+			const struct rb_ranges *b);
+int rb_ranges_subtract(struct rb_ranges *ret, const struct rb_ranges *a, const struct rb_ranges *b);
+
 uint64_t rb_ranges_bytes(const struct rb_ranges *ranges);
 void rb_ranges_clear(struct rb_ranges *ranges); /* empty, keeps its memory */
 void rb_ranges_free(struct rb_ranges *ranges);	/* for _cleanup_ use, too */

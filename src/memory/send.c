@@ -10,9 +10,11 @@
  * after it was re-armed and read, and nothing tells. So that is asked after each re-arming, and its
  * memory is sent at the end, as a whole.
  *
+ * What is written in every round is left for later (defer.h), at the latest for the last look.
+ *
  * The last look, at the frozen container, yields two lists for each process: the pages that were
- * written since, which are sent, and all that have content. Whatever the target has beyond the
- * second list was dropped here, and reads as zero there.
+ * written since, or left for later, which are sent, and all that have content. Whatever the target
+ * has beyond the second list was dropped here, and reads as zero there.
  */
 #include "send.h"
 
@@ -24,6 +26,7 @@
 
 #include "block.h"
 #include "cleanup.h"
+#include "defer.h"
 #include "err.h"
 #include "freezer.h"
 #include "io.h"
@@ -44,9 +47,11 @@ struct process {
 	int task;		    /* its pid in the container */
 	bool seen, fresh;	    /* by the last look for processes; for the first time */
 	bool direct;		    /* it reads files directly */
+	bool scanned;		    /* what the next scan lists was written since */
 	bool again;		    /* a page could not be read: all of it once more */
 	struct rb_tracker *tracker; /* NULL: all of it is dirty */
 	struct rb_ranges dirty, populated;
+	struct rb_defer defer;
 	struct rb_vma *vmas; /* when it was frozen last */
 	int n_vmas;
 };
@@ -90,6 +95,7 @@ static void forget(struct process *process)
 	rb_tracker_free(process->tracker);
 	rb_ranges_free(&process->dirty);
 	rb_ranges_free(&process->populated);
+	rb_defer_clear(&process->defer);
 	free(process->vmas);
 }
 
@@ -217,8 +223,8 @@ static int send_ranges(const struct process *process, const struct rb_ranges *ra
 	return r < 0 ? r : rb_block_flush_pages(block, wait, err);
 }
 
-static int send_process(struct process *process, struct rb_block *block, const struct rb_wait *wait,
-			struct rb_err *err)
+static int send_process(struct process *process, enum rb_defer_round how, struct rb_block *block,
+			const struct rb_wait *wait, struct rb_err *err)
 {
 	struct rb_err why = {};
 	int r;
@@ -229,6 +235,7 @@ static int send_process(struct process *process, struct rb_block *block, const s
 	if (r >= 0 && process->again) {
 		rb_ranges_clear(&process->dirty);
 		r = rb_populated(process->pid, &process->dirty, &why);
+		how = RB_DEFER_WHOLE;
 	}
 	if (r == -ESRCH)
 		return 0;
@@ -239,16 +246,23 @@ static int send_process(struct process *process, struct rb_block *block, const s
 	}
 	if (rb_task_reads_directly(process->pid)) {
 		rb_tracker_free(TAKE_PTR(process->tracker));
+		rb_defer_clear(&process->defer);
 		process->direct = true;
 		return 0;
 	}
+	r = rb_defer_round(&process->defer, process->scanned ? how : RB_DEFER_WHOLE,
+			   &process->dirty);
+	if (r < 0)
+		return rb_err_set(err, r, "send memory");
+	process->scanned = true;
 	r = send_ranges(process, &process->dirty, block, wait, err);
 	process->again = rb_block_missed(block);
 	return r;
 }
 
-int rb_memory_round(struct rb_memory *memory, const struct rb_memory_sink *sink,
-		    const struct rb_wait *wait, struct rb_memory_stats *ret, struct rb_err *err)
+static int do_round(struct rb_memory *memory, enum rb_defer_round how,
+		    const struct rb_memory_sink *sink, const struct rb_wait *wait,
+		    struct rb_memory_stats *ret, struct rb_err *err)
 {
 	_cleanup_block_ struct rb_block *block = NULL;
 	int r = rb_block_new(sink, memory->packer, &block, err);
@@ -262,7 +276,7 @@ int rb_memory_round(struct rb_memory *memory, const struct rb_memory_sink *sink,
 			r = follow(memory, &memory->list[i], wait, err);
 	for (size_t i = 0; r >= 0 && i < memory->n; i++)
 		if (memory->list[i].tracker)
-			r = send_process(&memory->list[i], block, wait, err);
+			r = send_process(&memory->list[i], how, block, wait, err);
 	if (r >= 0)
 		r = rb_block_flush(block, wait, err);
 	if (r < 0) {
@@ -272,6 +286,18 @@ int rb_memory_round(struct rb_memory *memory, const struct rb_memory_sink *sink,
 	memory->rounds++;
 	*ret = *rb_block_stats(block);
 	return 0;
+}
+
+int rb_memory_round(struct rb_memory *memory, const struct rb_memory_sink *sink,
+		    const struct rb_wait *wait, struct rb_memory_stats *ret, struct rb_err *err)
+{
+	return do_round(memory, RB_DEFER_HOT, sink, wait, ret, err);
+}
+
+int rb_memory_round_all(struct rb_memory *memory, const struct rb_memory_sink *sink,
+			const struct rb_wait *wait, struct rb_memory_stats *ret, struct rb_err *err)
+{
+	return do_round(memory, RB_DEFER_NONE, sink, wait, ret, err);
 }
 
 int rb_memory_pending(struct rb_memory *memory, uint64_t *ret_bytes, struct rb_err *err)
@@ -286,6 +312,8 @@ int rb_memory_pending(struct rb_memory *memory, uint64_t *ret_bytes, struct rb_e
 		r = process->tracker
 			    ? rb_tracker_scan(process->tracker, false, &process->dirty, err)
 			    : rb_populated(process->pid, &process->dirty, err);
+		if (r >= 0)
+			r = rb_defer_add(&process->defer, NULL, &process->dirty);
 		if (r < 0 && r != -ESRCH)
 			return r;
 		sum += rb_ranges_bytes(&process->dirty);
@@ -314,8 +342,12 @@ static int look(struct process *process, struct rb_err *err)
 	if (n < 0)
 		return n;
 	process->n_vmas = n;
-	return rb_tracker_look(tracker, process->pid, process->vmas, n, &process->dirty,
-			       &process->populated, err);
+	n = rb_tracker_look(tracker, process->pid, process->vmas, n, &process->dirty,
+			    &process->populated, err);
+	if (n < 0)
+		return n;
+	n = rb_defer_add(&process->defer, &process->populated, &process->dirty);
+	return n < 0 ? rb_err_set(err, n, "list the memory of process %d", (int)process->pid) : 0;
 }
 
 int rb_memory_freeze(struct rb_memory *memory, struct rb_err *err)

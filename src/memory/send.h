@@ -45,7 +45,15 @@ int rb_memory_open(const char *freezer_path, pid_t init, enum rb_track_method me
 int rb_memory_round(struct rb_memory *memory, const struct rb_memory_sink *sink,
 		    const struct rb_wait *wait, struct rb_memory_stats *ret, struct rb_err *err);
 
-/** rb_memory_pending - bytes written since the last round; changes nothing */
+/** rb_memory_round_all - the same for the last round before the freeze: rb_memory_round() leaves
+ * what is written in every round for later (defer.h), this one does not, so that the freeze has
+ * only that to send which is written in the meantime */
+int rb_memory_round_all(struct rb_memory *memory, const struct rb_memory_sink *sink,
+			const struct rb_wait *wait, struct rb_memory_stats *ret,
+			struct rb_err *err);
+
+/** rb_memory_pending - bytes that are still to be sent: written since the last round, or left for
+ * later by it; changes nothing */
 int rb_memory_pending(struct rb_memory *memory, uint64_t *ret_bytes, struct rb_err *err);
 
 /** rb_memory_freeze - the container is frozen now: note what is left to send, and what there is */

@@ -192,7 +192,7 @@ int rb_rounds_send(struct rb_migration *m, struct rb_err *err)
 {
 	struct rb_memory_stats stats = {};
 
-	return send_blocks(m, false, rb_memory_round, &stats, err);
+	return send_blocks(m, false, rb_memory_round_all, &stats, err);
 }
 
 /* What was sent in the frozen time, and how long that took. */

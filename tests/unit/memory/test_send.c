@@ -224,6 +224,48 @@ static void test_rounds(void)
 	end();
 }
 
+static uint64_t pending_pages(void)
+{
+	uint64_t bytes = 0;
+
+	return rb_memory_pending(memory, &bytes, &err) < 0 ? 0 : bytes / RB_PAGE_SIZE;
+}
+
+/* what is written in every round is not sent in every round */
+static void test_hot(void)
+{
+	STEP(begin());
+	STEP(tell(WRITE, 0, 300));
+	STEP(one_round() == 0);
+	for (uint64_t i = 0; i < 6; i++) {
+		STEP(tell(WRITE, 0, 100) && tell(WRITE, 100 + 20 * i, 20));
+		STEP(one_round() == 0);
+		STEP(i < 2 ? stats.pages >= 120 : stats.pages >= 20 && stats.pages < 100);
+		STEP(i < 2 ? pending_pages() < 100 : pending_pages() >= 100);
+	}
+	/* the last round before a freeze leaves nothing */
+	STEP(tell(WRITE, 0, 100));
+	rb_receiver_begin(receiver, false, false);
+	STEP(rb_memory_round_all(memory, &sink, NULL, &stats, &err) == 0);
+	STEP(stats.pages >= 100 && pending_pages() < 100);
+	for (int i = 0; i < 3; i++) {
+		STEP(tell(WRITE, 0, 100));
+		STEP(one_round() == 0);
+	}
+	STEP(stats.pages < 100);
+	/* a part of it is written no more, is dropped, is zero */
+	STEP(tell(WRITE, 0, 50) && tell(DROP, 10, 5) && tell(ZERO, 20, 5));
+	STEP(one_round() == 0);
+	STEP(stats.pages >= 50 && stats.pages < 100);
+	STEP(pending_pages() >= 40 && pending_pages() < 90);
+	/* and the rest is sent at the end, though nothing was written since */
+	STEP(tell(DROP, 30, 5));
+	STEP(last_round() == 0);
+	STEP(stats.pages >= 35);
+	STEP(compare() == -1);
+	end();
+}
+
 /* everything changes between any two looks */
 static void test_random(void)
 {
@@ -241,10 +283,17 @@ static void test_random(void)
 					       : ZERO,
 				  first, order < 3 && count > 40 ? 40 : count));
 		}
+		/* these nearly always */
+		STEP(rand_r(&seed) % 8 == 0 || tell(WRITE, 400, 50));
+		STEP(one_round() == 0);
+	}
+	for (int i = 0; i < 3; i++) {
+		STEP(tell(WRITE, 400, 50));
 		STEP(one_round() == 0);
 	}
 	STEP(tell(WRITE, 7, 9));
 	STEP(last_round() == 0);
+	STEP(stats.pages >= 59);
 	STEP(compare() == -1);
 	end();
 }
@@ -468,6 +517,7 @@ int main(void)
 	orders = mmap(NULL, sizeof(*orders), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1,
 		      0);
 	TAP_RUN(test_rounds);
+	TAP_RUN(test_hot);
 	TAP_RUN(test_random);
 	TAP_RUN(test_thaw);
 	TAP_RUN(test_protected);
