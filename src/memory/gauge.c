@@ -20,16 +20,18 @@
  */
 #include "gauge.h"
 
+#include <stdbool.h>
 #include <string.h>
 
 enum {
 	WRITES_MIN = 2, /* before anything is chosen */
 };
 
-#define MEMORY_BYTES	   (1 << 20)   /* of what is in use, and of what is tried */
-#define TRIAL_MEMORY_BYTES (64 << 10)  /* so many bytes count half */
-#define TRY_BYTES	   (16U << 20) /* of memory, from trial to trial */
-#define TRY_BYTES_MAX	   (64U << 20)
+#define MEMORY_BYTES	   (1 << 20)   /* so many count half or so: of what is in use, */
+#define TRIAL_MEMORY_BYTES (128 << 10) /* and of what is tried */
+#define TRY_BYTES_FIRST	   (1U << 20)  /* of memory, from trial to trial: at first, */
+#define TRY_BYTES_MAX	   (4U << 20)  /* of what is about as good, */
+#define TRY_BYTES_WORSE	   (64U << 20) /* and of what is not */
 #define CLEARLY_WORSE	   1.25
 #define WORTH_IT	   0.97 /* to take the one that costs more */
 #define LINK_WEIGHT	   0.2
@@ -40,7 +42,7 @@ void rb_gauge_init(struct rb_gauge *gauge)
 {
 	memset(gauge, 0, sizeof(*gauge));
 	for (int i = 0; i < RB_ENCODING_MAX; i++)
-		gauge->packs[i].try_bytes = TRY_BYTES;
+		gauge->packs[i].try_bytes = TRY_BYTES_FIRST;
 }
 
 static double larger(double a, double b)
@@ -92,12 +94,11 @@ static void plan_trial(struct rb_gauge *gauge, enum rb_encoding tried)
 {
 	struct rb_gauge_pack *pack = &gauge->packs[tried];
 	enum rb_encoding best = rb_gauge_choice(gauge);
+	bool worse = gauge->writes >= WRITES_MIN &&
+		     cost(gauge, tried) > cost(gauge, best) * CLEARLY_WORSE;
+	uint64_t most = worse ? TRY_BYTES_WORSE : TRY_BYTES_MAX;
 
-	if (gauge->writes >= WRITES_MIN && cost(gauge, tried) > cost(gauge, best) * CLEARLY_WORSE)
-		pack->try_bytes = pack->try_bytes * 2 < TRY_BYTES_MAX ? pack->try_bytes * 2
-								      : TRY_BYTES_MAX;
-	else
-		pack->try_bytes = TRY_BYTES;
+	pack->try_bytes = pack->try_bytes * 2 < most ? pack->try_bytes * 2 : most;
 }
 
 void rb_gauge_packed(struct rb_gauge *gauge, enum rb_encoding encoding, size_t raw_bytes,
@@ -120,12 +121,33 @@ void rb_gauge_packed(struct rb_gauge *gauge, enum rb_encoding encoding, size_t r
 		plan_trial(gauge, encoding);
 }
 
+static double median(double a, double b, double c)
+{
+	double low = a < b ? a : b, high = larger(a, b);
+
+	return c < low ? low : c > high ? high : c;
+}
+
+/* Of three: somebody else may have had the processor meanwhile, once. */
+static double smooth(double last[2], bool first, double now)
+{
+	double a = first ? now : last[0], b = first ? now : last[1];
+
+	last[1] = a;
+	last[0] = now;
+	return median(a, b, now);
+}
+
 static void note_link(struct rb_gauge *gauge, double write, double all)
 {
-	if (gauge->writes == 0) {
+	bool first = gauge->writes == 0;
+
+	write = smooth(gauge->last_write, first, write);
+	all = smooth(gauge->last_all, first, all);
+	if (first) {
 		gauge->link = all;
 		gauge->copy = write;
-	} else if (write > all / 2) {
+	} else if (write > all / 2 || (write > all / 8 && write > gauge->copy * 4)) {
 		gauge->link += (all - gauge->link) * LINK_WEIGHT;
 	} else {
 		gauge->link *= LINK_FASTER;

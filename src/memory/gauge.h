@@ -20,12 +20,12 @@ struct rb_gauge_pack {
 
 struct rb_gauge {
 	struct rb_gauge_pack packs[RB_ENCODING_MAX];
-	double link;	  /* ns per byte, at most */
-	double copy;	  /* of that, what our own processor has to do */
-	double other;	  /* ns per raw byte: reading pages, checksums */
-	double raw_bytes; /* since the last write */
-	double pack_ns;	  /* since the last write */
-	int writes;	  /* up to a few */
+	double link;			   /* ns per byte, at most */
+	double copy;			   /* of that, what our own processor has to do */
+	double other;			   /* ns per raw byte: reading pages, checksums */
+	double raw_bytes, pack_ns;	   /* since the last write */
+	double last_write[2], last_all[2]; /* of the writes before, ns per byte */
+	int writes;			   /* up to a few */
 };
 
 void rb_gauge_init(struct rb_gauge *gauge);

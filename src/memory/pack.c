@@ -23,6 +23,7 @@
 enum {
 	TRIAL_PAGES = 16, /* enough to tell a ratio, few enough to cost nothing */
 	CACHE_SHARE = 8,  /* of what was sent, so much is kept at most */
+	SMALL_BYTES = 8 * RB_PAGE_SIZE,
 	WORDS = RB_PAGE_SIZE / sizeof(uint64_t),
 };
 
@@ -35,6 +36,7 @@ struct rb_packer {
 	int rounds;
 	uint64_t sent; /* pages with content, in all rounds */
 	double prepare_ns;
+	bool warm[RB_ENCODING_MAX];
 	int64_t written_us; /* when the last write of this round ended, 0: none yet */
 	uint8_t out[RB_PAGES_PER_BLOCK * RB_PAGE_SIZE];
 };
@@ -103,11 +105,14 @@ size_t rb_packer_most(const struct rb_packer *packer)
 	return trial(packer) == RB_ENCODING_NONE ? RB_PAGES_PER_BLOCK : TRIAL_PAGES;
 }
 
-static int64_t now_ns(void)
+/* What somebody else did on this processor meanwhile is no part of it. Asking the kernel for that
+ * takes a while, though. */
+static int64_t now_ns(size_t len)
 {
+	clockid_t id = len < SMALL_BYTES ? CLOCK_MONOTONIC : CLOCK_THREAD_CPUTIME_ID;
 	struct timespec now;
 
-	clock_gettime(CLOCK_MONOTONIC, &now);
+	clock_gettime(id, &now);
 	return (int64_t)now.tv_sec * 1000000000 + now.tv_nsec;
 }
 
@@ -150,7 +155,7 @@ void rb_packer_prepare(struct rb_packer *packer, int task, const uint64_t *addrs
 		       uint8_t (*pages)[RB_PAGE_SIZE], enum rb_page_kind *kinds, size_t n)
 {
 	bool plain = choice(packer) == RB_ENCODING_NONE;
-	int64_t began_ns = plain ? 0 : now_ns();
+	int64_t began_ns = plain ? 0 : now_ns(n * RB_PAGE_SIZE);
 
 	if (packer->once)
 		return;
@@ -162,15 +167,26 @@ void rb_packer_prepare(struct rb_packer *packer, int task, const uint64_t *addrs
 		packer->sent += kinds[i] != RB_PAGE_ZERO;
 	}
 	if (!plain)
-		packer->prepare_ns += (double)(now_ns() - began_ns);
+		packer->prepare_ns += (double)(now_ns(n * RB_PAGE_SIZE) - began_ns);
+}
+
+/* The first time a compressor also gets its memory, which is not what it will take. */
+static void warm_up(struct rb_packer *packer, enum rb_encoding encoding,
+		    const struct rb_record *record)
+{
+	if (packer->warm[encoding])
+		return;
+	packer->warm[encoding] = true;
+	rb_codec_pack(&packer->codec, encoding, record->payload, record->len, packer->out,
+		      record->len);
 }
 
 void rb_pack(struct rb_packer *packer, struct rb_record *record)
 {
 	struct rb_gauge *gauge = &packer->gauge;
 	enum rb_encoding encoding = trial(packer);
+	size_t raw_bytes = record->len, len;
 	int64_t began_ns;
-	size_t len;
 
 	if (encoding == RB_ENCODING_NONE)
 		encoding = choice(packer);
@@ -178,11 +194,12 @@ void rb_pack(struct rb_packer *packer, struct rb_record *record)
 		rb_gauge_packed(gauge, encoding, record->len, record->len, 0);
 		return;
 	}
-	began_ns = now_ns();
+	warm_up(packer, encoding, record);
+	began_ns = now_ns(raw_bytes);
 	len = rb_codec_pack(&packer->codec, encoding, record->payload, record->len, packer->out,
 			    record->len - 1);
-	rb_gauge_packed(gauge, encoding, record->len, len ? len : record->len,
-			(double)(now_ns() - began_ns) + packer->prepare_ns);
+	rb_gauge_packed(gauge, encoding, raw_bytes, len ? len : raw_bytes,
+			(double)(now_ns(raw_bytes) - began_ns) + packer->prepare_ns);
 	packer->prepare_ns = 0;
 	/* what does not become smaller travels as it is */
 	if (!len)
