@@ -50,7 +50,7 @@ int rb_block_new(const struct rb_memory_sink *sink, struct rb_packer *packer, st
 		return rb_err_set(err, -ENOMEM, "send memory");
 	block->sink = *sink;
 	block->packer = packer;
-	rb_packer_begin(packer);
+	rb_packer_begin(packer, sink->held_back);
 	block->stats = (struct rb_memory_stats){};
 	block->used = block->n = 0;
 	block->missed = false;

@@ -45,6 +45,11 @@ void rb_gauge_init(struct rb_gauge *gauge)
 		gauge->packs[i].try_bytes = TRY_BYTES_FIRST;
 }
 
+void rb_gauge_other_link(struct rb_gauge *gauge)
+{
+	gauge->writes = 0;
+}
+
 static double larger(double a, double b)
 {
 	return a > b ? a : b;

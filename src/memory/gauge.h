@@ -30,6 +30,9 @@ struct rb_gauge {
 
 void rb_gauge_init(struct rb_gauge *gauge);
 
+/** rb_gauge_other_link - nothing is known of the link any more */
+void rb_gauge_other_link(struct rb_gauge *gauge);
+
 /** rb_gauge_choice - what gets most pages across, as far as it is known */
 enum rb_encoding rb_gauge_choice(const struct rb_gauge *gauge);
 

@@ -24,8 +24,9 @@ void rb_packer_free(struct rb_packer *packer); /* NULL is allowed */
  * @encoding: enum rb_encoding; negative: by what is measured, as in the beginning */
 void rb_packer_fix(struct rb_packer *packer, int encoding);
 
-/** rb_packer_begin - a round begins: nothing was written just before */
-void rb_packer_begin(struct rb_packer *packer);
+/** rb_packer_begin - a round begins: nothing was written just before
+ * @held_back: the sink's; another one than in the last round is like another link */
+void rb_packer_begin(struct rb_packer *packer, bool held_back);
 
 /** rb_packer_forget - what the peer has is not known any more, or no longer matters: after a round
  * that failed, and after the last one */

@@ -8,6 +8,7 @@
  */
 #pragma once
 
+#include <stdbool.h>
 #include <stdint.h>
 #include <sys/types.h>
 
@@ -22,6 +23,7 @@ struct rb_memory_sink {
 	int (*write)(void *arg, const void *block, size_t len, const struct rb_wait *wait,
 		     struct rb_err *err);
 	void *arg;
+	bool held_back; /* it waits on purpose: what it takes is not the speed of the link */
 };
 
 struct rb_memory_stats {

@@ -59,7 +59,7 @@ static int send_member(struct rb_migration *m, const struct rb_member *c, bool l
 	/* --bandwidth is for the time in which others want the link, too */
 	int64_t limit = last ? 0 : rb_json_int(m->entry.facts, "bandwidth", 0);
 	struct road road = { .m = m };
-	struct rb_memory_sink sink = { write_block, &road };
+	struct rb_memory_sink sink = { write_block, &road, .held_back = limit > 0 };
 	struct rb_memory_stats stats = {};
 	int r;
 

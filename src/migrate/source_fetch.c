@@ -144,7 +144,7 @@ static int answer(const struct rb_node *node, struct reader *reader, const json_
 {
 	static struct rb_want wants[WANTS_MAX];
 	struct rb_wait wait = rb_wait_within(NULL, SEND_MS);
-	struct rb_memory_sink sink = { write_block, reader };
+	struct rb_memory_sink sink = { write_block, reader, .held_back = reader->limit > 0 };
 	int n = read_wants(reader, wants, &wait, err), r = n;
 
 	if (r >= 0 && !reader->frozen)

@@ -217,7 +217,7 @@ static void test_changes(void)
 
 	rb_gauge_init(&gauge);
 	expect("slow", &world, &code, RB_ENCODING_ZSTD, 0.95, 0.95);
-	/* the limit is lifted, as in the last round */
+	/* it becomes faster, and nobody says so */
 	world.link = 0.8;
 	expect("then fast", &world, &code, RB_ENCODING_NONE, 0.9, 0.85);
 	expect("still fast", &world, &code, RB_ENCODING_NONE, 0.95, 0.97);
@@ -225,6 +225,11 @@ static void test_changes(void)
 	world.link = 80;
 	expect("slow again", &world, &noise, RB_ENCODING_NONE, 0.95, 0.97);
 	expect("then code", &world, &code, RB_ENCODING_ZSTD, 0.8, 0.8);
+	/* a limit is lifted, as in the last round */
+	world.link = 0.8;
+	world.queued = 0;
+	rb_gauge_other_link(&gauge);
+	expect("without a limit", &world, &code, RB_ENCODING_NONE, 0.99, 0.98);
 }
 
 int main(void)

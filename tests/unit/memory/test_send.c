@@ -15,6 +15,7 @@
 #include <sys/mman.h>
 #include <sys/uio.h>
 #include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "cgroup.h"
@@ -33,7 +34,7 @@
 #include "unpack.h"
 #include "wait.h"
 
-enum { PAGES = 512, WAIT_MS = 10000 };
+enum { PAGES = 512, WAIT_MS = 10000, SLOW_NS = 30 };
 
 /* what the victim is told, and says */
 struct orders {
@@ -51,6 +52,8 @@ static struct rb_memory *memory;
 static struct rb_receiver *receiver;
 static struct rb_memory_stats stats;
 static struct rb_err err;
+static bool slow; /* the link, SLOW_NS for each byte */
+static int encoded;
 
 static void obey(int order)
 {
@@ -144,6 +147,17 @@ static int take(void *arg, const void *block, size_t len, const struct rb_wait *
 {
 	(void)arg;
 	(void)wait;
+	if (slow)
+		nanosleep(&(struct timespec){ 0, (long)len * SLOW_NS }, NULL);
+	for (size_t at = 0; at < len;) {
+		struct rb_record record;
+		ssize_t n = rb_record_decode((const uint8_t *)block + at, len - at, &record, why);
+
+		if (n < 0)
+			return (int)n;
+		encoded += record.encoding != RB_ENCODING_NONE;
+		at += (size_t)n;
+	}
 	return rb_receiver_take(receiver, block, len, why);
 }
 
@@ -267,9 +281,8 @@ static void test_hot(void)
 }
 
 /* everything changes between any two looks */
-static void test_random(void)
+static void change_all(unsigned int seed)
 {
-	unsigned int seed = 4711;
 
 	STEP(begin());
 	for (int i = 0; i < 30; i++) {
@@ -296,6 +309,20 @@ static void test_random(void)
 	STEP(stats.pages >= 59);
 	STEP(compare() == -1);
 	end();
+}
+
+static void test_random(void)
+{
+	change_all(4711);
+}
+
+static void test_random_slow(void)
+{
+	slow = true;
+	encoded = 0;
+	change_all(4712);
+	slow = false;
+	CHECK(encoded > 30);
 }
 
 /* a freeze that is given up, and another one later */
@@ -519,6 +546,7 @@ int main(void)
 	TAP_RUN(test_rounds);
 	TAP_RUN(test_hot);
 	TAP_RUN(test_random);
+	TAP_RUN(test_random_slow);
 	TAP_RUN(test_thaw);
 	TAP_RUN(test_protected);
 	TAP_RUN(test_direct);
