@@ -158,8 +158,11 @@ static enum rb_page_kind prepare(struct rb_packer *packer, int task, uint64_t ad
 void rb_packer_prepare(struct rb_packer *packer, int task, const uint64_t *addrs,
 		       uint8_t (*pages)[RB_PAGE_SIZE], enum rb_page_kind *kinds, size_t n)
 {
-	bool plain = choice(packer) == RB_ENCODING_NONE;
+	enum rb_encoding encoding = choice(packer);
+	bool plain = encoding == RB_ENCODING_NONE;
 	int64_t began_ns = plain ? 0 : now_ns(n * RB_PAGE_SIZE);
+	size_t same = 0;
+	double ns;
 
 	if (packer->once)
 		return;
@@ -169,9 +172,14 @@ void rb_packer_prepare(struct rb_packer *packer, int task, const uint64_t *addrs
 		else
 			kinds[i] = prepare(packer, task, addrs[i], pages[i]);
 		packer->sent += kinds[i] != RB_PAGE_ZERO;
+		same += kinds[i] == RB_PAGE_SAME;
 	}
-	if (!plain)
-		packer->prepare_ns += (double)(now_ns(n * RB_PAGE_SIZE) - began_ns);
+	ns = plain ? 0 : (double)(now_ns(n * RB_PAGE_SIZE) - began_ns);
+	/* of these there is no record that could bear its part */
+	if (same)
+		rb_gauge_packed(&packer->gauge, encoding, same * RB_PAGE_SIZE, 0,
+				ns * (double)same / (double)n);
+	packer->prepare_ns = plain ? 0 : packer->prepare_ns + ns * (double)(n - same) / (double)n;
 }
 
 /* The first time a compressor also gets its memory, which is not what it will take. */
