@@ -262,29 +262,10 @@ int rb_block_add_pages(struct rb_block *block, pid_t pid, int task, const struct
 	return 0;
 }
 
-int rb_block_add_zero(struct rb_block *block, int task, const struct rb_range *range,
-		      const struct rb_wait *wait, struct rb_err *err)
-{
-	for (uint64_t at = range->start; at < range->end;) {
-		uint64_t pages = (range->end - at) / RB_PAGE_SIZE;
-		struct rb_record record = {
-			.kind = RB_RECORD_ZERO,
-			.task = task,
-			.addr = at,
-			.count = pages < RB_ZERO_MAX ? (uint32_t)pages : RB_ZERO_MAX,
-		};
-		int r = make_room(block, 0, wait, err);
-
-		if (r < 0)
-			return r;
-		block->used += rb_record_encode(block->data + block->used, &record);
-		at += (uint64_t)record.count * RB_PAGE_SIZE;
-	}
-	return 0;
-}
-
-int rb_block_add_keep(struct rb_block *block, int task, const struct rb_ranges *ranges,
-		      const struct rb_wait *wait, struct rb_err *err)
+/* @more: of all records of the list but the last */
+static int add_list(struct rb_block *block, enum rb_record_kind more, enum rb_record_kind last,
+		    int task, const struct rb_ranges *ranges, const struct rb_wait *wait,
+		    struct rb_err *err)
 {
 	size_t at = 0;
 
@@ -292,7 +273,7 @@ int rb_block_add_keep(struct rb_block *block, int task, const struct rb_ranges *
 		size_t left = ranges->n - at;
 		uint32_t count = (uint32_t)(left < RB_KEEP_PER_BLOCK ? left : RB_KEEP_PER_BLOCK);
 		struct rb_record record = {
-			.kind = count == left ? RB_RECORD_KEEP : RB_RECORD_KEEP_MORE,
+			.kind = count == left ? last : more,
 			.task = task,
 			.count = count,
 			.len = count * (uint32_t)sizeof(struct rb_range),
@@ -310,4 +291,16 @@ int rb_block_add_keep(struct rb_block *block, int task, const struct rb_ranges *
 		at += count;
 	} while (at < ranges->n);
 	return 0;
+}
+
+int rb_block_add_keep(struct rb_block *block, int task, const struct rb_ranges *ranges,
+		      const struct rb_wait *wait, struct rb_err *err)
+{
+	return add_list(block, RB_RECORD_KEEP_MORE, RB_RECORD_KEEP, task, ranges, wait, err);
+}
+
+int rb_block_add_later(struct rb_block *block, int task, const struct rb_ranges *ranges,
+		       const struct rb_wait *wait, struct rb_err *err)
+{
+	return add_list(block, RB_RECORD_LATER, RB_RECORD_LATER, task, ranges, wait, err);
 }

@@ -35,13 +35,13 @@ int rb_block_flush_pages(struct rb_block *block, const struct rb_wait *wait, str
  */
 bool rb_block_missed(struct rb_block *block);
 
-/** rb_block_add_zero - pages that the target shall not have any more, whatever was sent of them */
-int rb_block_add_zero(struct rb_block *block, int task, const struct rb_range *range,
-		      const struct rb_wait *wait, struct rb_err *err);
-
 /** rb_block_add_keep - all pages that a task has */
 int rb_block_add_keep(struct rb_block *block, int task, const struct rb_ranges *ranges,
 		      const struct rb_wait *wait, struct rb_err *err);
+
+/** rb_block_add_later - pages that stay here, until the target asks for them */
+int rb_block_add_later(struct rb_block *block, int task, const struct rb_ranges *ranges,
+		       const struct rb_wait *wait, struct rb_err *err);
 
 /** rb_block_flush - write what is left */
 int rb_block_flush(struct rb_block *block, const struct rb_wait *wait, struct rb_err *err);

@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <stdlib.h>
 
+#include "cleanup.h"
 #include "err.h"
 #include "record.h"
 #include "ranges.h"
@@ -24,7 +25,7 @@ struct rb_receiver {
 	uint64_t limit; /* pages */
 	struct task *tasks;
 	size_t n;
-	bool last, stays, complete;
+	bool last, complete;
 	int keeping; /* task whose ranges are being listed, or 0 */
 	struct rb_ranges keep;
 	struct rb_unpacker unpacker;
@@ -61,10 +62,9 @@ void rb_receiver_limit(struct rb_receiver *receiver, uint64_t bytes)
 	receiver->limit = bytes / RB_PAGE_SIZE;
 }
 
-void rb_receiver_begin(struct rb_receiver *receiver, bool last, bool stays)
+void rb_receiver_begin(struct rb_receiver *receiver, bool last)
 {
 	receiver->last = last;
-	receiver->stays = stays;
 	receiver->complete = false;
 	receiver->keeping = 0;
 	rb_ranges_clear(&receiver->keep);
@@ -90,9 +90,10 @@ static struct task *find_task(struct rb_receiver *receiver, int number)
 	return &tasks[receiver->n++];
 }
 
-static int check_limit(const struct rb_receiver *receiver, struct rb_err *err)
+/* @more: pages that are not in the store yet */
+static int check_limit(const struct rb_receiver *receiver, uint64_t more, struct rb_err *err)
 {
-	if (rb_store_total(receiver->store) <= receiver->limit)
+	if (rb_store_total(receiver->store) + more <= receiver->limit)
 		return 0;
 	return rb_err_code(err, RB_E_REFUSED, -ENOSPC,
 			   "the container's memory has grown beyond what its host announced, "
@@ -120,12 +121,31 @@ static int keep(struct rb_receiver *receiver, struct task *task, const struct rb
 		return 0;
 	receiver->keeping = 0;
 	task->kept = true;
-	if (rb_store_keep_only(receiver->store, task->number, &receiver->keep, err) < 0 ||
-	    (receiver->stays &&
-	     rb_store_expect(receiver->store, task->number, &receiver->keep, err) < 0))
+	if (rb_store_keep_only(receiver->store, task->number, &receiver->keep, err) < 0)
 		return -ENOMEM;
 	rb_ranges_clear(&receiver->keep);
-	return receiver->stays ? check_limit(receiver, err) : 0;
+	return 0;
+}
+
+static int expect(struct rb_receiver *receiver, const struct rb_record *record, struct rb_err *err)
+{
+	_cleanup_(rb_ranges_free) struct rb_ranges later = {};
+	int r = 0;
+
+	if (!receiver->last || receiver->keeping)
+		return rb_err_code(err, RB_E_PROTOCOL, -EPROTO, "a list of pages makes no sense");
+	for (uint32_t i = 0; r >= 0 && i < record->count; i++) {
+		struct rb_range range = rb_record_range(record, i);
+
+		rb_store_drop(receiver->store, record->task, range.start,
+			      (range.end - range.start) / RB_PAGE_SIZE);
+		r = rb_ranges_add(&later, range.start, range.end);
+	}
+	if (r < 0)
+		return rb_err_set(err, r, "receive memory");
+	/* before: it may be any size */
+	r = check_limit(receiver, rb_ranges_bytes(&later) / RB_PAGE_SIZE, err);
+	return r < 0 ? r : rb_store_expect(receiver->store, record->task, &later, err);
 }
 
 static int put(struct rb_receiver *receiver, const struct rb_record *record, struct rb_err *err)
@@ -137,7 +157,7 @@ static int put(struct rb_receiver *receiver, const struct rb_record *record, str
 		r = rb_store_put(receiver->store, record->task, record->addr, pages, record->count,
 				 err);
 	/* afterwards: what is written over takes nothing */
-	return r < 0 ? r : check_limit(receiver, err);
+	return r < 0 ? r : check_limit(receiver, 0, err);
 }
 
 static int apply(struct rb_receiver *receiver, const struct rb_record *record, struct rb_err *err)
@@ -152,6 +172,8 @@ static int apply(struct rb_receiver *receiver, const struct rb_record *record, s
 	case RB_RECORD_ZERO:
 		rb_store_drop(receiver->store, record->task, record->addr, record->count);
 		return 0;
+	case RB_RECORD_LATER:
+		return expect(receiver, record, err);
 	default:
 		return keep(receiver, task, record, err);
 	}

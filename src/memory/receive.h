@@ -20,11 +20,8 @@ void rb_receiver_free(struct rb_receiver *receiver); /* NULL is allowed */
  * no limit */
 void rb_receiver_limit(struct rb_receiver *receiver, uint64_t bytes);
 
-/** rb_receiver_begin - a round begins
- * @last: tasks that it does not say KEEP of are gone
- * @stays: and pages that it says KEEP of, and that are not here, are still at the source
- *	(rb_store_expect()) */
-void rb_receiver_begin(struct rb_receiver *receiver, bool last, bool stays);
+/** rb_receiver_begin - a round begins; @last: tasks that it does not say KEEP of are gone */
+void rb_receiver_begin(struct rb_receiver *receiver, bool last);
 
 /** rb_receiver_take - a block as it came (record.h); hostile input. -EPROTO, -EBADMSG; -ENOSPC also
  * beyond the limit, then with RB_E_REFUSED */

@@ -14,6 +14,7 @@
 #include "ranges.h"
 
 #define RANGE_BYTES 16
+#define PAGES_MAX   (UINT32_C(1) << 20) /* in a ZERO record */
 #define DELTA	    0x80		/* in the byte of the encoding */
 
 static void put(uint8_t *at, uint64_t value, size_t size)
@@ -73,10 +74,11 @@ static bool is_sane(const struct rb_record *record)
 		return record->count > 0 && has_sane_length(record) &&
 		       record->addr < UINT64_MAX - bytes;
 	case RB_RECORD_ZERO:
-		return record->count > 0 && record->count <= RB_ZERO_MAX && record->len == 0 &&
+		return record->count > 0 && record->count <= PAGES_MAX && record->len == 0 &&
 		       record->addr < UINT64_MAX - bytes;
 	case RB_RECORD_KEEP:
 	case RB_RECORD_KEEP_MORE:
+	case RB_RECORD_LATER:
 		return record->addr == 0 && record->count <= RB_KEEP_PER_BLOCK &&
 		       record->len == record->count * RANGE_BYTES;
 	default:
@@ -121,8 +123,7 @@ ssize_t rb_record_decode(const uint8_t *block, size_t len, struct rb_record *ret
 	if (XXH3_64bits_withSeed(record.payload, record.len, block[1]) != get(block + 24, 8))
 		return rb_err_code(err, RB_E_PROTOCOL, -EBADMSG,
 				   "pages of memory arrived with a wrong checksum");
-	if ((record.kind == RB_RECORD_KEEP || record.kind == RB_RECORD_KEEP_MORE) &&
-	    !ranges_are_sane(&record))
+	if (record.kind >= RB_RECORD_KEEP_MORE && !ranges_are_sane(&record))
 		return rb_err_code(err, RB_E_PROTOCOL, -EPROTO, "a list of pages makes no sense");
 	*ret = record;
 	return (ssize_t)(RB_RECORD_HEADER + record.len);

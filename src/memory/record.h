@@ -9,8 +9,8 @@
  *      1    1  DATA: enum rb_encoding of the payload, + 0x80 for a difference; others: 0
  *      2    2  must be 0
  *      4    4  task: pid in the container's pid namespace, > 0
- *      8    8  address of the first page; 0 for KEEP
- *     16    4  DATA, ZERO: pages; KEEP: ranges in the payload
+ *      8    8  address of the first page; 0 for lists
+ *     16    4  DATA, ZERO: pages; lists: ranges in the payload
  *     20    4  length of the payload as it travels in bytes, 0 for ZERO
  *     24    8  XXH3 (64 bits) of the payload as it travels, with the byte at 1 as seed
  *     32       payload
@@ -20,9 +20,10 @@
  * the pages that the receiver has there; it must have all of them. Of pages that are encoded, or a
  * difference, a record has no more than RB_PAGES_PER_BLOCK.
  *
- * KEEP says at the end which pages a task has: ranges of 8 + 8 bytes, start
- * and end (exclusive), in order; all others read as zero. A long list is cut into several records,
- * of which only the last is KEEP, the others KEEP_MORE.
+ * KEEP says at the end which pages a task has: ranges of 8 + 8 bytes, start and end (exclusive), in
+ * order; all others read as zero. A long list is cut into several records, of which only the last
+ * is KEEP, the others KEEP_MORE. LATER, before KEEP, is a list like that, of pages that stay at the
+ * source: whatever the target has of them is old, and it asks for them (wants.h).
  */
 #pragma once
 
@@ -39,13 +40,13 @@ struct rb_err;
 #define RB_BLOCK_SIZE	   ((size_t)256 << 10) /* RB_FRAME_DATA_MAX */
 #define RB_PAGES_PER_BLOCK 60
 #define RB_KEEP_PER_BLOCK  15360
-#define RB_ZERO_MAX	   (UINT32_C(1) << 20) /* pages in a ZERO record */
 
 enum rb_record_kind {
 	RB_RECORD_DATA = 1,
 	RB_RECORD_ZERO,
 	RB_RECORD_KEEP_MORE,
 	RB_RECORD_KEEP,
+	RB_RECORD_LATER,
 	RB_RECORD_KIND_MAX,
 };
 
@@ -79,7 +80,7 @@ size_t rb_record_encode(uint8_t *out, const struct rb_record *record);
 ssize_t rb_record_decode(const uint8_t *block, size_t len, struct rb_record *ret,
 			 struct rb_err *err);
 
-/** rb_record_range - the @i-th range of a KEEP or KEEP_MORE record */
+/** rb_record_range - the @i-th range of a KEEP, KEEP_MORE or LATER record */
 struct rb_range rb_record_range(const struct rb_record *record, uint32_t i);
 
 /** rb_record_put_range - into the payload of a record that is being made */

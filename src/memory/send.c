@@ -446,9 +446,7 @@ int rb_memory_leave(struct rb_memory *memory, const struct rb_memory_sink *sink,
 	for (size_t i = 0; r >= 0 && i < memory->n; i++) {
 		struct process *process = &memory->list[i];
 
-		for (size_t k = 0; r >= 0 && memory->rounds && k < process->dirty.n; k++)
-			r = rb_block_add_zero(block, process->task, &process->dirty.list[k], wait,
-					      err);
+		r = rb_block_add_later(block, process->task, &process->dirty, wait, err);
 		if (r >= 0)
 			r = rb_block_add_keep(block, process->task, &process->populated, wait, err);
 	}

@@ -65,7 +65,6 @@ static int send_member(struct rb_migration *m, const struct rb_member *c, bool l
 
 	rb_pace_begin(&road.pace, limit);
 	json_object_set_new(args, "last", json_boolean(last));
-	json_object_set_new(args, "stays", json_boolean(last && rb_memory_stays(m)));
 	r = rb_conn_call(m->conn, "pages", args, &m->wait, err);
 	if (r >= 0)
 		r = send(c->memory, &sink, &m->wait, &stats, err);

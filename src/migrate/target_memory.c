@@ -70,14 +70,13 @@ static void set_limit(struct rb_migration *m, struct rb_member *c)
 	rb_receiver_limit(c->receiver, limit);
 }
 
-static int take_blocks(struct rb_migration *m, struct rb_member *c, bool last, bool stays,
-		       struct rb_err *err)
+static int take_blocks(struct rb_migration *m, struct rb_member *c, bool last, struct rb_err *err)
 {
 	const void *block;
 	ssize_t n;
 
 	set_limit(m, c);
-	rb_receiver_begin(c->receiver, last, stays);
+	rb_receiver_begin(c->receiver, last);
 	while ((n = rb_stream_read(m->conn, &block, &m->wait, err)) > 0) {
 		int r = rb_receiver_take(c->receiver, block, (size_t)n, err);
 
@@ -89,7 +88,7 @@ static int take_blocks(struct rb_migration *m, struct rb_member *c, bool last, b
 	return n < 0 ? (int)n : rb_receiver_end(c->receiver, err);
 }
 
-/* "pages" {"member", "last", "stays"}: a stream of blocks (memory/record.h) follows */
+/* "pages" {"member", "last"}: a stream of blocks (memory/record.h) follows */
 int rb_target_pages(struct rb_migration *m, const json_t *args, json_t **ret, struct rb_err *err)
 {
 	struct rb_member *c = rb_member_asked(m, args);
@@ -104,8 +103,7 @@ int rb_target_pages(struct rb_migration *m, const json_t *args, json_t **ret, st
 		rb_stream_drain(m->conn, &m->wait, NULL);
 		return r;
 	}
-	return take_blocks(m, c, rb_json_bool(args, "last", false),
-			   rb_json_bool(args, "stays", false), err);
+	return take_blocks(m, c, rb_json_bool(args, "last", false), err);
 }
 
 static void hang_up(struct rb_member *c)

@@ -111,7 +111,7 @@ static int one_round(bool last)
 	_cleanup_block_ struct rb_block *block = NULL;
 	int r = rb_block_new(&sink, packer, &block, &err);
 
-	rb_receiver_begin(receiver, last, false);
+	rb_receiver_begin(receiver, last);
 	if (r >= 0)
 		r = send_pages(block, last);
 	if (r >= 0)

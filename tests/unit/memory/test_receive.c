@@ -6,6 +6,7 @@
 
 #include "codec.h"
 #include "err.h"
+#include "expected.h"
 #include "record.h"
 #include "ranges.h"
 #include "receive.h"
@@ -77,18 +78,18 @@ static void begin(void)
 static void test_rounds(void)
 {
 	begin();
-	rb_receiver_begin(receiver, false, false);
+	rb_receiver_begin(receiver, false);
 	data(TASK, 0, 10, 0x11);
 	data(OTHER, 0, 2, 0x99);
 	CHECK_INT(take(), 0);
 	CHECK_INT(rb_receiver_end(receiver, NULL), 0);
 	CHECK(!rb_receiver_complete(receiver));
-	rb_receiver_begin(receiver, false, false);
+	rb_receiver_begin(receiver, false);
 	data(TASK, 3, 2, 0x22);
 	zero(TASK, 7, 1);
 	CHECK_INT(take(), 0);
 	CHECK_INT(rb_receiver_end(receiver, NULL), 0);
-	rb_receiver_begin(receiver, true, false);
+	rb_receiver_begin(receiver, true);
 	data(TASK, 4, 1, 0x33);
 	keep(RB_RECORD_KEEP_MORE, TASK, 0, 2);
 	keep(RB_RECORD_KEEP, TASK, 3, 9);
@@ -110,12 +111,12 @@ static void test_rounds(void)
 static void test_last_twice(void)
 {
 	begin();
-	rb_receiver_begin(receiver, true, false);
+	rb_receiver_begin(receiver, true);
 	data(TASK, 0, 4, 0x11);
 	keep(RB_RECORD_KEEP, TASK, 0, 4);
 	CHECK_INT(take(), 0);
 	CHECK_INT(rb_receiver_end(receiver, NULL), 0);
-	rb_receiver_begin(receiver, true, false);
+	rb_receiver_begin(receiver, true);
 	CHECK(!rb_receiver_complete(receiver));
 	data(TASK, 5, 1, 0x22);
 	keep(RB_RECORD_KEEP, TASK, 1, 6);
@@ -134,13 +135,13 @@ static void test_limit(void)
 	begin();
 	rb_receiver_limit(receiver, 20 * RB_PAGE_SIZE);
 	for (uint8_t i = 0; i < 10; i++) {
-		rb_receiver_begin(receiver, false, false);
+		rb_receiver_begin(receiver, false);
 		data(TASK, 0, 15, i);
 		data(OTHER, 0, 5, i);
 		CHECK_INT(take(), 0);
 		CHECK_INT(rb_receiver_end(receiver, NULL), 0);
 	}
-	rb_receiver_begin(receiver, false, false);
+	rb_receiver_begin(receiver, false);
 	zero(TASK, 3, 2);
 	data(TASK, 100, 2, 0x11);
 	CHECK_INT(take(), 0);
@@ -178,7 +179,7 @@ static void test_encoded(void)
 						      packed, sizeof(packed)) -
 					cases[i].cut);
 		used = rb_record_encode(block, &record);
-		rb_receiver_begin(receiver, false, false);
+		rb_receiver_begin(receiver, false);
 		CHECK_INT(take(), cases[i].want);
 		for (unsigned int k = 0; k < 4; k++)
 			CHECK_INT(first_byte(TASK, k), cases[i].want ? -1 : 0x40 + (int)i);
@@ -196,7 +197,7 @@ static void test_difference(void)
 	record.delta = true;
 	memset(pages, 0x0f, sizeof(pages));
 	begin();
-	rb_receiver_begin(receiver, false, false);
+	rb_receiver_begin(receiver, false);
 	data(TASK, 0, 4, 0x10);
 	data(TASK, 4, 2, 0x20);
 	used += rb_record_encode(block + used, &record);
@@ -223,25 +224,56 @@ static void test_difference(void)
 	rb_codec_clear(&codec);
 }
 
+/* pages that stay where they are: what came of them before is old */
+static void test_later(void)
+{
+	begin();
+	rb_receiver_limit(receiver, 100 * RB_PAGE_SIZE);
+	rb_receiver_begin(receiver, false);
+	data(TASK, 0, 4, 0x10);
+	CHECK_INT(take(), 0);
+	keep(RB_RECORD_LATER, TASK, 0, 1);
+	CHECK_INT(take(), -EPROTO);
+	rb_receiver_begin(receiver, true);
+	keep(RB_RECORD_LATER, TASK, 2, 3);
+	keep(RB_RECORD_LATER, TASK, 10, 20);
+	keep(RB_RECORD_KEEP_MORE, TASK, 0, 3);
+	keep(RB_RECORD_KEEP, TASK, 10, 20);
+	CHECK_INT(take(), 0);
+	CHECK_INT(rb_receiver_end(receiver, NULL), 0);
+	CHECK_INT(rb_store_expected(rb_receiver_store(receiver))->left, 11);
+	CHECK_INT(rb_store_pages(rb_receiver_store(receiver), TASK), 13);
+	CHECK_INT(first_byte(TASK, 1), 0x10);
+	CHECK_INT(first_byte(TASK, 2), -1);
+	/* as many as are allowed, and no place is made for more */
+	rb_receiver_begin(receiver, true);
+	keep(RB_RECORD_LATER, TASK, 10, 1000000000);
+	CHECK_INT(take(), -ENOSPC);
+	CHECK(rb_store_total(rb_receiver_store(receiver)) < 100);
+	keep(RB_RECORD_KEEP_MORE, TASK, 0, 1);
+	keep(RB_RECORD_LATER, TASK, 3, 4);
+	CHECK_INT(take(), -EPROTO);
+}
+
 static void test_nonsense(void)
 {
 	begin();
 	/* a list of what is kept belongs to the last round */
-	rb_receiver_begin(receiver, false, false);
+	rb_receiver_begin(receiver, false);
 	keep(RB_RECORD_KEEP, TASK, 0, 1);
 	CHECK_INT(take(), -EPROTO);
 	/* is not mixed with another task's */
-	rb_receiver_begin(receiver, true, false);
+	rb_receiver_begin(receiver, true);
 	keep(RB_RECORD_KEEP_MORE, TASK, 0, 1);
 	keep(RB_RECORD_KEEP, OTHER, 0, 1);
 	CHECK_INT(take(), -EPROTO);
 	/* is in order */
-	rb_receiver_begin(receiver, true, false);
+	rb_receiver_begin(receiver, true);
 	keep(RB_RECORD_KEEP_MORE, TASK, 5, 6);
 	keep(RB_RECORD_KEEP, TASK, 0, 1);
 	CHECK_INT(take(), -EPROTO);
 	/* and ends */
-	rb_receiver_begin(receiver, true, false);
+	rb_receiver_begin(receiver, true);
 	keep(RB_RECORD_KEEP_MORE, TASK, 5, 6);
 	CHECK_INT(take(), 0);
 	CHECK_INT(rb_receiver_end(receiver, NULL), -EPROTO);
@@ -257,6 +289,7 @@ int main(void)
 	TAP_RUN(test_limit);
 	TAP_RUN(test_encoded);
 	TAP_RUN(test_difference);
+	TAP_RUN(test_later);
 	TAP_RUN(test_nonsense);
 	return tap_done();
 }

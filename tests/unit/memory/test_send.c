@@ -167,7 +167,7 @@ static int one_round(void)
 {
 	int r;
 
-	rb_receiver_begin(receiver, false, false);
+	rb_receiver_begin(receiver, false);
 	r = rb_memory_round(memory, &sink, NULL, &stats, &err);
 	return r < 0 ? r : rb_receiver_end(receiver, &err);
 }
@@ -179,7 +179,7 @@ static int last_round(void)
 
 	if (r >= 0)
 		r = rb_memory_freeze(memory, &err);
-	rb_receiver_begin(receiver, true, false);
+	rb_receiver_begin(receiver, true);
 	if (r >= 0)
 		r = rb_memory_send_last(memory, &sink, NULL, &stats, &err);
 	return r < 0 ? r : rb_receiver_end(receiver, &err);
@@ -259,7 +259,7 @@ static void test_hot(void)
 	}
 	/* the last round before a freeze leaves nothing */
 	STEP(tell(WRITE, 0, 100));
-	rb_receiver_begin(receiver, false, false);
+	rb_receiver_begin(receiver, false);
 	STEP(rb_memory_round_all(memory, &sink, NULL, &stats, &err) == 0);
 	STEP(stats.pages >= 100 && pending_pages() < 100);
 	for (int i = 0; i < 3; i++) {
@@ -449,7 +449,7 @@ static int leave(void)
 
 	if (r >= 0)
 		r = rb_memory_freeze(memory, &err);
-	rb_receiver_begin(receiver, true, true);
+	rb_receiver_begin(receiver, true);
 	if (r >= 0)
 		r = rb_memory_leave(memory, &sink, NULL, &stats, &err);
 	return r < 0 ? r : rb_receiver_end(receiver, &err);
