@@ -61,7 +61,7 @@ static int add_origin(struct rb_expected *expected, const struct rb_want *want)
 {
 	struct rb_want *last = expected->n ? &expected->origins[expected->n - 1] : NULL;
 
-	if (last && last->task == want->task &&
+	if (last && last->task == want->task && last->slot + last->pages == want->slot &&
 	    last->addr + (uint64_t)last->pages * RB_PAGE_SIZE == want->addr) {
 		last->pages += want->pages;
 		return 0;

@@ -46,6 +46,7 @@
 #include "pager_internal.h"
 #include "proc.h"
 #include "store.h"
+#include "wait.h"
 
 enum {
 	EVENTS = 64,
@@ -53,6 +54,7 @@ enum {
 	YIELDS = 64,	  /* before a stalled change is waited for by the clock */
 	STALLED_MS = 1,
 	LOOK_MS = 20, /* for released_path, where inotify fails */
+	PROBE_MS = 1000,
 };
 
 static int watch_fd(const struct rb_pager *p, int *fd)
@@ -83,6 +85,7 @@ static void look_for_release(struct rb_pager *p)
 	if (p->released || !is_released(p))
 		return;
 	p->released = true;
+	p->sweeping = rb_pager_fetches(p);
 	rb_close_fd(&p->inotify_fd);
 	/* nobody will restore from this store again */
 	rb_store_hold(p->store, false);
@@ -125,9 +128,11 @@ static int patience(const struct rb_pager *p)
 		sched_yield();
 		return 0;
 	}
-	if (may_place(p))
+	if (may_place(p) || p->sweeping)
 		return 0;
-	return p->released || p->inotify_fd >= 0 ? -1 : LOOK_MS;
+	if (!p->released && p->inotify_fd < 0)
+		return LOOK_MS;
+	return rb_pager_fetches(p) ? PROBE_MS : -1;
 }
 
 static void remove_tasks(struct rb_pager *p,
@@ -149,6 +154,20 @@ static bool has_all(const struct rb_pager *p, const struct rb_pager_task *task)
 	return rb_store_pages(p->store, task->number) == 0;
 }
 
+/* A process that ends, or calls exec(2), says nothing of it; commonly that is found out when pages
+ * are placed. While they are fetched, which may last, none may be, and what its parent has left at
+ * the fork would be kept for a child that is long gone. */
+static void probe(struct rb_pager *p)
+{
+	int64_t now_ms = rb_now_ms();
+
+	if (now_ms - p->probed_ms < PROBE_MS)
+		return;
+	p->probed_ms = now_ms;
+	for (size_t i = 0; i < p->n_tasks; i++)
+		p->tasks[i]->gone |= rb_pager_is_gone(p->tasks[i]);
+}
+
 /*
  * Lets go of tasks that need nothing any more, so that nothing of us is left in them. An event that
  * was not read yet changes nothing for one that has all: who forks has no less than its child,
@@ -158,7 +177,11 @@ static bool has_all(const struct rb_pager *p, const struct rb_pager_task *task)
  */
 static bool sweep(struct rb_pager *p)
 {
+	if (rb_pager_fetches(p))
+		probe(p);
 	remove_tasks(p, is_gone);
+	if (!rb_pager_fetches(p) && !p->broken)
+		rb_pager_leave_source(p);
 	if (!may_place(p))
 		return false;
 	/* no task, no pages: those of others were forgotten when CRIU was done */
@@ -172,6 +195,7 @@ static int one_round(struct rb_pager *p, unsigned int *busy)
 {
 	struct epoll_event events[EVENTS];
 	int n = epoll_wait(p->epoll_fd, events, EVENTS, patience(p)), r = 0;
+	unsigned int stalls = p->stalls;
 	bool later = false;
 
 	if (n < 0 && errno != EINTR)
@@ -196,7 +220,11 @@ static int one_round(struct rb_pager *p, unsigned int *busy)
 		later |= r == -EAGAIN;
 		r = r == -EAGAIN ? 0 : r;
 	}
-	p->stalls += later;
+	/* one that was noted where an event was read stays until the next time */
+	if (later)
+		p->stalls++;
+	else if (p->stalls == stalls)
+		p->stalls = 0;
 	return r;
 }
 

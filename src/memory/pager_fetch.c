@@ -23,12 +23,14 @@
 #include "pager_internal.h"
 #include "ranges.h"
 #include "store.h"
+#include "wait.h"
 
 enum {
 	NEAR_PAGES = 16, /* that are fetched with one that is waited for; behind it most of them */
 	BEFORE_PAGES = 2,
 	PORTION_PAGES = 4096,
 	TELL_PAGES = 2048,
+	REPLACE_MS = 100,
 };
 
 static const char *const names[] = { "urgent", "stream" };
@@ -38,16 +40,23 @@ bool rb_pager_fetches(const struct rb_pager *p)
 	return p->source_fd >= 0 && rb_store_expected(p->store)->left > 0;
 }
 
-static int start_one(struct rb_pager *p, int which)
+/* @late: nobody hears of it when it cannot be: it is tried again */
+static int start_one(struct rb_pager *p, int which, bool late)
 {
 	struct rb_fetcher *fetcher = &p->fetchers[which];
 	struct epoll_event event = { .events = EPOLLIN, .data.ptr = fetcher };
-	int r = rb_fetcher_start(&p->source, rb_store_fd(p->store), which == RB_PAGER_URGENT,
-				 fetcher);
+	int r;
 
+	/* its copies would cost memory with every page that is placed */
+	rb_store_dontfork(p->store);
+	r = rb_fetcher_start(&p->source, rb_store_fd(p->store), which == RB_PAGER_URGENT, fetcher);
+	if (r >= 0 && epoll_ctl(p->epoll_fd, EPOLL_CTL_ADD, fetcher->fd, &event) < 0) {
+		r = -errno;
+		rb_fetcher_end(fetcher);
+	}
 	if (r < 0)
-		return r;
-	return epoll_ctl(p->epoll_fd, EPOLL_CTL_ADD, fetcher->fd, &event) < 0 ? -errno : 0;
+		fetcher->pid = 0;
+	return late ? 0 : r;
 }
 
 int rb_pager_start_fetchers(struct rb_pager *p)
@@ -56,10 +65,8 @@ int rb_pager_start_fetchers(struct rb_pager *p)
 
 	if (!rb_pager_fetches(p))
 		return 0;
-	/* its copies would cost memory with every page that is placed */
-	rb_store_dontfork(p->store);
 	for (int i = 0; r >= 0 && i < RB_PAGER_FETCHERS; i++)
-		r = start_one(p, i);
+		r = start_one(p, i, false);
 	return r;
 }
 
@@ -75,35 +82,39 @@ static int retry_waits(struct rb_pager *p)
 {
 	int r = 0;
 
-	for (size_t i = 0; r >= 0 && i < p->n_tasks; i++) {
-		struct rb_pager_task *task = p->tasks[i];
-		size_t n = task->n_waits;
-
-		task->n_waits = 0;
-		for (size_t k = 0; r >= 0 && k < n; k++)
-			r = rb_pager_add_fault(task, task->waits[k]);
-	}
+	for (size_t i = 0; r >= 0 && i < p->n_tasks; i++)
+		r = rb_pager_retry_waits(p->tasks[i]);
 	return r;
 }
 
 /* One that died is followed by another one, which is asked for all of it again. */
-static int replace(struct rb_pager *p, struct rb_fetcher *fetcher)
+static int bury(struct rb_pager *p, struct rb_fetcher *fetcher)
 {
-	int which = (int)(fetcher - p->fetchers);
-
-	rb_warn("pager: the process that fetches memory (%s) ended, another one is started",
-		names[which]);
+	rb_warn("pager: the process that fetches memory (%s) ended", names[fetcher - p->fetchers]);
 	end_one(p, fetcher);
 	rb_expected_forget_asked(rb_store_expected(p->store));
 	p->streaming = 0;
-	if (start_one(p, which) < 0)
-		return -ECHILD;
 	return retry_waits(p);
+}
+
+/* Not at once: whatever it dies of may last. */
+static void replace_dead(struct rb_pager *p)
+{
+	int64_t now_ms = rb_now_ms();
+
+	for (int i = 0; i < RB_PAGER_FETCHERS; i++) {
+		if (p->fetchers[i].pid || now_ms - p->replaced_ms[i] < REPLACE_MS)
+			continue;
+		p->replaced_ms[i] = now_ms;
+		start_one(p, i, true);
+	}
 }
 
 static int ask(struct rb_pager *p, int which, const struct rb_want *wants, size_t n)
 {
-	int r = n ? rb_fetcher_ask(&p->fetchers[which], wants, n) : 0;
+	int r = !n			 ? 0
+		: p->fetchers[which].pid ? rb_fetcher_ask(&p->fetchers[which], wants, n)
+					 : -EAGAIN;
 
 	if (r < 0)
 		rb_expected_give_back(rb_store_expected(p->store), wants, n);
@@ -157,7 +168,8 @@ static struct rb_pager_task *find_task(const struct rb_pager *p, int number)
 	return NULL;
 }
 
-/* Where they were at the source; what was moved since is placed when all is here. */
+/* Where they were at the source; what was moved since, or belongs to a child as well, is placed
+ * when more is here. */
 static void place(struct rb_pager *p, uint32_t slot, uint32_t pages)
 {
 	struct rb_want at;
@@ -191,8 +203,10 @@ static int have_come(struct rb_pager *p, const struct rb_fetcher *fetcher,
 		return -EPROTO;
 	if (fetcher == &p->fetchers[RB_PAGER_STREAM])
 		p->streaming -= fetched->pages < p->streaming ? fetched->pages : p->streaming;
-	if (p->released && p->finished)
+	if (p->released && p->finished) {
 		place(p, fetched->slot, fetched->pages);
+		p->unswept += fetched->pages;
+	}
 	return 0;
 }
 
@@ -208,7 +222,7 @@ int rb_pager_read_fetcher(struct rb_pager *p, struct rb_fetcher *fetcher)
 		if (n < 0 && errno == EINTR)
 			continue;
 		if (n != sizeof(fetched))
-			return replace(p, fetcher);
+			return bury(p, fetcher);
 		r = have_come(p, fetcher, &fetched);
 		if (r < 0 || p->lost)
 			return r;
@@ -251,6 +265,12 @@ int rb_pager_stream(struct rb_pager *p)
 		return 0;
 	}
 	tell_left(p);
+	replace_dead(p);
+	if (p->released && p->finished && (p->sweeping || p->unswept >= PORTION_PAGES)) {
+		p->unswept = 0;
+		r = rb_pager_place_here(p);
+		p->sweeping = r > 0;
+	}
 	while (p->released && p->finished && r >= 0 && p->streaming < PORTION_PAGES) {
 		uint32_t pages = 0;
 		size_t n = rb_expected_next(rb_store_expected(p->store), &p->stream_next,

@@ -46,6 +46,10 @@ struct rb_pager {
 	uint32_t stream_next; /* slot */
 	uint32_t streaming;   /* pages that the stream was asked for, and that did not come yet */
 	uint64_t told_left;
+	int64_t replaced_ms[RB_PAGER_FETCHERS]; /* when one was started in place of another */
+	int64_t probed_ms;			/* when it was asked whether tasks are gone */
+	uint32_t unswept; /* pages that have come since rb_pager_place_here() */
+	bool sweeping;	  /* there is more for it */
 	struct rb_pager_task **tasks;
 	size_t n_tasks, tasks_size, turn;
 	int last_number;     /* of a task that was forked off */
@@ -83,6 +87,9 @@ int rb_pager_read_task(struct rb_pager *p, struct rb_pager_task *task);
 /** rb_pager_add_fault - a thread waits for a page. Return: 0, -ENOMEM */
 int rb_pager_add_fault(struct rb_pager_task *task, uint64_t addr);
 
+/** rb_pager_retry_waits - look again at what waits for the source. Return: 0, -ENOMEM */
+int rb_pager_retry_waits(struct rb_pager_task *task);
+
 /** rb_pager_serve - serve (again) the faults that wait */
 int rb_pager_serve(struct rb_pager *p, struct rb_pager_task *task);
 
@@ -106,8 +113,16 @@ int rb_pager_place(struct rb_pager *p, struct rb_pager_task *task, uint64_t addr
 /** rb_pager_zero - a page of zeros at @addr. Return: as above. */
 int rb_pager_zero(const struct rb_pager_task *task, uint64_t addr);
 
+/** rb_pager_is_gone - has its process ended, or called exec(2)? false also when that cannot be told
+ * now. Changes nothing in it. */
+bool rb_pager_is_gone(const struct rb_pager_task *task);
+
 /** rb_pager_wake - have those who wait for the page look again */
 void rb_pager_wake(const struct rb_pager_task *task, uint64_t addr);
+
+/** rb_pager_place_here - of each task some pages that are in the store, while others are still to
+ * come. Return: 1 when there are more, 0, negative errno: something is wrong */
+int rb_pager_place_here(struct rb_pager *p);
 
 /** rb_pager_background - place the next pages that nobody asked for. Return: pages, 0 when there is
  * nothing to do, -EAGAIN: later, another negative errno. */

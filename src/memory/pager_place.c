@@ -21,9 +21,10 @@
 #include <sys/ioctl.h>
 
 #include "pager_internal.h"
+#include "ranges.h"
 #include "store.h"
 
-enum { BATCH_PAGES = 64 };
+enum { BATCH_PAGES = 64, RUNS = 64 };
 
 /* Return: pages that were placed, or negative errno. */
 static int copy(int fd, uint64_t addr, const void *data, size_t pages)
@@ -94,6 +95,18 @@ int rb_pager_place(struct rb_pager *p, struct rb_pager_task *task, uint64_t addr
 	return r;
 }
 
+/* To take a protection away that nobody has set: where there is no such mapping that is ENOENT, and
+ * where there is one, too, for they are registered for missing pages only. */
+bool rb_pager_is_gone(const struct rb_pager_task *task)
+{
+	struct uffdio_writeprotect protect = {
+		.range = { .start = UINT64_C(1) << 30, .len = RB_PAGE_SIZE },
+		.mode = UFFDIO_WRITEPROTECT_MODE_DONTWAKE,
+	};
+
+	return ioctl(task->fd, UFFDIO_WRITEPROTECT, &protect) < 0 && errno == ESRCH;
+}
+
 int rb_pager_zero(const struct rb_pager_task *task, uint64_t addr)
 {
 	struct uffdio_zeropage zero = { .range = { .start = addr, .len = RB_PAGE_SIZE } };
@@ -122,6 +135,41 @@ static int place_batch(struct rb_pager *p, struct rb_pager_task *task)
 		placed += r;
 	}
 	return placed;
+}
+
+/* Return: 1 when there is more */
+static int place_these(struct rb_pager *p, struct rb_pager_task *task)
+{
+	struct rb_range runs[RUNS];
+	size_t n = rb_store_here(p->store, task->number, runs, RUNS);
+
+	for (size_t i = 0; i < n; i++)
+		for (uint64_t at = runs[i].start; at < runs[i].end;) {
+			int r = rb_pager_place(p, task, at,
+					       (size_t)((runs[i].end - at) / RB_PAGE_SIZE));
+
+			if (r <= 0)
+				return r;
+			at += (uint64_t)r * RB_PAGE_SIZE;
+		}
+	return n == RUNS;
+}
+
+int rb_pager_place_here(struct rb_pager *p)
+{
+	int more = 0;
+
+	for (size_t i = 0; i < p->n_tasks; i++) {
+		struct rb_pager_task *task = p->tasks[i];
+		int r = task->gone ? 0 : place_these(p, task);
+
+		if (r == -ESRCH)
+			task->gone = true;
+		else if (r < 0 && r != -EAGAIN)
+			return r;
+		more |= r > 0;
+	}
+	return more;
 }
 
 int rb_pager_background(struct rb_pager *p)

@@ -96,10 +96,24 @@ static int has_forked(struct rb_pager *p, struct rb_pager_task *task, int fd)
 	return rb_pager_add_task(p, child, fd);
 }
 
+int rb_pager_retry_waits(struct rb_pager_task *task)
+{
+	size_t n = task->n_waits;
+	int r = 0;
+
+	task->n_waits = 0;
+	for (size_t i = 0; r >= 0 && i < n; i++)
+		r = rb_pager_add_fault(task, task->waits[i]);
+	return r;
+}
+
 static int apply(struct rb_pager *p, struct rb_pager_task *task, const struct uffd_msg *msg)
 {
 	uint64_t start, end;
 
+	/* what a thread waits for may be something else from now on, and not need the source */
+	if (msg->event != UFFD_EVENT_PAGEFAULT && rb_pager_retry_waits(task) < 0)
+		return -ENOMEM;
 	switch (msg->event) {
 	case UFFD_EVENT_PAGEFAULT:
 		return rb_pager_add_fault(task, msg->arg.pagefault.address);

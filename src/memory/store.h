@@ -80,6 +80,10 @@ const void *rb_store_find(const struct rb_store *store, int task, uint64_t addr,
  * left. */
 size_t rb_store_next(const struct rb_store *store, int task, size_t max, uint64_t *ret_addr);
 
+/** rb_store_here - pages that are not missing, while others are: runs of them, the most recent
+ * 256 KiB first, each in order. Return: how many of @ret were filled */
+size_t rb_store_here(const struct rb_store *store, int task, struct rb_range *ret, size_t max);
+
 /** rb_store_clone - @child has what @parent has left (fork) */
 int rb_store_clone(struct rb_store *store, int parent, int child, struct rb_err *err);
 

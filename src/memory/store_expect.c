@@ -90,3 +90,37 @@ size_t rb_store_missing(const struct rb_store *store, int task, uint64_t addr, s
 {
 	return rb_store_run(store, task, addr, max, true, ret_slot);
 }
+
+static size_t here_in_chunk(const struct rb_store *store, const struct rb_chunk *chunk,
+			    struct rb_range *ret, size_t max)
+{
+	uint64_t base = chunk->key << RB_CHUNK_SHIFT;
+	size_t n = 0;
+	bool on = false;
+
+	for (unsigned int i = 0; i < RB_CHUNK_PAGES; i++) {
+		uint64_t addr = base + (uint64_t)i * RB_PAGE_SIZE;
+		bool here = (chunk->present >> i & 1) &&
+			    !rb_expected_missing(&store->slots.expected, chunk->slots[i]);
+
+		if (here && !on && n == max)
+			return n;
+		if (here && !on)
+			ret[n++].start = addr;
+		if (here)
+			ret[n - 1].end = addr + RB_PAGE_SIZE;
+		on = here;
+	}
+	return n;
+}
+
+size_t rb_store_here(const struct rb_store *store, int task, struct rb_range *ret, size_t max)
+{
+	const struct rb_chunk_map *map = rb_store_find_task(store, task);
+	size_t n = 0;
+
+	for (const struct rb_chunk *chunk = map ? map->newest : NULL; chunk && n < max;
+	     chunk = chunk->older)
+		n += here_in_chunk(store, chunk, ret + n, max - n);
+	return n;
+}

@@ -50,6 +50,9 @@ int rb_unpack(struct rb_unpacker *unpacker, const struct rb_store *store,
 {
 	int r;
 
+	if (record->delta && !store)
+		return rb_err_code(err, RB_E_PROTOCOL, -EPROTO,
+				   "what changed of a page came where nothing is known of it");
 	if (record->encoding == RB_ENCODING_NONE && !record->delta) {
 		*ret_pages = record->payload;
 		return 0;

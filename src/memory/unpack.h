@@ -20,7 +20,7 @@ struct rb_unpacker {
 
 /**
  * rb_unpack - of a record that rb_record_decode() has found right; hostile input
- * @store: has what a difference is to
+ * @store: has what a difference is to; NULL: there may be none
  * @ret_pages: its pages, until the next call or the end of the block
  *
  * Return: 0; -EBADMSG when it does not become as many pages as it says; -EPROTO for a difference to

@@ -186,7 +186,7 @@ void rig_close(struct rig *rig)
 }
 
 /* One record of pages that follow each other, of which all or none have content. */
-static int send_run(const struct rb_want *want, uint32_t first, uint32_t pages,
+static int send_run(const struct rb_want *want, uint32_t first, uint32_t pages, bool delta,
 		    int (*take)(void *taker, const void *block, size_t len, struct rb_err *err),
 		    void *taker, struct rb_err *err)
 {
@@ -199,6 +199,7 @@ static int send_run(const struct rb_want *want, uint32_t first, uint32_t pages,
 		.addr = want->addr + first * RIG_PAGE,
 		.count = pages,
 		.payload = (const uint8_t *)words,
+		.delta = delta,
 		.len = pages * (uint32_t)RIG_PAGE,
 	};
 
@@ -226,7 +227,7 @@ static int rig_fetch(void *arg, bool urgent, const struct rb_want *wants, size_t
 			pages = wants[i].pages - done;
 			if (pages > 7)
 				pages = 7;
-			r = send_run(&wants[i], done, pages, take, taker, err);
+			r = send_run(&wants[i], done, pages, link->nonsense, take, taker, err);
 			if (r < 0)
 				return r;
 			link->pages += pages;

@@ -44,6 +44,7 @@ struct victim {
 /** What stands between pager and source; in memory that all share. */
 struct rig_link {
 	volatile bool broken;	       /* nothing comes */
+	volatile bool nonsense;	       /* differences come, to pages that nobody has */
 	volatile bool lost;	       /* the source has no pages any more */
 	volatile int urgent, streamed; /* calls */
 	volatile uint64_t pages;       /* that were sent */

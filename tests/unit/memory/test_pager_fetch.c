@@ -2,8 +2,13 @@
 /*
  * test_pager_fetch.c - pages that are still at the source, and a link to it that fails
  */
+#include <dirent.h>
+#include <pthread.h>
 #include <signal.h>
+#include <stdio.h>
 #include <stdlib.h>
+#include <sys/mman.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "expected.h"
@@ -167,6 +172,186 @@ static void fetchers_are_killed(void)
 	rig_close(&rig);
 }
 
+/* What children that are long gone had of their parent's pages is not kept for them. */
+static void forks_and_reads(struct victim *victim)
+{
+	for (int i = 0; i < 60; i++) {
+		pid_t pid = fork();
+
+		if (pid == 0)
+			_exit(0);
+		waitpid(pid, NULL, 0);
+	}
+	victim->report->extra = 1;
+	while (victim->report->extra == 1)
+		rig_nap();
+	victim_reads_all(victim);
+}
+
+static int descriptors(pid_t pid)
+{
+	char path[64];
+	DIR *dir;
+	int n = 0;
+
+	snprintf(path, sizeof(path), "/proc/%d/fd", (int)pid);
+	dir = opendir(path);
+	while (dir && readdir(dir))
+		n++;
+	if (dir)
+		closedir(dir);
+	return n;
+}
+
+static void children_that_are_gone(void)
+{
+	pid_t pager;
+	int before;
+
+	CHECK(running(1, forks_and_reads));
+	pager = rig_child(getpid(), "reberth-pager");
+	before = descriptors(pager);
+	rig.link->broken = true;
+	CHECK(rig_finish(&rig));
+	CHECK(rig_release(&rig));
+	rig_go(&rig);
+	CHECK(rig_until(rig.victims[0].report->extra == 1));
+	CHECK(rig_until(descriptors(pager) <= before + 2));
+	rig.link->broken = false;
+	rig.victims[0].report->extra = 2;
+	CHECK(rig_done(&rig));
+	CHECK_INT(rig_farewell(&rig), RB_PAGER_DONE);
+	rig_close(&rig);
+}
+
+/* Pages that are here are placed while others are still to come; also those of a child. */
+static void forks_and_waits(struct victim *victim)
+{
+	pid_t pid = fork();
+
+	if (pid == 0)
+		for (;;)
+			pause();
+	victim->report->extra = 1;
+	while (victim->report->extra == 1)
+		rig_nap();
+	kill(pid, SIGKILL);
+	waitpid(pid, NULL, 0);
+	victim_reads_all(victim);
+}
+
+static void what_is_here_is_placed(void)
+{
+	CHECK(running(1, forks_and_waits));
+	rig.link->broken = true;
+	CHECK(rb_store_memory(rig.store) >= PAGES / 6 * RIG_PAGE);
+	rig_go(&rig);
+	CHECK(rig_until(rig.victims[0].report->extra == 1));
+	CHECK(rig_finish(&rig));
+	CHECK(rig_release(&rig));
+	CHECK(rig_until(rb_store_memory(rig.store) <= MIB));
+	rig.link->broken = false;
+	rig.victims[0].report->extra = 2;
+	CHECK(rig_done(&rig));
+	CHECK_INT(rig_farewell(&rig), RB_PAGER_DONE);
+	rig_close(&rig);
+}
+
+/* A thread that waits for a page that another one gives away finds zeros, at once. */
+static void *waits_for_a_page(void *arg)
+{
+	struct victim *victim = arg;
+
+	victim_check(victim, page_at(100), 0);
+	victim->report->extra = 2;
+	return NULL;
+}
+
+static void gives_away(struct victim *victim)
+{
+	pthread_t thread;
+
+	pthread_create(&thread, NULL, waits_for_a_page, victim);
+	while (victim->report->extra == 0)
+		rig_nap();
+	madvise(page_at(100), RIG_PAGE, MADV_DONTNEED);
+	pthread_join(thread, NULL);
+}
+
+static uint64_t ticks(pid_t pid)
+{
+	unsigned long user = 0, kernel = 0;
+	char path[64];
+	FILE *file;
+
+	snprintf(path, sizeof(path), "/proc/%d/stat", (int)pid);
+	file = fopen(path, "re");
+	if (!file)
+		return 0;
+	(void)!fscanf(file, "%*d %*s %*c %*d %*d %*d %*d %*d %*d %*d %*d %*d %*d %lu %lu", &user,
+		      &kernel);
+	fclose(file);
+	return user + kernel;
+}
+
+static void a_page_that_nobody_needs(void)
+{
+	uint64_t before;
+	pid_t pager;
+
+	CHECK(running(1, gives_away));
+	pager = rig_child(getpid(), "reberth-pager");
+	rig.link->broken = true;
+	CHECK(rig_finish(&rig));
+	CHECK(rig_release(&rig));
+	rig_go(&rig);
+	CHECK(rig_until(rig.link->urgent > 0));
+	rig.victims[0].report->extra = 1;
+	CHECK(rig_until(rig.victims[0].report->extra == 2));
+	/* with nothing to do it does nothing */
+	before = ticks(pager);
+	for (int i = 0; i < 1000; i++)
+		rig_nap();
+	CHECK(ticks(pager) - before < 15);
+	rig.link->broken = false;
+	CHECK(rig_done(&rig));
+	CHECK_INT(rig_farewell(&rig), RB_PAGER_DONE);
+	rig_close(&rig);
+}
+
+/* The last task is killed while it waits, and only then its page comes. */
+static void killed_while_it_waits(void)
+{
+	CHECK(running(1, victim_reads_all));
+	rig.link->broken = true;
+	CHECK(rig_finish(&rig));
+	CHECK(rig_release(&rig));
+	rig_go(&rig);
+	CHECK(rig_until(rig.link->urgent > 0));
+	CHECK_INT(kill(rig.victims[0].pid, SIGKILL), 0);
+	CHECK_INT(waitpid(rig.victims[0].pid, NULL, 0), rig.victims[0].pid);
+	rig.victims[0].pid = 0;
+	rig.link->broken = false;
+	CHECK_INT(rig_farewell(&rig), RB_PAGER_DONE);
+	CHECK_INT(rig_source(&rig), RIG_SOURCE_GONE);
+	rig_close(&rig);
+}
+
+/* Differences are for those who know the page. */
+static void nonsense_from_the_source(void)
+{
+	CHECK(running(1, victim_reads_all));
+	rig.link->nonsense = true;
+	CHECK(rig_finish(&rig));
+	CHECK(rig_release(&rig));
+	rig_go(&rig);
+	CHECK(rig_until(rig.link->urgent > 2 && rig.link->streamed > 2));
+	rig.link->nonsense = false;
+	CHECK(rig_done(&rig));
+	CHECK_INT(rig_farewell(&rig), RB_PAGER_DONE);
+	rig_close(&rig);
+}
+
 /* It needs nothing of a container that its user has ended. */
 static void the_container_ends(void)
 {
@@ -198,6 +383,11 @@ int main(void)
 	TAP_RUN(the_link_flaps);
 	TAP_RUN(the_source_is_lost);
 	TAP_RUN(fetchers_are_killed);
+	TAP_RUN(children_that_are_gone);
+	TAP_RUN(what_is_here_is_placed);
+	TAP_RUN(a_page_that_nobody_needs);
+	TAP_RUN(killed_while_it_waits);
+	TAP_RUN(nonsense_from_the_source);
 	TAP_RUN(the_container_ends);
 	rig_close(&rig);
 	return tap_done();

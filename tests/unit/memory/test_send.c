@@ -401,7 +401,8 @@ static int fill_place(void *arg, const void *block, size_t len, const struct rb_
 
 		if (n < 0)
 			return (int)n;
-		if (record.kind == RB_RECORD_DATA && rb_unpack(&unpacker, NULL, &record, &pages, why) < 0)
+		if (record.kind == RB_RECORD_DATA &&
+		    rb_unpack(&unpacker, NULL, &record, &pages, why) < 0)
 			return -EBADMSG;
 		for (uint32_t i = 0; i < record.count; i++) {
 			const struct rb_want *want = &wants[at_want];
