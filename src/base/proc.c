@@ -279,6 +279,16 @@ bool rb_pid_alive(pid_t pid, unsigned long long starttime)
 	return fields && fields[0] != 'Z' && fields[0] != 'X';
 }
 
+bool rb_pid_is_gone(pid_t pid, unsigned long long starttime)
+{
+	unsigned long long now;
+
+	if (kill(pid, 0) < 0 && errno == ESRCH)
+		return true;
+	now = rb_pid_starttime(pid);
+	return now != 0 && (now != starttime || !rb_pid_alive(pid, now));
+}
+
 int rb_boot_id(char ret[37], struct rb_err *err)
 {
 	_cleanup_buf_ struct rb_buf buf = {};

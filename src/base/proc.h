@@ -69,6 +69,10 @@ bool rb_pid_was_killed(pid_t pid);
 /** rb_boot_id - the running kernel's boot id (36 characters and NUL into @ret) */
 int rb_boot_id(char ret[37], struct rb_err *err);
 
+/** rb_pid_is_gone - is it proved that the process with that start time has ended? Other than with
+ * rb_pid_alive(), what cannot be read proves nothing */
+bool rb_pid_is_gone(pid_t pid, unsigned long long starttime);
+
 /** rb_close_others - keep @fds alone (in any order; that list is sorted) and standard error; input
  * and output are /dev/null. For a process that goes on without an exec: others wait for the end of
  * pipes and sockets that it has only inherited. */

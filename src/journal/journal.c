@@ -303,6 +303,24 @@ static void read_entry(sqlite3_stmt *stmt, struct rb_entry *ret)
 		ret->facts = json_object();
 }
 
+int rb_journal_state(struct rb_journal *journal, const char *id, enum rb_state *ret,
+		     struct rb_err *err)
+{
+	_cleanup_stmt_ sqlite3_stmt *stmt = NULL;
+	int r = prepare(journal, "SELECT state FROM migration WHERE id = ?1", &stmt, err);
+
+	if (r < 0)
+		return r;
+	bind_text(stmt, 1, id);
+	r = sqlite3_step(stmt);
+	if (r == SQLITE_DONE)
+		return rb_err_code(err, RB_E_NOT_FOUND, -ENOENT, "no migration '%s' here", id);
+	if (r != SQLITE_ROW)
+		return rb_journal_error(journal, err, "read");
+	*ret = rb_state_parse((const char *)sqlite3_column_text(stmt, 0));
+	return 0;
+}
+
 int rb_journal_get(struct rb_journal *journal, const char *id, struct rb_entry *ret,
 		   struct rb_err *err)
 {

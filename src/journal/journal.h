@@ -64,6 +64,10 @@ int rb_journal_add(struct rb_journal *journal, const struct rb_entry *entry, str
 int rb_journal_get(struct rb_journal *journal, const char *id, struct rb_entry *ret,
 		   struct rb_err *err);
 
+/** rb_journal_state - no more than the state of the one with this whole id. -ENOENT */
+int rb_journal_state(struct rb_journal *journal, const char *id, enum rb_state *ret,
+		     struct rb_err *err);
+
 /** rb_journal_each - call @fn with each entry, newest first, until it returns non-zero
  * @active: only those whose state is not final */
 int rb_journal_each(struct rb_journal *journal, bool active,

@@ -11,14 +11,17 @@
 #include "err.h"
 #include "freezer.h"
 #include "pack.h"
+#include "proc.h"
 #include "ranges.h"
 #include "tasks.h"
+#include "wait.h"
 
-enum { PROCESSES_MAX = 4096 };
+enum { PROCESSES_MAX = 4096, SETTLE_MS = 500, SETTLE_STEP_MS = 10 };
 
 struct process {
 	int task;
 	pid_t pid;
+	unsigned long long starttime;
 };
 
 struct rb_frozen {
@@ -26,6 +29,8 @@ struct rb_frozen {
 	struct process list[PROCESSES_MAX]; /* by task */
 	size_t n;
 	struct rb_packer *packer;
+	const struct process *last; /* that was asked for in this list */
+	const struct rb_memory_sink *sink;
 };
 
 static int by_task(const void *a, const void *b)
@@ -45,7 +50,7 @@ int rb_frozen_open(const char *freezer_path, pid_t init, struct rb_frozen **ret,
 	if (!frozen || !pids)
 		return rb_err_set(err, -ENOMEM, "look at the frozen container");
 	if (level <= 0)
-		return rb_err_set(err, -ESRCH, "look at the frozen container");
+		return rb_err_set(err, -EAGAIN, "look at the frozen container");
 	snprintf(frozen->freezer, sizeof(frozen->freezer), "%s", freezer_path);
 	count = rb_freezer_pids(freezer_path, pids, PROCESSES_MAX, err);
 	if (count >= 0)
@@ -57,7 +62,8 @@ int rb_frozen_open(const char *freezer_path, pid_t init, struct rb_frozen **ret,
 		int task = rb_task_number(pids[i], level);
 
 		if (task > 0)
-			frozen->list[frozen->n++] = (struct process){ task, pids[i] };
+			frozen->list[frozen->n++] =
+				(struct process){ task, pids[i], rb_pid_starttime(pids[i]) };
 	}
 	qsort(frozen->list, frozen->n, sizeof(frozen->list[0]), by_task);
 	*ret = TAKE_PTR(frozen);
@@ -81,40 +87,69 @@ static int send_want(struct rb_frozen *frozen, const struct rb_want *want, struc
 	uint64_t before = rb_block_stats(block)->pages + rb_block_stats(block)->zero_pages;
 	int r;
 
-	if (!process)
+	if (!process ||
+	    (process != frozen->last && rb_pid_is_gone(process->pid, process->starttime)))
 		return rb_err_code(err, RB_E_CONFLICT, -ESRCH,
 				   "a process of the frozen container was killed");
+	frozen->last = process;
 	r = rb_block_add_pages(block, process->pid, want->task, &range, wait, err);
 	if (r >= 0)
 		r = rb_block_flush_pages(block, wait, err);
 	if (r >= 0 && rb_block_stats(block)->pages + rb_block_stats(block)->zero_pages - before !=
-			      want->pages)
+			      want->pages) {
+		/* it is there, and could not be read */
+		if (rb_block_missed(block))
+			return rb_err_code(err, RB_E_INTERNAL, -EIO,
+					   "memory of the frozen container cannot be read now");
 		r = rb_err_code(err, RB_E_CONFLICT, -ESRCH,
 				"memory of the frozen container is not there any more");
+	}
 	return r;
 }
 
+/* For a moment it may look otherwise, when somebody looks at a task of it. Return: 0; -ESRCH;
+ * -EAGAIN when it cannot be told */
 static int check_frozen(const struct rb_frozen *frozen, struct rb_err *err)
 {
-	return rb_freezer_is_frozen(frozen->freezer, NULL) == 1
-		       ? 0
-		       : rb_err_code(err, RB_E_CONFLICT, -ESRCH,
-				     "the container was killed or thawed, and its memory with it");
+	int r = 0;
+
+	for (int ms = 0; r == 0 && ms < SETTLE_MS; ms += SETTLE_STEP_MS) {
+		if (ms)
+			rb_wait_ms(SETTLE_STEP_MS, NULL, NULL);
+		r = rb_freezer_is_frozen(frozen->freezer, NULL);
+	}
+	if (r == 1)
+		return 0;
+	if (r < 0 && r != -ENOENT)
+		return rb_err_code(err, RB_E_INTERNAL, -EAGAIN,
+				   "whether the container is frozen cannot be read");
+	return rb_err_code(err, RB_E_CONFLICT, -ESRCH,
+			   "the container was killed or thawed, and its memory with it");
+}
+
+/* What was read is only good if it stood still all the time. */
+static int write_block(void *arg, const void *block, size_t len, const struct rb_wait *wait,
+		       struct rb_err *err)
+{
+	struct rb_frozen *frozen = arg;
+	int r = check_frozen(frozen, err);
+
+	return r < 0 ? r : frozen->sink->write(frozen->sink->arg, block, len, wait, err);
 }
 
 int rb_frozen_send(struct rb_frozen *frozen, const struct rb_want *wants, size_t n,
 		   const struct rb_memory_sink *sink, const struct rb_wait *wait,
 		   struct rb_err *err)
 {
+	struct rb_memory_sink checked = { write_block, frozen, sink->held_back };
 	_cleanup_block_ struct rb_block *block = NULL;
-	int r = rb_block_new(sink, frozen->packer, &block, err);
+	int r = rb_block_new(&checked, frozen->packer, &block, err);
 
+	frozen->sink = sink;
+	frozen->last = NULL;
 	if (r >= 0)
 		r = check_frozen(frozen, err);
 	for (size_t i = 0; r >= 0 && i < n; i++)
 		r = send_want(frozen, &wants[i], block, wait, err);
-	if (r >= 0)
-		r = rb_block_flush(block, wait, err);
-	/* what was read is only good if it stood still all the time */
-	return r < 0 ? r : check_frozen(frozen, err);
+	return r < 0 ? r : rb_block_flush(block, wait, err);
 }

@@ -14,8 +14,8 @@ struct rb_err;
 struct rb_frozen;
 struct rb_wait;
 
-/** rb_frozen_open - @freezer_path: rb_freezer_find() of its @init. Return: 0; -ESRCH: the container
- * has ended */
+/** rb_frozen_open - @freezer_path: rb_freezer_find() of its @init, which is alive. Return: 0, or
+ * negative errno: that proves nothing */
 int rb_frozen_open(const char *freezer_path, pid_t init, struct rb_frozen **ret,
 		   struct rb_err *err);
 void rb_frozen_free(struct rb_frozen *frozen); /* NULL is allowed */

@@ -72,6 +72,7 @@ struct rb_migration {
 	int64_t held_back_ms; /* that sending memory waited for --bandwidth */
 
 	/* target */
+	bool peer_rebooted;    /* by its last answer (peer.h) */
 	bool settled;	       /* the new place is announced, and all is heard */
 	struct rb_buf carried; /* what was caught on the source, until then */
 	uint64_t memory_limit; /* of pages that may wait here, bytes; 0: not known yet */

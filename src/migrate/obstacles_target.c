@@ -9,18 +9,22 @@
 #include <string.h>
 
 #include "cleanup.h"
+#include "conn.h"
 #include "engine.h"
 #include "err.h"
 #include "facts.h"
 #include "json.h"
 #include "ports.h"
 #include "strategy.h"
+#include "wait.h"
 
 /* room for both copies of the memory's images and for what a running system needs */
 #define DISK_RESERVE_BYTES ((uint64_t)64 << 20)
 
 /* what arriving takes beside the memory itself: index of the store, page tables, CRIU */
 #define MEMORY_RESERVE_BYTES ((uint64_t)128 << 20)
+
+#define CONNECT_MS 5000
 
 struct subject {
 	const struct rb_node *node;
@@ -151,8 +155,32 @@ static void check_runtime(const struct subject *s)
 				s->node->name);
 }
 
+/* Whose memory is fetched from the source must be able to reach it. Nothing else of a move that
+ * goes well needs a connection that way round. */
+static void check_way_back(const struct subject *s)
+{
+	const char *name = rb_json_str(s->offer, "fetch_from", NULL);
+	const char *address = name ? rb_json_str(s->node->peers, name, NULL) : NULL;
+	struct rb_wait wait = rb_wait_within(s->wait, CONNECT_MS);
+	struct rb_conn *conn = NULL;
+	struct rb_err why = {};
+
+	if (!name)
+		return;
+	if (!address)
+		rb_err_code(&why, RB_E_NOT_FOUND, -ENOENT, "it is not among its peers");
+	else if (rb_conn_connect(s->node->tls, address, name, &wait, &conn, &why) >= 0)
+		why.code = RB_OK;
+	rb_conn_free(conn);
+	if (why.code != RB_OK)
+		rb_obstacle_add(s->obstacles, "error",
+				"have it reach this host, or use --strategy pre-copy",
+				"node '%s' would have to fetch memory from here, and cannot: %s",
+				s->node->name, why.msg);
+}
+
 static void (*const checks[])(const struct subject *s) = {
-	check_name, check_volumes, check_host, check_room, check_runtime,
+	check_name, check_volumes, check_host, check_room, check_runtime, check_way_back,
 };
 
 int rb_obstacles_target(const struct rb_node *node, const json_t *offer, json_t *obstacles,

@@ -33,6 +33,7 @@ int rb_peer_state(struct rb_migration *m, enum rb_state *ret_state, const struct
 	rb_conn_free(conn);
 	if (r < 0)
 		return r;
+	m->peer_rebooted = rb_json_bool(answer, "rebooted", false);
 	*ret_state = rb_state_parse(rb_json_str(answer, "state", NULL));
 	return 0;
 }

@@ -103,6 +103,8 @@ int rb_source_finish(struct rb_migration *m, struct rb_err *err);
 /** rb_source_fetch - with memory that stays: wait until the target has fetched it */
 int rb_source_fetch(struct rb_migration *m, struct rb_err *err);
 
+#define RB_FETCH_IDLE_MS 20000 /* who asks for nothing that long is hung up on */
+
 /**
  * rb_source_serve_memory - give a peer pages of a frozen container, until it closes the connection
  * @first: arguments of the first call of "fetch" {"id", "member"}

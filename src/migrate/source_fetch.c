@@ -8,6 +8,7 @@
  * memory. So an asker whose connection broke only has to connect again.
  */
 #include <errno.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "cleanup.h"
@@ -18,6 +19,7 @@
 #include "json.h"
 #include "log.h"
 #include "pace.h"
+#include "proc.h"
 #include "rounds.h"
 #include "source.h"
 #include "wants.h"
@@ -35,7 +37,9 @@ static int ask_what_is_left(struct rb_migration *m, uint64_t *ret_bytes, struct 
 
 	if (r >= 0)
 		r = rb_conn_reply(m->conn, &answer, &wait, err);
-	*ret_bytes = (uint64_t)rb_json_int(answer, "left_bytes", 0);
+	if (r >= 0 && !json_is_integer(json_object_get(answer, "left_bytes")))
+		r = rb_err_code(err, RB_E_PROTOCOL, -EPROTO, "the answer does not say how much");
+	*ret_bytes = r < 0 ? 1 : (uint64_t)rb_json_int(answer, "left_bytes", 1);
 	return r;
 }
 
@@ -69,6 +73,10 @@ int rb_source_fetch(struct rb_migration *m, struct rb_err *err)
 
 struct reader {
 	struct rb_conn *conn;
+	char id[RB_ID_LEN + 1];
+	int64_t member;
+	pid_t init;
+	unsigned long long init_start;
 	struct rb_frozen *frozen;
 	int64_t limit; /* bytes per second, 0: none */
 	struct rb_pace pace;
@@ -78,12 +86,35 @@ static int write_block(void *arg, const void *block, size_t len, const struct rb
 		       struct rb_err *err)
 {
 	struct reader *reader = arg;
+	struct rb_wait each = rb_wait_within(NULL, SEND_MS);
+	int r = rb_stream_write(reader->conn, block, len, &each, err);
 
-	int r = rb_stream_write(reader->conn, block, len, wait, err);
-
+	(void)wait;
 	if (r >= 0)
-		r = rb_pace_wait(&reader->pace, len, wait, err);
+		r = rb_pace_wait(&reader->pace, len, NULL, err);
 	return r < 0 ? r : 0;
+}
+
+static int gone(struct rb_err *err)
+{
+	return rb_err_code(err, RB_E_CONFLICT, -ESRCH,
+			   "the frozen container is not here any more, nor its memory");
+}
+
+/* Once more for each list: a connection may be older than what became of the migration. */
+static int check_still(const struct rb_node *node, const struct reader *reader, struct rb_err *err)
+{
+	enum rb_state state;
+	int r = rb_journal_state(node->journal, reader->id, &state, err);
+
+	if (r == -ENOENT)
+		return gone(err);
+	if (r < 0)
+		return r;
+	return (state != RB_FROZEN && state != RB_COMMIT) ||
+			       rb_pid_is_gone(reader->init, reader->init_start)
+		       ? gone(err)
+		       : 0;
 }
 
 /* May this peer have pages of this container? -ESRCH: there are none any more */
@@ -106,10 +137,15 @@ static int open_frozen(const struct rb_node *node, const json_t *args, struct re
 	if (r < 0)
 		return r;
 	c = rb_member_asked(&m, args);
-	if (!c || !rb_memory_stays(&m) || (entry.state != RB_FROZEN && entry.state != RB_COMMIT) ||
-	    rb_migration_rebooted(&m) || !rb_member_alive(c))
-		return rb_err_code(err, RB_E_CONFLICT, -ESRCH,
-				   "the frozen container is not here any more, nor its memory");
+	if (!c || !rb_memory_stays(&m) || rb_migration_rebooted(&m))
+		return gone(err);
+	snprintf(reader->id, sizeof(reader->id), "%s", entry.id);
+	reader->member = rb_json_int(args, "member", 0);
+	reader->init = rb_member_init(c);
+	reader->init_start = (unsigned long long)rb_json_int(c->facts, "init_start", 0);
+	r = check_still(node, reader, err);
+	if (r < 0)
+		return r;
 	/* --bandwidth, but not where a thread waits */
 	if (!rb_json_bool(args, "urgent", false))
 		reader->limit = rb_json_int(entry.facts, "bandwidth", 0);
@@ -144,18 +180,26 @@ static int answer(const struct rb_node *node, struct reader *reader, const json_
 {
 	static struct rb_want wants[WANTS_MAX];
 	struct rb_wait wait = rb_wait_within(NULL, SEND_MS);
-	struct rb_memory_sink sink = { write_block, reader, .held_back = reader->limit > 0 };
 	int n = read_wants(reader, wants, &wait, err), r = n;
+	struct rb_memory_sink sink = { write_block, reader };
 
 	if (r >= 0 && !reader->frozen)
 		r = open_frozen(node, args, reader, err);
+	else if (r >= 0 && (strcmp(rb_json_str(args, "id", ""), reader->id) != 0 ||
+			    rb_json_int(args, "member", 0) != reader->member))
+		r = rb_err_code(err, RB_E_PROTOCOL, -EPROTO,
+				"a connection is for the memory of one container");
+	else if (r >= 0)
+		r = check_still(node, reader, err);
 	if (r >= 0)
 		r = rb_fault_point("source.fetch.pages", &wait, err);
 	if (r >= 0)
 		r = rb_conn_answer(reader->conn, NULL, &wait, err);
 	rb_pace_begin(&reader->pace, reader->limit);
+	sink.held_back = reader->limit > 0;
 	if (r >= 0)
-		r = rb_frozen_send(reader->frozen, wants, (size_t)n, &sink, &wait, err);
+		r = rb_frozen_send(reader->frozen, wants, (size_t)n, &sink, NULL, err);
+	wait = rb_wait_within(NULL, SEND_MS);
 	return r < 0 ? r : rb_stream_end(reader->conn, &wait, err);
 }
 
@@ -164,16 +208,20 @@ int rb_source_serve_memory(const struct rb_node *node, struct rb_conn *conn, con
 {
 	struct reader reader = { .conn = conn };
 	_cleanup_json_ json_t *args = json_incref((json_t *)first);
-	struct rb_wait idle = { .cancel_fd = cancel_fd };
 	int r;
 
 	do {
+		struct rb_wait idle = { .cancel_fd = cancel_fd };
 		const char *verb;
 
 		r = answer(node, &reader, args, err);
 		json_decref(TAKE_PTR(args));
+		/* there is a limit for how many there are */
+		idle = rb_wait_within(&idle, RB_FETCH_IDLE_MS);
 		if (r >= 0)
 			r = rb_conn_next_call(conn, &verb, &args, &idle, err);
+		if (r == -ETIMEDOUT)
+			r = 0;
 		if (r > 0 && strcmp(verb, "fetch") != 0)
 			r = rb_err_code(err, RB_E_PROTOCOL, -EPROTO,
 					"'%.40s' is not called for among fetches", verb);

@@ -159,6 +159,8 @@ static int describe_shared(struct rb_migration *m, json_t *offer, const struct r
 	json_object_set_new(offer, "shared_bytes", json_integer((json_int_t)memory.shared));
 	json_object_set_new(offer, "locked_bytes", json_integer((json_int_t)memory.locked));
 	json_object_set_new(offer, "strategy", json_string(rb_strategy_hoped(m)));
+	if (rb_strategy_may_fetch(m))
+		json_object_set_new(offer, "fetch_from", json_string(m->node->name));
 	json_object_set(offer, "networks", networks);
 	json_object_set(offer, "macs", macs);
 	json_object_set(offer, "more_networks", more);

@@ -19,6 +19,7 @@
 #include "migration.h"
 #include "obstacles.h"
 #include "pager.h"
+#include "reconnect.h"
 #include "tasks.h"
 #include "track.h"
 #include "workdir.h"
@@ -183,14 +184,25 @@ const char *rb_strategy_hoped(struct rb_migration *m)
 							     : rb_strategy_precopy.name;
 }
 
-/* It is the one thing that can be lost without any host of the move having failed before. */
-static void warn_of_post_copy(struct rb_migration *m, json_t *obstacles)
+bool rb_strategy_may_fetch(struct rb_migration *m)
 {
 	const char *hoped = rb_strategy_hoped(m);
 
-	if (strcmp(hoped, rb_strategy_postcopy.name) != 0 &&
-	    strcmp(hoped, rb_strategy_hybrid.name) != 0)
+	return strcmp(hoped, rb_strategy_postcopy.name) == 0 ||
+	       strcmp(hoped, rb_strategy_hybrid.name) == 0 ||
+	       rb_json_bool(m->entry.facts, "allow_post_copy", false) ||
+	       strcmp(rb_json_str(m->entry.facts, "on_no_convergence", ""), "post-copy") == 0;
+}
+
+/* It is the one thing that can be lost without any host of the move having failed before. */
+static void warn_of_post_copy(struct rb_migration *m, json_t *obstacles)
+{
+	if (!rb_strategy_may_fetch(m))
 		return;
+	if (rb_reconnect_wanted(m))
+		rb_obstacle_add(obstacles, "warning", "--strategy pre-copy does without that",
+				"peers of connections that do not move along hear of it when all "
+				"memory has arrived");
 	rb_obstacle_add(obstacles, "warning", "--strategy pre-copy does without that",
 			"until all of its memory has arrived the container depends on both hosts: "
 			"it waits while they cannot reach each other, and starts afresh on the "

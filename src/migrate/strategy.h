@@ -52,6 +52,10 @@ const char *rb_strategy_hoped(struct rb_migration *m);
  */
 void rb_strategy_warn(struct rb_migration *m, json_t *obstacles);
 
+/** rb_strategy_may_fetch - may it be that memory is fetched by the target when the container runs
+ * there? Before the target was asked */
+bool rb_strategy_may_fetch(struct rb_migration *m);
+
 /** rb_strategy_of - the one that was settled */
 const struct rb_strategy *rb_strategy_of(const struct rb_migration *m);
 

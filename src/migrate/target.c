@@ -24,6 +24,7 @@
 #include "peer.h"
 #include "proc.h"
 #include "report.h"
+#include "rounds.h"
 #include "serve.h"
 #include "source.h"
 #include "strategy.h"
@@ -120,6 +121,13 @@ static int in_doubt(struct rb_migration *m, struct rb_err *err)
 		struct rb_err ask = {};
 
 		r = rb_peer_state(m, &theirs, &wait, &ask);
+		/* it never ran here, and the memory that it needs is gone */
+		if (r >= 0 && theirs == RB_COMMIT && m->peer_rebooted && rb_memory_stays(m)) {
+			rb_err_code(&why, RB_E_PEER, -ECANCELED,
+				    "node '%s' was restarted, and memory of it was there",
+				    m->entry.peer);
+			return give_up(m, &why, err);
+		}
 		if (r >= 0 && (theirs == RB_COMMIT || theirs == RB_DONE)) {
 			r = finish_alone(m, err);
 			if (r < 0 && rb_migration_reload(m, NULL) >= 0 &&
@@ -174,12 +182,15 @@ static int answer_query(const struct rb_node *node, struct rb_conn *conn, const 
 	_cleanup_entry_ struct rb_entry entry = {};
 	_cleanup_json_ json_t *answer = NULL;
 	const char *id = rb_json_str(args, "id", "");
+	char boot_id[37] = "";
 	bool known = strlen(id) == RB_ID_LEN &&
 		     rb_journal_get(node->journal, id, &entry, NULL) >= 0 &&
 		     strcmp(entry.peer, rb_conn_peer(conn)) == 0;
 
-	answer = known ? json_pack("{s:s, s:s}", "state", rb_state_name(entry.state), "boot_id",
-				   entry.boot_id)
+	rb_boot_id(boot_id, NULL);
+	answer = known ? json_pack("{s:s, s:s, s:b}", "state", rb_state_name(entry.state),
+				   "boot_id", entry.boot_id, "rebooted",
+				   strcmp(entry.boot_id, boot_id) != 0)
 		       : json_pack("{s:n}", "state");
 	return rb_conn_answer(conn, answer, wait, err);
 }

@@ -123,6 +123,15 @@ int rb_target_settle(struct rb_migration *m, const json_t *args, json_t **ret, s
  * more. What ends after that has ended. */
 int rb_target_confirm_running(struct rb_migration *m, struct rb_err *err);
 
+/**
+ * rb_target_start_fresh - as Docker would after a power loss: those that do not run, and that need
+ * the network of one that gets a new one
+ * @lost: the first that does not run as it was
+ * @for_certain: it is ended even if it seems to run
+ */
+int rb_target_start_fresh(struct rb_migration *m, struct rb_member *lost, bool for_certain,
+			  struct rb_err *err);
+
 /** rb_target_end_silence - the new place is announced, and the container hears again */
 void rb_target_end_silence(struct rb_migration *m);
 

@@ -20,13 +20,13 @@
 
 #include "cleanup.h"
 #include "conn.h"
-#include "engine.h"
 #include "err.h"
 #include "fetcher.h"
 #include "io.h"
 #include "json.h"
 #include "log.h"
 #include "rounds.h"
+#include "source.h"
 #include "strategy.h"
 #include "target.h"
 #include "wants.h"
@@ -36,7 +36,6 @@
 #define ANSWER_MS   1000 /* of "fetched" */
 #define POLL_MS	    10
 #define WAIT_MS	    200
-#define ENGINE_MS   60000
 #define WANTS_BLOCK 1024 /* 16 KiB */
 
 /* How a fetcher reaches the source; in its own process, for good. */
@@ -45,6 +44,7 @@ struct rb_remote {
 	char node[256], address[256];
 	json_t *args;
 	struct rb_conn *conn;
+	int64_t used_ms; /* when it was last */
 };
 
 int rb_remote_new(struct rb_migration *m, const struct rb_member *c, struct rb_remote **ret,
@@ -96,9 +96,14 @@ static int send_wants(struct rb_remote *remote, const struct rb_want *wants, siz
 static int call(struct rb_remote *remote, const struct rb_want *wants, size_t n, struct rb_err *err)
 {
 	struct rb_wait wait = rb_wait_within(NULL, CONNECT_MS);
-	int r = remote->conn ? 0
-			     : rb_conn_connect(remote->tls, remote->address, remote->node, &wait,
-					       &remote->conn, err);
+	int r;
+
+	/* the source may be about to hang up */
+	if (remote->conn && rb_now_ms() - remote->used_ms > RB_FETCH_IDLE_MS / 2)
+		rb_conn_free(TAKE_PTR(remote->conn));
+	r = remote->conn ? 0
+			 : rb_conn_connect(remote->tls, remote->address, remote->node, &wait,
+					   &remote->conn, err);
 
 	wait = rb_wait_within(NULL, FETCH_MS);
 	if (r >= 0)
@@ -125,6 +130,7 @@ static int fetch(void *arg, bool urgent, const struct rb_want *wants, size_t n,
 		len = rb_stream_read(remote->conn, &block, &wait, err);
 		r = len > 0 ? take(taker, block, (size_t)len, err) : (int)len;
 	}
+	remote->used_ms = rb_now_ms();
 	if (r < 0)
 		rb_conn_free(TAKE_PTR(remote->conn));
 	return r;
@@ -144,11 +150,12 @@ static uint64_t left_bytes(const struct rb_migration *m, const struct rb_member 
 	char path[PATH_MAX], text[32] = "";
 	unsigned long long left;
 
+	/* only what is proved not to be needed is not */
 	if (rb_fetching_lock(m->node->run_dir, c->container_id, path, sizeof(path), NULL) < 0)
-		return 0;
+		return 1;
 	fd = open(path, O_RDONLY | O_CLOEXEC);
 	if (fd < 0)
-		return 0;
+		return errno == ENOENT ? 0 : 1;
 	if (flock(fd, LOCK_SH | LOCK_NB) == 0) {
 		struct stat st;
 
@@ -203,22 +210,6 @@ void rb_target_forget_lost(const struct rb_migration *m, const struct rb_member 
 		unlink(path);
 }
 
-/* Memory of it was lost with the source, so it was killed: what Docker would do after any power
- * loss. */
-static int start_afresh(struct rb_migration *m, struct rb_member *c, struct rb_err *err)
-{
-	struct rb_wait wait = rb_migration_cleanup_wait(ENGINE_MS);
-	int r = rb_engine_wait_stopped(m->node->engine, c->container_id, &wait, NULL);
-
-	rb_warn("fetch: '%s' has lost memory that was still on node '%s': starting it afresh",
-		c->name, m->entry.peer);
-	r = rb_engine_start(m->node->engine, c->container_id, &wait, err);
-	if (r < 0 && r != -ENOENT)
-		return r;
-	rb_target_forget_lost(m, c);
-	return 0;
-}
-
 int rb_target_wait_fetched(struct rb_migration *m, struct rb_err *err)
 {
 	bool lost = false;
@@ -235,8 +226,12 @@ int rb_target_wait_fetched(struct rb_migration *m, struct rb_err *err)
 		bool this_one = false;
 
 		left_bytes(m, c, &this_one);
-		if (r >= 0 && this_one)
-			r = start_afresh(m, c, err);
+		if (r < 0 || !this_one)
+			continue;
+		rb_warn("fetch: '%s' has lost memory that was still on node '%s': starting it "
+			"afresh",
+			c->name, m->entry.peer);
+		r = rb_target_start_fresh(m, c, true, err);
 	}
 	return r;
 }

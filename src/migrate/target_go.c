@@ -27,6 +27,7 @@
 #include "net.h"
 #include "ports.h"
 #include "report.h"
+#include "strategy.h"
 #include "switchover.h"
 #include "target.h"
 #include "travel.h"
@@ -197,7 +198,8 @@ static int end_one(struct rb_migration *m, struct rb_member *c, const struct rb_
 
 /* All that can be done is what Docker would do for any container after a power loss. Who shares the
  * network of one that gets a new one would be left without. */
-static int start_fresh(struct rb_migration *m, struct rb_member *lost, struct rb_err *err)
+int rb_target_start_fresh(struct rb_migration *m, struct rb_member *lost, bool for_certain,
+			  struct rb_err *err)
 {
 	struct rb_wait wait = rb_migration_cleanup_wait(ENGINE_MS);
 	bool fresh[RB_MEMBERS_MAX] = {};
@@ -208,7 +210,7 @@ static int start_fresh(struct rb_migration *m, struct rb_member *lost, struct rb
 
 		if (rb_member_number(m, lost) != 0 && c != lost)
 			continue;
-		fresh[number] = !stand_alone(m, c) || fresh[0];
+		fresh[number] = !stand_alone(m, c) || fresh[0] || (for_certain && c == lost);
 		if (fresh[number])
 			rb_warn("recovery: '%s' ran here and ended before the migration did: "
 				"starting it afresh",
@@ -222,6 +224,10 @@ static int start_fresh(struct rb_migration *m, struct rb_member *lost, struct rb
 	rb_each_member (c, m)
 		if (r >= 0 && fresh[rb_member_number(m, c)])
 			r = end_one(m, c, &wait, err);
+	/* a pager that still ends its container would take the new one for it */
+	rb_each_member (c, m)
+		if (r >= 0 && fresh[rb_member_number(m, c)])
+			r = rb_wait_placed(m, c, &wait, err);
 	rb_each_member (c, m)
 		if (r >= 0 && fresh[rb_member_number(m, c)])
 			r = rb_engine_start(m->node->engine, c->container_id, &wait, err);
@@ -241,7 +247,7 @@ static bool all_run(struct rb_migration *m)
 
 static int start_afresh(struct rb_migration *m, struct rb_member *lost, struct rb_err *err)
 {
-	int r = start_fresh(m, lost, err);
+	int r = rb_target_start_fresh(m, lost, false, err);
 
 	if (r >= 0 && all_run(m))
 		rb_migration_fact(m, "running", json_true());

@@ -209,6 +209,7 @@ static void let_die(struct rb_migration *m, struct rb_member *c)
 static void forget(struct rb_migration *m, struct rb_member *c)
 {
 	rb_criu_remove_scratch(c->work_dir);
+	rb_target_forget_lost(m, c);
 	rb_arrival_close(TAKE_PTR(c->arrival), true);
 	rb_arrival_forget(m->node->run_dir, c->container_id);
 	if (c->detached) {
