@@ -88,6 +88,8 @@ static int write_config(const char *dir, const char *work_dir, struct rb_err *er
 	r = rb_mkdir_p(work, 0700, err);
 	if (r == 0)
 		r = rb_criu_write_config(work_dir, "", err);
+	if (r == 0)
+		r = rb_criu_write_wrapper(work_dir, false, err);
 	return r < 0 ? r
 		     : rb_criu_write_script(work_dir, "post-setup-namespaces post-restore",
 					    "pre-restore pre-resume", socket, resumed, err);

@@ -196,7 +196,7 @@ static int write_config(const struct rb_dump *dump, const json_t *state, struct 
 	}
 	r = rb_criu_write_config(dump->work_dir, extra, err);
 	if (r == 0)
-		r = rb_criu_write_wrapper(dump->work_dir, err);
+		r = rb_criu_write_wrapper(dump->work_dir, true, err);
 	if (r == 0)
 		r = rb_path(socket, sizeof(socket), "%s/dump.sock", dump->work_dir);
 	return r < 0 ? r

@@ -16,6 +16,10 @@
 #include "cleanup.h"
 #include "err.h"
 #include "io.h"
+#include "proc.h"
+#include "wait.h"
+
+#define VERSION_MS 10000
 
 #define PRIVATE_BIN "/opt/reberth/bin"
 #define LOG_MAX	    ((size_t)4 << 20)
@@ -177,30 +181,65 @@ bool rb_criu_can_skip(void)
 {
 	char filter[PATH_MAX];
 
-	return find_beside("reberth-criu.so", filter, sizeof(filter)) == 0;
+	return find_beside("reberth-criu.so", filter, sizeof(filter)) == 0 &&
+	       find_beside("reberth-criu", filter, sizeof(filter)) == 0;
 }
 
-int rb_criu_write_wrapper(const char *work_dir, struct rb_err *err)
+/* "4.2.1"; "" when it has a git id as well, which runc counts as the next version. */
+static void find_version(const char *criu, char *ret, size_t size)
 {
-	char criu[PATH_MAX], filter[PATH_MAX], path[PATH_MAX];
+	const char *const argv[] = { criu, "--version", NULL };
+	struct rb_wait wait = rb_wait_within(NULL, VERSION_MS);
+	_cleanup_buf_ struct rb_buf out = {};
+	static const char mark[] = "Version: ";
+	const char *at;
+
+	ret[0] = '\0';
+	if (rb_run(&(struct rb_spawn){ .argv = argv }, &wait, &out, NULL) < 0 || !out.data ||
+	    strstr(out.data, "GitID"))
+		return;
+	at = strstr(out.data, mark);
+	if (at)
+		snprintf(ret, size, "%.*s", (int)strcspn(at + strlen(mark), "\n"),
+			 at + strlen(mark));
+}
+
+static int write_start(const char *work_dir, const char *filter, bool dump, struct rb_err *err)
+{
+	char criu[PATH_MAX], path[PATH_MAX], version[32];
 	_cleanup_buf_ struct rb_buf text = {};
 	int r = rb_criu_find_program("criu", criu, sizeof(criu), err);
 
 	if (r < 0)
 		return r;
-	if (find_beside("reberth-criu.so", filter, sizeof(filter)) < 0)
+	find_version(criu, version, sizeof(version));
+	r = rb_buf_addf(&text, "%s\n%s\nLD_PRELOAD=%s\n", criu, version, filter);
+	if (r == 0 && dump)
+		r = rb_buf_addf(&text, "REBERTH_SKIP=%s/skip\n", work_dir);
+	if (r == 0)
+		r = rb_path(path, sizeof(path), "%s/bin/criu.start", work_dir);
+	return r < 0 ? rb_err_set(err, r, "use work folder '%s'", work_dir)
+		     : rb_write_file(path, text.data, text.len, 0600, false, err);
+}
+
+int rb_criu_write_wrapper(const char *work_dir, bool dump, struct rb_err *err)
+{
+	char starter[PATH_MAX], filter[PATH_MAX], path[PATH_MAX];
+	int r;
+
+	if (find_beside("reberth-criu.so", filter, sizeof(filter)) < 0 ||
+	    find_beside("reberth-criu", starter, sizeof(starter)) < 0)
 		return 0;
 	if (rb_path(path, sizeof(path), "%s/bin", work_dir) < 0)
 		return rb_err_set(err, -ENAMETOOLONG, "use work folder '%s'", work_dir);
 	r = rb_mkdir_p(path, 0700, err);
 	if (r == 0)
-		r = rb_buf_addf(&text,
-				"#!/bin/sh\n"
-				"LD_PRELOAD='%s' REBERTH_SKIP='%s/skip' exec '%s' \"$@\"\n",
-				filter, work_dir, criu);
-	if (r == 0)
-		r = rb_path(path, sizeof(path), "%s/bin/criu", work_dir);
-	return r < 0 ? r : rb_write_file(path, text.data, text.len, 0700, false, err);
+		r = write_start(work_dir, filter, dump, err);
+	if (r < 0)
+		return r;
+	rb_path(path, sizeof(path), "%s/bin/criu", work_dir);
+	unlink(path);
+	return symlink(starter, path) < 0 ? rb_err_set(err, -errno, "create '%s'", path) : 0;
 }
 
 int rb_criu_write_config(const char *work_dir, const char *extra, struct rb_err *err)

@@ -10,7 +10,8 @@
  *                    criu-action <socket>`
  *   action.list      the same for CRIU's filter, which does without the script (criu_quick.c)
  *   bin/tar          reberth-tar, which CRIU finds in place of tar
- *   bin/criu         starts CRIU with its filter (criu_filter.c; source only)
+ *   bin/criu         reberth-criu, which starts CRIU with our library, as
+ *   bin/criu.start   says (cmd/reberth-runtime/criu_start.c)
  *   skip/<pid>       memory of this process that CRIU does not see (source only)
  *   dump.sock        the dump server's socket (source only), see dump.c
  *
@@ -58,11 +59,12 @@ int rb_criu_write_script(const char *work_dir, const char *actions, const char *
  * @extra */
 int rb_criu_write_config(const char *work_dir, const char *extra, struct rb_err *err);
 
-/** rb_criu_write_wrapper - <work_dir>/bin/criu, which starts CRIU with the filter that hides memory
- * (criu_filter.c); none where the filter is not installed */
-int rb_criu_write_wrapper(const char *work_dir, struct rb_err *err);
+/** rb_criu_write_wrapper - <work_dir>/bin/criu, which starts CRIU with our library; none where that
+ * is not installed. Takes as long as CRIU's start.
+ * @dump: that of a dump, in which memory may be hidden (criu_filter.c) */
+int rb_criu_write_wrapper(const char *work_dir, bool dump, struct rb_err *err);
 
-/** rb_criu_can_skip - is that filter there? */
+/** rb_criu_can_skip - is that library there? */
 bool rb_criu_can_skip(void);
 
 /** rb_criu_connect_at - connect to a socket in a folder whose path may be too long for an address.

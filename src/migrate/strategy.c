@@ -125,7 +125,7 @@ static const char *why_cold(struct rb_migration *m, const struct rb_strategy *wa
 		return "the kernel here cannot tell which pages were written (userfaultfd "
 		       "write-protection, Linux 6.7 or later, or soft-dirty bits)";
 	if (!rb_criu_can_skip())
-		return "reberth-criu.so is not installed beside reberth-runtime here";
+		return "reberth-criu and reberth-criu.so are not installed beside reberth-runtime here";
 	if (!peer_lazy)
 		return "the target cannot restore without memory (userfaultfd is missing there)";
 	/* nobody has tried whether CRIU's lazy restore can do that */

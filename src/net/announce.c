@@ -203,9 +203,9 @@ static void announce_ipv6(struct announce *a)
 			announce_ipv6_line(a, line);
 }
 
+/* The socket stays open: see rb_netns_run_and_leave(). */
 static void free_announce(struct announce *a)
 {
-	rb_close_fd(&a->fd);
 	if (a->devs)
 		freeifaddrs(a->devs);
 }
@@ -234,5 +234,5 @@ static int announce(void *arg, struct rb_err *err)
 
 int rb_announce(int netns_fd, int times, struct rb_err *err)
 {
-	return rb_netns_run(netns_fd, announce, &times, err);
+	return rb_netns_run_and_leave(netns_fd, announce, &times, err);
 }

@@ -40,6 +40,11 @@ int rb_netns_inode(int netns_fd, unsigned long *ret, struct rb_err *err);
 int rb_netns_run(int netns_fd, int (*fn)(void *arg, struct rb_err *err), void *arg,
 		 struct rb_err *err);
 
+/** rb_netns_run_and_leave - the same for an @fn that leaves sockets open for its process's end, for
+ * which nobody waits: to close a packet socket takes an RCU grace period (10 ms) */
+int rb_netns_run_and_leave(int netns_fd, int (*fn)(void *arg, struct rb_err *err), void *arg,
+			   struct rb_err *err);
+
 /**
  * rb_netns_collect - the same, and what @fn writes to a file comes back
  * @fn: gets the file's descriptor

@@ -28,6 +28,8 @@
 #include "err.h"
 #include "io.h"
 
+enum { LEAVING_MAX = 16 };
+
 struct report {
 	int result;
 	struct rb_err err;
@@ -90,15 +92,37 @@ static int reap(pid_t pid)
 	return status;
 }
 
-int rb_netns_run(int netns_fd, int (*fn)(void *arg, struct rb_err *err), void *arg,
-		 struct rb_err *err)
+/* children that have said what there was to say, and are still closing what they had open */
+static pid_t leaving[LEAVING_MAX];
+
+static void reap_leaving(void)
+{
+	for (size_t i = 0; i < LEAVING_MAX; i++)
+		if (leaving[i] && waitpid(leaving[i], NULL, WNOHANG) != 0)
+			leaving[i] = 0;
+}
+
+/* Waits for it only when there are too many. */
+static void let_leave(pid_t pid)
+{
+	for (size_t i = 0; i < LEAVING_MAX; i++)
+		if (!leaving[i]) {
+			leaving[i] = pid;
+			return;
+		}
+	reap(pid);
+}
+
+static int run_child(int netns_fd, int (*fn)(void *arg, struct rb_err *err), void *arg, bool leave,
+		     struct rb_err *err)
 {
 	_cleanup_close_ int report_rd = -EBADF, report_wr = -EBADF;
 	struct report report;
 	ssize_t got;
 	pid_t pid;
-	int fds[2], status;
+	int fds[2], status = 0;
 
+	reap_leaving();
 	if (pipe2(fds, O_CLOEXEC) < 0)
 		return rb_err_set(err, -errno, "make a pipe");
 	report_rd = fds[0], report_wr = fds[1];
@@ -109,13 +133,28 @@ int rb_netns_run(int netns_fd, int (*fn)(void *arg, struct rb_err *err), void *a
 		child_main(netns_fd, fn, arg, report_wr);
 	rb_close_fd(&report_wr);
 	got = rb_read_all(report_rd, &report, sizeof(report));
-	status = reap(pid);
+	if (leave && got == sizeof(report))
+		let_leave(pid);
+	else
+		status = reap(pid);
 	if (got != sizeof(report))
 		return rb_err_code(err, RB_E_INTERNAL, -EIO,
 				   "a helper in a network namespace died (wait status %d)", status);
 	if (report.result < 0)
 		rb_err_code(err, report.err.code, report.result, "%s", report.err.msg);
 	return report.result;
+}
+
+int rb_netns_run(int netns_fd, int (*fn)(void *arg, struct rb_err *err), void *arg,
+		 struct rb_err *err)
+{
+	return run_child(netns_fd, fn, arg, false, err);
+}
+
+int rb_netns_run_and_leave(int netns_fd, int (*fn)(void *arg, struct rb_err *err), void *arg,
+			   struct rb_err *err)
+{
+	return run_child(netns_fd, fn, arg, true, err);
 }
 
 struct collection {
