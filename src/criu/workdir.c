@@ -213,7 +213,8 @@ static int write_start(const char *work_dir, const char *filter, bool dump, stru
 	if (r < 0)
 		return r;
 	find_version(criu, version, sizeof(version));
-	r = rb_buf_addf(&text, "%s\n%s\nLD_PRELOAD=%s\n", criu, version, filter);
+	r = rb_buf_addf(&text, "%s\n%s\nLD_PRELOAD=%s\nREBERTH_SHARED=%s/shared\n", criu, version,
+			filter, work_dir);
 	if (r == 0 && dump)
 		r = rb_buf_addf(&text, "REBERTH_SKIP=%s/skip\n", work_dir);
 	if (r == 0)

@@ -3,7 +3,8 @@
  * block.c - fills blocks with pages of processes
  *
  * Pages are read some dozens at a time, wherever they are, with one process_vm_readv(2). Then those
- * that follow each other become a record; those that are all zero a record without content.
+ * that follow each other become a record; those that are all zero a record without content. Pages
+ * of shared memory come as they were read by those who looked for what has changed.
  */
 #include "block.h"
 
@@ -34,7 +35,8 @@ struct rb_block {
 
 	/* pages that are to be read next */
 	pid_t pid;
-	int task;
+	int task; /* or number of the object */
+	bool shared;
 	size_t n;
 	bool missed;
 	uint64_t addr[BATCH];
@@ -53,7 +55,7 @@ int rb_block_new(const struct rb_memory_sink *sink, struct rb_packer *packer, st
 	rb_packer_begin(packer, sink->held_back);
 	block->stats = (struct rb_memory_stats){};
 	block->used = block->n = 0;
-	block->missed = false;
+	block->missed = block->shared = false;
 	*ret = block;
 	return 0;
 }
@@ -118,6 +120,7 @@ static int add_run(struct rb_block *block, size_t first, size_t count, enum rb_p
 		.payload = block->pages[first],
 		.len = zero ? 0 : (uint32_t)(count * RB_PAGE_SIZE),
 		.delta = kind == RB_PAGE_DELTA,
+		.shared = block->shared,
 	};
 	int r;
 
@@ -141,7 +144,9 @@ static int add_records(struct rb_block *block, size_t count, const struct rb_wai
 
 	for (size_t i = 0; i < count; i++)
 		kinds[i] = is_zero(block->pages[i]) ? RB_PAGE_ZERO : RB_PAGE_WHOLE;
-	rb_packer_prepare(block->packer, block->task, block->addr, block->pages, kinds, count);
+	if (!block->shared)
+		rb_packer_prepare(block->packer, block->task, block->addr, block->pages, kinds,
+				  count);
 	for (size_t first = 0, next; r >= 0 && first < count; first = next) {
 		size_t most = kinds[first] == RB_PAGE_ZERO ? BATCH : rb_packer_most(block->packer);
 
@@ -249,6 +254,7 @@ int rb_block_add_pages(struct rb_block *block, pid_t pid, int task, const struct
 {
 	block->pid = pid;
 	block->task = task;
+	block->shared = false;
 	for (uint64_t at = range->start; at < range->end; at += RB_PAGE_SIZE) {
 		int r;
 
@@ -303,4 +309,39 @@ int rb_block_add_later(struct rb_block *block, int task, const struct rb_ranges 
 		       const struct rb_wait *wait, struct rb_err *err)
 {
 	return add_list(block, RB_RECORD_LATER, RB_RECORD_LATER, task, ranges, wait, err);
+}
+
+int rb_block_add_object(struct rb_block *block, int number, const struct rb_object *object,
+			const struct rb_wait *wait, struct rb_err *err)
+{
+	struct rb_record record = { .kind = RB_RECORD_OBJECT, .task = number, .shared = true };
+	int r = make_room(block, RB_OBJECT_PAYLOAD, wait, err);
+
+	if (r < 0)
+		return r;
+	record.payload = block->data + block->used + RB_RECORD_HEADER;
+	record.len = rb_record_put_object(block->data + block->used + RB_RECORD_HEADER, object);
+	block->used += rb_record_encode(block->data + block->used, &record);
+	return 0;
+}
+
+int rb_block_add_copy(struct rb_block *block, int number, uint64_t offset, const uint8_t *page,
+		      const struct rb_wait *wait, struct rb_err *err)
+{
+	block->task = number;
+	block->shared = true;
+	if (page)
+		memcpy(block->pages[block->n], page, RB_PAGE_SIZE);
+	else
+		memset(block->pages[block->n], 0, RB_PAGE_SIZE);
+	block->addr[block->n++] = offset;
+	return block->n < BATCH ? 0 : rb_block_flush_copies(block, wait, err);
+}
+
+int rb_block_flush_copies(struct rb_block *block, const struct rb_wait *wait, struct rb_err *err)
+{
+	size_t count = block->n;
+
+	block->n = 0;
+	return add_records(block, count, wait, err);
 }

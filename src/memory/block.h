@@ -5,11 +5,13 @@
 #pragma once
 
 #include <stdbool.h>
+#include <stdint.h>
 #include <sys/types.h>
 
 #include "send.h"
 
 struct rb_block;
+struct rb_object;
 struct rb_packer;
 struct rb_range;
 struct rb_ranges;
@@ -42,6 +44,16 @@ int rb_block_add_keep(struct rb_block *block, int task, const struct rb_ranges *
 /** rb_block_add_later - pages that stay here, until the target asks for them */
 int rb_block_add_later(struct rb_block *block, int task, const struct rb_ranges *ranges,
 		       const struct rb_wait *wait, struct rb_err *err);
+
+/** rb_block_add_object - that an object of shared memory is there (record.h) */
+int rb_block_add_object(struct rb_block *block, int number, const struct rb_object *object,
+			const struct rb_wait *wait, struct rb_err *err);
+
+/** rb_block_add_copy - a page of such an object, that was read already; NULL: it reads as zero.
+ * rb_block_flush_copies() after the last of an object */
+int rb_block_add_copy(struct rb_block *block, int number, uint64_t offset, const uint8_t *page,
+		      const struct rb_wait *wait, struct rb_err *err);
+int rb_block_flush_copies(struct rb_block *block, const struct rb_wait *wait, struct rb_err *err);
 
 /** rb_block_flush - write what is left */
 int rb_block_flush(struct rb_block *block, const struct rb_wait *wait, struct rb_err *err);

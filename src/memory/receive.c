@@ -7,6 +7,7 @@
 
 #include "cleanup.h"
 #include "err.h"
+#include "objects.h"
 #include "record.h"
 #include "ranges.h"
 #include "store.h"
@@ -22,6 +23,7 @@ struct task {
 
 struct rb_receiver {
 	struct rb_store *store;
+	struct rb_objects *objects;
 	uint64_t limit; /* pages */
 	struct task *tasks;
 	size_t n;
@@ -37,8 +39,10 @@ int rb_receiver_new(struct rb_receiver **ret, struct rb_err *err)
 	int r = receiver ? rb_store_new(&receiver->store, err)
 			 : rb_err_set(err, -ENOMEM, "receive memory");
 
+	if (r >= 0)
+		r = rb_objects_new(&receiver->objects, err);
 	if (r < 0) {
-		free(receiver);
+		rb_receiver_free(receiver);
 		return r;
 	}
 	receiver->limit = UINT64_MAX;
@@ -51,6 +55,7 @@ void rb_receiver_free(struct rb_receiver *receiver)
 	if (!receiver)
 		return;
 	rb_store_free(receiver->store);
+	rb_objects_free(receiver->objects);
 	rb_ranges_free(&receiver->keep);
 	rb_unpacker_clear(&receiver->unpacker);
 	free(receiver->tasks);
@@ -70,6 +75,7 @@ void rb_receiver_begin(struct rb_receiver *receiver, bool last)
 	rb_ranges_clear(&receiver->keep);
 	for (size_t i = 0; i < receiver->n; i++)
 		receiver->tasks[i].kept = false;
+	rb_objects_begin(receiver->objects);
 }
 
 static struct task *find_task(struct rb_receiver *receiver, int number)
@@ -93,7 +99,7 @@ static struct task *find_task(struct rb_receiver *receiver, int number)
 /* @more: pages that are not in the store yet */
 static int check_limit(const struct rb_receiver *receiver, uint64_t more, struct rb_err *err)
 {
-	if (rb_store_total(receiver->store) + more <= receiver->limit)
+	if (rb_receiver_pages(receiver) + more <= receiver->limit)
 		return 0;
 	return rb_err_code(err, RB_E_REFUSED, -ENOSPC,
 			   "the container's memory has grown beyond what its host announced, "
@@ -160,10 +166,28 @@ static int put(struct rb_receiver *receiver, const struct rb_record *record, str
 	return r < 0 ? r : check_limit(receiver, 0, err);
 }
 
+static int apply_shared(struct rb_receiver *receiver, const struct rb_record *record,
+			struct rb_err *err)
+{
+	struct rb_record plain = *record;
+	int r = 0;
+
+	if (record->kind == RB_RECORD_DATA)
+		r = rb_unpack(&receiver->unpacker, NULL, record, &plain.payload, err);
+	if (record->kind == RB_RECORD_DATA)
+		plain.len = record->count * RB_PAGE_SIZE;
+	if (r >= 0)
+		r = rb_objects_take(receiver->objects, &plain, err);
+	return r < 0 ? r : check_limit(receiver, 0, err);
+}
+
 static int apply(struct rb_receiver *receiver, const struct rb_record *record, struct rb_err *err)
 {
-	struct task *task = find_task(receiver, record->task);
+	struct task *task;
 
+	if (record->shared)
+		return apply_shared(receiver, record, err);
+	task = find_task(receiver, record->task);
 	if (!task)
 		return rb_err_set(err, -ENOMEM, "receive memory");
 	switch (record->kind) {
@@ -206,6 +230,7 @@ int rb_receiver_end(struct rb_receiver *receiver, struct rb_err *err)
 	for (size_t i = 0; i < receiver->n; i++)
 		if (!receiver->tasks[i].kept)
 			rb_store_forget_task(receiver->store, receiver->tasks[i].number);
+	rb_objects_keep(receiver->objects);
 	receiver->complete = true;
 	return 0;
 }
@@ -218,4 +243,14 @@ bool rb_receiver_complete(const struct rb_receiver *receiver)
 struct rb_store *rb_receiver_store(struct rb_receiver *receiver)
 {
 	return receiver->store;
+}
+
+struct rb_objects *rb_receiver_objects(struct rb_receiver *receiver)
+{
+	return receiver->objects;
+}
+
+uint64_t rb_receiver_pages(const struct rb_receiver *receiver)
+{
+	return rb_store_total(receiver->store) + rb_objects_pages(receiver->objects);
 }

@@ -9,6 +9,7 @@
 #include <stdint.h>
 
 struct rb_err;
+struct rb_objects;
 struct rb_receiver;
 struct rb_store;
 
@@ -35,3 +36,9 @@ int rb_receiver_end(struct rb_receiver *receiver, struct rb_err *err);
 bool rb_receiver_complete(const struct rb_receiver *receiver);
 
 struct rb_store *rb_receiver_store(struct rb_receiver *receiver);
+
+/** rb_receiver_objects - the shared memory that came along (objects.h) */
+struct rb_objects *rb_receiver_objects(struct rb_receiver *receiver);
+
+/** rb_receiver_pages - that take memory here, of both */
+uint64_t rb_receiver_pages(const struct rb_receiver *receiver);

@@ -13,9 +13,10 @@
 #include "err.h"
 #include "ranges.h"
 
-#define RANGE_BYTES 16
-#define PAGES_MAX   (UINT32_C(1) << 20) /* in a ZERO record */
-#define DELTA	    0x80		/* in the byte of the encoding */
+#define RANGE_BYTES  16
+#define OBJECT_BYTES 16			 /* without its name */
+#define PAGES_MAX    (UINT32_C(1) << 20) /* in a ZERO record */
+#define DELTA	     0x80		 /* in the byte of the encoding */
 
 static void put(uint8_t *at, uint64_t value, size_t size)
 {
@@ -37,6 +38,7 @@ size_t rb_record_encode(uint8_t *out, const struct rb_record *record)
 	memset(out, 0, RB_RECORD_HEADER);
 	out[0] = (uint8_t)record->kind;
 	out[1] = (uint8_t)record->encoding | (record->delta ? DELTA : 0);
+	out[2] = record->shared;
 	put(out + 4, (uint64_t)record->task, 4);
 	put(out + 8, record->addr, 8);
 	put(out + 16, record->count, 4);
@@ -60,6 +62,16 @@ static bool has_sane_length(const struct rb_record *record)
 	return record->encoding < RB_ENCODING_MAX && record->len > 0 && record->len < bytes;
 }
 
+static bool object_is_sane(const struct rb_record *record)
+{
+	const uint8_t *name = record->payload + OBJECT_BYTES;
+
+	return record->shared && record->addr == 0 && record->count == 0 &&
+	       record->len >= OBJECT_BYTES && record->len <= RB_OBJECT_PAYLOAD &&
+	       get(record->payload + 8, 8) <= RB_OBJECT_SIZE_MAX &&
+	       !memchr(name, '\0', record->len - OBJECT_BYTES);
+}
+
 static bool is_sane(const struct rb_record *record)
 {
 	uint64_t bytes = (uint64_t)record->count * RB_PAGE_SIZE;
@@ -79,8 +91,10 @@ static bool is_sane(const struct rb_record *record)
 	case RB_RECORD_KEEP:
 	case RB_RECORD_KEEP_MORE:
 	case RB_RECORD_LATER:
-		return record->addr == 0 && record->count <= RB_KEEP_PER_BLOCK &&
+		return !record->shared && record->addr == 0 && record->count <= RB_KEEP_PER_BLOCK &&
 		       record->len == record->count * RANGE_BYTES;
+	case RB_RECORD_OBJECT:
+		return object_is_sane(record);
 	default:
 		return false;
 	}
@@ -118,7 +132,8 @@ ssize_t rb_record_decode(const uint8_t *block, size_t len, struct rb_record *ret
 	record.count = (uint32_t)get(block + 16, 4);
 	record.len = (uint32_t)get(block + 20, 4);
 	record.payload = block + RB_RECORD_HEADER;
-	if (block[2] || block[3] || record.len > len - RB_RECORD_HEADER || !is_sane(&record))
+	record.shared = block[2];
+	if (block[2] > 1 || block[3] || record.len > len - RB_RECORD_HEADER || !is_sane(&record))
 		return rb_err_code(err, RB_E_PROTOCOL, -EPROTO, "a record of pages makes no sense");
 	if (XXH3_64bits_withSeed(record.payload, record.len, block[1]) != get(block + 24, 8))
 		return rb_err_code(err, RB_E_PROTOCOL, -EBADMSG,
@@ -142,4 +157,24 @@ void rb_record_put_range(uint8_t *payload, uint32_t i, const struct rb_range *ra
 
 	put(at, range->start, 8);
 	put(at + 8, range->end, 8);
+}
+
+void rb_record_object(const struct rb_record *record, struct rb_object *ret)
+{
+	size_t len = record->len - OBJECT_BYTES;
+
+	ret->inode = get(record->payload, 8);
+	ret->size = get(record->payload + 8, 8);
+	memcpy(ret->name, record->payload + OBJECT_BYTES, len);
+	ret->name[len] = '\0';
+}
+
+uint32_t rb_record_put_object(uint8_t *payload, const struct rb_object *object)
+{
+	size_t len = strlen(object->name);
+
+	put(payload, object->inode, 8);
+	put(payload + 8, object->size, 8);
+	memcpy(payload + OBJECT_BYTES, object->name, len);
+	return (uint32_t)(OBJECT_BYTES + len);
 }

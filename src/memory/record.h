@@ -7,23 +7,28 @@
  * offset size
  *      0    1  kind, enum rb_record_kind
  *      1    1  DATA: enum rb_encoding of the payload, + 0x80 for a difference; others: 0
- *      2    2  must be 0
- *      4    4  task: pid in the container's pid namespace, > 0
- *      8    8  address of the first page; 0 for lists
- *     16    4  DATA, ZERO: pages; lists: ranges in the payload
+ *      2    1  1: of an object of shared memory; 0: of a task's own
+ *      3    1  must be 0
+ *      4    4  task: pid in the container's pid namespace, > 0; or number of the object
+ *      8    8  address of the first page, or its offset in the object; 0 for lists, OBJECT
+ *     16    4  DATA, ZERO: pages; lists: ranges in the payload; OBJECT: 0
  *     20    4  length of the payload as it travels in bytes, 0 for ZERO
  *     24    8  XXH3 (64 bits) of the payload as it travels, with the byte at 1 as seed
  *     32       payload
  *
  * Pages have 4096 bytes. A payload that is encoded is one block of LZ4 (without a frame), or frames
  * of Zstandard, and shorter than the pages that it becomes. A difference is the exclusive or with
- * the pages that the receiver has there; it must have all of them. Of pages that are encoded, or a
- * difference, a record has no more than RB_PAGES_PER_BLOCK.
+ * the pages that the receiver has there; it must have all of them. There are none of shared memory.
+ * Of pages that are encoded, or a difference, a record has no more than RB_PAGES_PER_BLOCK.
  *
  * KEEP says at the end which pages a task has: ranges of 8 + 8 bytes, start and end (exclusive), in
  * order; all others read as zero. A long list is cut into several records, of which only the last
  * is KEEP, the others KEEP_MORE. LATER, before KEEP, is a list like that, of pages that stay at the
  * source: whatever the target has of them is old, and it asks for them (wants.h).
+ *
+ * OBJECT comes before an object's pages in each round, and says in the last that it is there still:
+ * 8 bytes inode number, 8 bytes size, then its name, without an end. Its other pages read as zero.
+ * What it had, and has not, comes as ZERO.
  */
 #pragma once
 
@@ -47,6 +52,7 @@ enum rb_record_kind {
 	RB_RECORD_KEEP_MORE,
 	RB_RECORD_KEEP,
 	RB_RECORD_LATER,
+	RB_RECORD_OBJECT = 16,
 	RB_RECORD_KIND_MAX,
 };
 
@@ -66,6 +72,18 @@ struct rb_record {
 	uint32_t len;
 	enum rb_encoding encoding; /* of DATA */
 	bool delta;		   /* DATA: exclusive or with the pages that the receiver has */
+	bool shared;		   /* @task is an object's number */
+};
+
+#define RB_OBJECT_NAME_MAX 249 /* of memfd_create(2) */
+#define RB_OBJECT_SIZE_MAX (UINT64_C(1) << 40)
+#define RB_OBJECT_PAYLOAD  (16 + RB_OBJECT_NAME_MAX)
+
+/** An object of shared memory (anonymous or memfd). */
+struct rb_object {
+	uint64_t inode; /* on its host */
+	uint64_t size;	/* bytes; pages at most up to RB_OBJECT_SIZE_MAX */
+	char name[RB_OBJECT_NAME_MAX + 1];
 };
 
 /** rb_record_encode - header and payload at @out, which has room for them. Return: bytes written */
@@ -85,3 +103,10 @@ struct rb_range rb_record_range(const struct rb_record *record, uint32_t i);
 
 /** rb_record_put_range - into the payload of a record that is being made */
 void rb_record_put_range(uint8_t *payload, uint32_t i, const struct rb_range *range);
+
+/** rb_record_object - what an OBJECT record says */
+void rb_record_object(const struct rb_record *record, struct rb_object *ret);
+
+/** rb_record_put_object - into the payload (RB_OBJECT_PAYLOAD bytes) of a record that is being
+ * made. Return: bytes */
+uint32_t rb_record_put_object(uint8_t *payload, const struct rb_object *object);

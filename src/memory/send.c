@@ -15,6 +15,9 @@
  * The last look, at the frozen container, yields two lists for each process: the pages that were
  * written since, or left for later, which are sent, and all that have content. Whatever the target
  * has beyond the second list was dropped here, and reads as zero there.
+ *
+ * Shared memory is not a process's: see shared.c. At the end it is compared once more while CRIU
+ * dumps.
  */
 #include "send.h"
 
@@ -34,6 +37,7 @@
 #include "record.h"
 #include "proc.h"
 #include "ranges.h"
+#include "shared.h"
 #include "tasks.h"
 #include "vmas.h"
 #include "wait.h"
@@ -64,6 +68,7 @@ struct rb_memory {
 	struct process *list; /* by pid */
 	size_t n;
 	struct rb_packer *packer;
+	struct rb_shared *shared;
 };
 
 int rb_memory_open(const char *freezer_path, pid_t init, enum rb_track_method method,
@@ -77,12 +82,15 @@ int rb_memory_open(const char *freezer_path, pid_t init, enum rb_track_method me
 	snprintf(memory->freezer, sizeof(memory->freezer), "%s", freezer_path);
 	memory->method = method;
 	memory->level = rb_task_levels(init);
-	if (memory->level <= 0) {
+	r = memory->level <= 0 ? rb_err_set(err, -ESRCH, "look at the container's init")
+			       : rb_shared_new(&memory->shared, err);
+	if (r < 0) {
 		free(memory);
-		return rb_err_set(err, -ESRCH, "look at the container's init");
+		return r;
 	}
 	r = rb_packer_new(&memory->packer, err);
 	if (r < 0) {
+		rb_shared_free(memory->shared);
 		free(memory);
 		return r;
 	}
@@ -105,6 +113,7 @@ void rb_memory_free(struct rb_memory *memory)
 		return;
 	for (size_t i = 0; i < memory->n; i++)
 		forget(&memory->list[i]);
+	rb_shared_free(memory->shared);
 	free(memory->list);
 	rb_packer_free(memory->packer);
 	free(memory);
@@ -260,6 +269,18 @@ static int send_process(struct process *process, enum rb_defer_round how, struct
 	return r;
 }
 
+static int look_for_shared(struct rb_memory *memory, struct rb_err *err)
+{
+	int r = 0;
+
+	rb_shared_begin(memory->shared);
+	for (size_t i = 0; r >= 0 && i < memory->n; i++)
+		r = rb_shared_add(memory->shared, memory->list[i].pid, err);
+	if (r >= 0)
+		rb_shared_end(memory->shared);
+	return r;
+}
+
 static int do_round(struct rb_memory *memory, enum rb_defer_round how,
 		    const struct rb_memory_sink *sink, const struct rb_wait *wait,
 		    struct rb_memory_stats *ret, struct rb_err *err)
@@ -277,6 +298,10 @@ static int do_round(struct rb_memory *memory, enum rb_defer_round how,
 	for (size_t i = 0; r >= 0 && i < memory->n; i++)
 		if (memory->list[i].tracker)
 			r = send_process(&memory->list[i], how, block, wait, err);
+	if (r >= 0)
+		r = look_for_shared(memory, err);
+	if (r >= 0)
+		r = rb_shared_send(memory->shared, block, false, wait, err);
 	if (r >= 0)
 		r = rb_block_flush(block, wait, err);
 	if (r < 0) {
@@ -302,11 +327,13 @@ int rb_memory_round_all(struct rb_memory *memory, const struct rb_memory_sink *s
 
 int rb_memory_pending(struct rb_memory *memory, uint64_t *ret_bytes, struct rb_err *err)
 {
-	uint64_t sum = 0;
+	uint64_t sum;
+	int r = rb_shared_pending(memory->shared, &sum, err);
 
+	if (r < 0)
+		return r;
 	for (size_t i = 0; i < memory->n; i++) {
 		struct process *process = &memory->list[i];
-		int r;
 
 		rb_ranges_clear(&process->dirty);
 		r = process->tracker
@@ -409,7 +436,7 @@ int rb_memory_hide(const struct rb_memory *memory, const char *dir, struct rb_er
 
 	for (size_t i = 0; r >= 0 && i < memory->n; i++)
 		r = hide_process(&memory->list[i], dir, err);
-	return r;
+	return r < 0 ? r : rb_shared_hide(memory->shared, dir, err);
 }
 
 int rb_memory_send_last(struct rb_memory *memory, const struct rb_memory_sink *sink,
@@ -428,6 +455,8 @@ int rb_memory_send_last(struct rb_memory *memory, const struct rb_memory_sink *s
 		if (r >= 0)
 			r = rb_block_add_keep(block, process->task, &process->populated, wait, err);
 	}
+	if (r >= 0)
+		r = rb_shared_send(memory->shared, block, true, wait, err);
 	if (r >= 0)
 		r = rb_block_flush(block, wait, err);
 	/* the target drops what is not kept */
@@ -450,6 +479,29 @@ int rb_memory_leave(struct rb_memory *memory, const struct rb_memory_sink *sink,
 		if (r >= 0)
 			r = rb_block_add_keep(block, process->task, &process->populated, wait, err);
 	}
+	/* CRIU needs it at once */
+	if (r >= 0)
+		r = rb_shared_send(memory->shared, block, true, wait, err);
+	if (r >= 0)
+		r = rb_block_flush(block, wait, err);
+	if (r >= 0)
+		*ret = *rb_block_stats(block);
+	return r;
+}
+
+int rb_memory_round_shared(struct rb_memory *memory, const struct rb_memory_sink *sink,
+			   const struct rb_wait *wait, struct rb_memory_stats *ret,
+			   struct rb_err *err)
+{
+	_cleanup_block_ struct rb_block *block = NULL;
+	int r = rb_block_new(sink, memory->packer, &block, err);
+
+	if (r >= 0)
+		r = list_processes(memory, err);
+	if (r >= 0)
+		r = look_for_shared(memory, err);
+	if (r >= 0)
+		r = rb_shared_send(memory->shared, block, false, wait, err);
 	if (r >= 0)
 		r = rb_block_flush(block, wait, err);
 	if (r >= 0)

@@ -3,7 +3,8 @@
  * send.h - the memory of a container on the source: rounds while it runs, the rest while it is
  * frozen
  *
- * All processes of the container's cgroup that are in its pid namespace are followed (track.h).
+ * All processes of the container's cgroup that are in its pid namespace are followed (track.h), and
+ * what memory they share (shared.h).
  * What travels is written as blocks (record.h) to a sink.
  */
 #pragma once
@@ -54,6 +55,11 @@ int rb_memory_round_all(struct rb_memory *memory, const struct rb_memory_sink *s
 			const struct rb_wait *wait, struct rb_memory_stats *ret,
 			struct rb_err *err);
 
+/** rb_memory_round_shared - the same, of shared memory alone */
+int rb_memory_round_shared(struct rb_memory *memory, const struct rb_memory_sink *sink,
+			   const struct rb_wait *wait, struct rb_memory_stats *ret,
+			   struct rb_err *err);
+
 /** rb_memory_pending - bytes that are still to be sent: written since the last round, or left for
  * later by it; changes nothing */
 int rb_memory_pending(struct rb_memory *memory, uint64_t *ret_bytes, struct rb_err *err);
@@ -62,7 +68,7 @@ int rb_memory_pending(struct rb_memory *memory, uint64_t *ret_bytes, struct rb_e
 int rb_memory_freeze(struct rb_memory *memory, struct rb_err *err);
 
 /** rb_memory_hide - write a file for each process that tells CRIU's filter what it need not see
- * (criu_filter.c); after rb_memory_freeze()
+ * (criu_filter.c), and one for shared memory (criu_shared.c); after rb_memory_freeze()
  * @dir: is made */
 int rb_memory_hide(const struct rb_memory *memory, const char *dir, struct rb_err *err);
 

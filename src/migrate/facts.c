@@ -21,6 +21,7 @@
 #include "freezer.h"
 #include "io.h"
 #include "json.h"
+#include "shared.h"
 
 #define MAX_TASKS    4096
 #define GROWTH_BYTES ((uint64_t)256 << 20) /* that nobody minds */
@@ -164,11 +165,26 @@ static uint64_t count_once(const pid_t *pids, int n, uint64_t private, uint64_t 
 	return size.once ? size.once : private;
 }
 
+/* No process may have touched all of it. */
+static uint64_t objects(const pid_t *pids, int n)
+{
+	struct rb_shared *shared;
+	uint64_t bytes;
+
+	if (rb_shared_new(&shared, NULL) < 0)
+		return 0;
+	for (int i = 0; i < n; i++)
+		rb_shared_add(shared, pids[i], NULL);
+	bytes = rb_shared_bytes(shared);
+	rb_shared_free(shared);
+	return bytes;
+}
+
 void rb_memory_measure(const char *freezer_path, struct rb_memory_size *size)
 {
 	_cleanup_free_ pid_t *pids = calloc(MAX_TASKS, sizeof(*pids));
 	int n = pids ? rb_freezer_pids(freezer_path, pids, MAX_TASKS, NULL) : 0;
-	uint64_t anonymous = 0, swapped = 0, shared = 0;
+	uint64_t anonymous = 0, swapped = 0, shared = 0, as_objects;
 
 	if (n > MAX_TASKS)
 		n = MAX_TASKS;
@@ -190,7 +206,8 @@ void rb_memory_measure(const char *freezer_path, struct rb_memory_size *size)
 			shared = shmem;
 	}
 	size->private += anonymous + swapped;
-	size->shared += shared;
+	as_objects = objects(pids, n);
+	size->shared += as_objects > shared ? as_objects : shared;
 	size->once += count_once(pids, n, anonymous + swapped, swapped);
 }
 

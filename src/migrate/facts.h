@@ -19,8 +19,8 @@ struct rb_memory_size {
 	uint64_t resident; /* of all processes */
 	uint64_t private;  /* anonymous, of each process: what travels in rounds */
 	uint64_t once;	   /* the same, what processes share since a fork counted once */
-	uint64_t shared;   /* shared memory, which is in CRIU's images whatever the strategy, */
-	uint64_t locked;   /* and so are these, of all that is private or shared */
+	uint64_t shared;   /* shared memory, some of which is in CRIU's images in any case */
+	uint64_t locked;   /* of all that is private or shared; in the images, too, if private */
 };
 
 /** rb_memory_measure - add what the processes of a container have; unknown things are 0

@@ -194,6 +194,13 @@ int rb_rounds_send(struct rb_migration *m, struct rb_err *err)
 	return send_blocks(m, false, rb_memory_round_all, &stats, err);
 }
 
+int rb_rounds_send_shared(struct rb_migration *m, struct rb_err *err)
+{
+	struct rb_memory_stats stats = {};
+
+	return send_blocks(m, false, rb_memory_round_shared, &stats, err);
+}
+
 /* What was sent in the frozen time, and how long that took. */
 static int send_frozen(struct rb_migration *m, send_fn *send, struct rb_err *err)
 {

@@ -35,6 +35,9 @@ bool rb_round_is_enough(const struct rb_migration *m, const struct rb_outlook *o
 /** rb_rounds_send - one more, which nobody hears of */
 int rb_rounds_send(struct rb_migration *m, struct rb_err *err);
 
+/** rb_rounds_send_shared - the same, of shared memory alone */
+int rb_rounds_send_shared(struct rb_migration *m, struct rb_err *err);
+
 /** rb_rounds_frozen - see struct rb_strategy: what is left, and CRIU does not see any of it */
 int rb_rounds_frozen(struct rb_migration *m, struct rb_err *err);
 

@@ -50,7 +50,7 @@ bool rb_strategy_known(const char *name)
 
 bool rb_lazy_restore_works(void)
 {
-	return rb_pager_supported();
+	return rb_pager_supported() && rb_criu_can_skip();
 }
 
 int rb_placing_lock(const char *run_dir, const char *container_id, char *ret, size_t size,
@@ -125,9 +125,11 @@ static const char *why_cold(struct rb_migration *m, const struct rb_strategy *wa
 		return "the kernel here cannot tell which pages were written (userfaultfd "
 		       "write-protection, Linux 6.7 or later, or soft-dirty bits)";
 	if (!rb_criu_can_skip())
-		return "reberth-criu and reberth-criu.so are not installed beside reberth-runtime here";
+		return "reberth-criu and reberth-criu.so are not installed beside reberth-runtime "
+		       "here";
 	if (!peer_lazy)
-		return "the target cannot restore without memory (userfaultfd is missing there)";
+		return "the target cannot restore without memory (userfaultfd, or reberth-criu.so, "
+		       "is missing there)";
 	/* nobody has tried whether CRIU's lazy restore can do that */
 	if (has_shadow_stacks(m))
 		return "the container's processes have shadow stacks (CET)";

@@ -6,6 +6,8 @@
  * and each page travels once. But until the last one has arrived the container needs both hosts,
  * and is as slow as the link where it touches what is not there yet. So nobody gets this who has
  * not asked for it.
+ *
+ * Shared memory, which CRIU has to have at once, travels in rounds.
  */
 #include "migration.h"
 #include "rounds.h"
@@ -18,6 +20,8 @@ static int rounds(struct rb_migration *m, struct rb_err *err)
 	int r = rb_rounds_begin(m, RB_TRACK_NONE, &none, err);
 
 	rb_memory_let_stay(m);
+	if (r >= 0)
+		r = rb_rounds_send_shared(m, err);
 	return r < 0 ? r : rb_sync_round(m, err);
 }
 
@@ -25,6 +29,7 @@ const struct rb_strategy rb_strategy_postcopy = {
 	.name = "post-copy",
 	.lazy = true,
 	.rounds = rounds,
+	.last_round = rb_rounds_send_shared,
 	.frozen = rb_rounds_frozen,
 	.rest = rb_rounds_rest,
 };

@@ -81,6 +81,11 @@ int rb_target_wait_fetched(struct rb_migration *m, struct rb_err *err);
 void rb_target_forget_lost(const struct rb_migration *m, const struct rb_member *c);
 
 /* target_memory.c */
+/** rb_target_check_memory - may it be used once more, after a restore that was lost? -ESTALE when
+ * what was restored wrote to shared memory
+ * @only: of this member; NULL: of all */
+int rb_target_check_memory(struct rb_migration *m, const struct rb_member *only,
+			   struct rb_err *err);
 
 /** rb_target_forget_memory - the tasks run, or never will; the pager has its own view */
 void rb_target_forget_memory(struct rb_migration *m);

@@ -8,6 +8,9 @@
  * kept waiting until the last round is here: then the pager is forked, with the store, and
  * outlives this worker. This worker keeps its own view of the store until the tasks run, for a
  * restore that has to be repeated.
+ *
+ * Shared memory waits in memfds of this worker (memory/objects.h). CRIU is told in
+ * <work_dir>/shared where, and puts them in place as they are (criu_shared.c).
  */
 #include <errno.h>
 #include <limits.h>
@@ -22,6 +25,7 @@
 #include "freezer.h"
 #include "io.h"
 #include "json.h"
+#include "objects.h"
 #include "pager.h"
 #include "fetcher.h"
 #include "receive.h"
@@ -47,6 +51,8 @@ static uint64_t limit_of_all(struct rb_migration *m)
 	if (m->memory_limit)
 		return m->memory_limit;
 	limit = bytes > 0 ? (uint64_t)bytes : 0;
+	bytes = rb_json_int(offer, "shared_bytes", 0);
+	limit += bytes > 0 ? (uint64_t)bytes : 0;
 	limit += limit / 2 + GROWTH_BYTES;
 	if (available && limit > available - available / 32)
 		limit = available - available / 32;
@@ -60,10 +66,9 @@ static void set_limit(struct rb_migration *m, struct rb_member *c)
 	uint64_t limit = limit_of_all(m);
 
 	rb_each_member (other, m) {
-		uint64_t used =
-			other == c || !other->receiver
-				? 0
-				: rb_store_total(rb_receiver_store(other->receiver)) * RB_PAGE_SIZE;
+		uint64_t used = other == c || !other->receiver
+					? 0
+					: rb_receiver_pages(other->receiver) * RB_PAGE_SIZE;
 
 		limit -= used < limit ? used : limit;
 	}
@@ -129,6 +134,15 @@ int rb_target_listen_for_memory(struct rb_member *c, struct rb_err *err)
 	return 0;
 }
 
+static int publish_shared(const struct rb_member *c, struct rb_err *err)
+{
+	char dir[PATH_MAX];
+	int r = rb_path(dir, sizeof(dir), "%s/shared", c->work_dir);
+
+	return r < 0 ? rb_err_set(err, r, "hand over shared memory")
+		     : rb_objects_publish(rb_receiver_objects(c->receiver), dir, err);
+}
+
 int rb_target_start_pager(struct rb_migration *m, struct rb_member *c, struct rb_err *err)
 {
 	char freezer[PATH_MAX], released[PATH_MAX], lock[PATH_MAX], fetching[PATH_MAX];
@@ -142,8 +156,10 @@ int rb_target_start_pager(struct rb_migration *m, struct rb_member *c, struct rb
 	if (!rb_receiver_complete(c->receiver))
 		return rb_err_code(err, RB_E_PROTOCOL, -EPROTO,
 				   "the container's memory has not arrived completely");
-	r = rb_criu_placeholder_freezer(m->node->run_dir, c->container_id, freezer, sizeof(freezer),
-					err);
+	r = publish_shared(c, err);
+	if (r >= 0)
+		r = rb_criu_placeholder_freezer(m->node->run_dir, c->container_id, freezer,
+						sizeof(freezer), err);
 	if (r >= 0)
 		r = rb_placing_lock(m->node->run_dir, c->container_id, lock, sizeof(lock), err);
 	if (r >= 0)
@@ -181,6 +197,16 @@ bool rb_target_has_memory(const struct rb_migration *m)
 		if (!c->receiver)
 			return false;
 	return true;
+}
+
+int rb_target_check_memory(struct rb_migration *m, const struct rb_member *only, struct rb_err *err)
+{
+	int r = 0;
+
+	rb_each_member (c, m)
+		if (r >= 0 && c->receiver && (!only || c == only))
+			r = rb_objects_check(rb_receiver_objects(c->receiver), err);
+	return r;
 }
 
 void rb_target_forget_memory(struct rb_migration *m)

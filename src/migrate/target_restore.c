@@ -427,6 +427,9 @@ int rb_target_restore_again(struct rb_migration *m, struct rb_member *only, stru
 	rb_each_member (c, m)
 		if (r >= 0 && (!only || c == only))
 			r = end_placeholder(m, c, &wait, err);
+	/* the tasks that ended had the shared memory */
+	if (r >= 0)
+		r = rb_target_check_memory(m, only, err);
 	/* a pager that still ends its container would take the new one for it */
 	if (r >= 0)
 		r = rb_wait_placed(m, only, &wait, err);

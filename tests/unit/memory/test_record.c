@@ -118,8 +118,44 @@ static void test_damage(void)
 			continue;
 		/* another task or address cannot be told; but never more pages than came */
 		CHECK_INT(record.count, 2);
-		CHECK(record.task != good.task || record.addr != good.addr);
+		CHECK(record.task != good.task || record.addr != good.addr ||
+		      record.shared != good.shared);
 	}
+}
+
+static void test_object(void)
+{
+	struct rb_object object = { 4711, 5000, "name" }, got;
+	struct rb_record record = { RB_RECORD_OBJECT, 3, 0, 0, block + RB_RECORD_HEADER, 0,
+				    .shared = true };
+	struct rb_record again;
+	size_t len;
+
+	record.len = rb_record_put_object(block + RB_RECORD_HEADER, &object);
+	len = rb_record_encode(block, &record);
+	CHECK_INT(len, RB_RECORD_HEADER + 20);
+	record = (struct rb_record){};
+	CHECK_INT(rb_record_decode(block, len, &record, NULL), (ssize_t)len);
+	CHECK(record.shared);
+	CHECK_INT(record.task, 3);
+	rb_record_object(&record, &got);
+	CHECK_INT(got.inode, 4711);
+	CHECK_INT(got.size, 5000);
+	CHECK_STR(got.name, "name");
+	/* a name with an end in it; a size beyond all measure; not of shared memory */
+	record.payload = block + RB_RECORD_HEADER;
+	block[len - 2] = '\0';
+	rb_record_encode(block, &record);
+	CHECK_INT(rb_record_decode(block, len, &again, NULL), -EPROTO);
+	object.size = RB_OBJECT_SIZE_MAX + 1;
+	rb_record_put_object(block + RB_RECORD_HEADER, &object);
+	rb_record_encode(block, &record);
+	CHECK_INT(rb_record_decode(block, len, &again, NULL), -EPROTO);
+	object.size = 5000;
+	rb_record_put_object(block + RB_RECORD_HEADER, &object);
+	record.shared = false;
+	rb_record_encode(block, &record);
+	CHECK_INT(rb_record_decode(block, len, &again, NULL), -EPROTO);
 }
 
 static void test_nonsense(void)
@@ -132,6 +168,8 @@ static void test_nonsense(void)
 		{ RB_RECORD_ZERO, 1, UINT64_MAX - 0xfff, 2, NULL, 0 },
 		{ RB_RECORD_KEEP, 1, 0x1000, 0, NULL, 0 },
 		{ RB_RECORD_KEEP, 1, 0, 1, NULL, 0 },
+		{ RB_RECORD_KEEP, 1, 0, 0, NULL, 0, .shared = true },
+		{ RB_RECORD_OBJECT, 1, 0, 0, NULL, 0, .shared = true },
 		{ RB_RECORD_KIND_MAX, 1, 0x1000, 1, NULL, 0 },
 		{ 0, 1, 0x1000, 1, NULL, 0 },
 		/* encoded: shorter than what it becomes, no more than a block, and only DATA */
@@ -165,6 +203,7 @@ int main(void)
 	TAP_RUN(test_golden_encoded);
 	TAP_RUN(test_there_and_back);
 	TAP_RUN(test_keep);
+	TAP_RUN(test_object);
 	TAP_RUN(test_damage);
 	TAP_RUN(test_nonsense);
 	return tap_done();

@@ -1,0 +1,288 @@
+// SPDX-License-Identifier: Apache-2.0
+/*
+ * objects.c - shared memory of a container on the target
+ *
+ * The sum of each page is kept: what a restore has had once may only be used again when nobody
+ * wrote to it.
+ */
+#include "objects.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#define XXH_INLINE_ALL
+#include <xxhash.h>
+
+#include "cleanup.h"
+#include "err.h"
+#include "io.h"
+#include "proc.h"
+#include "ranges.h"
+#include "record.h"
+
+enum { OBJECTS_MAX = 1024 };
+
+struct object {
+	int number, fd;
+	struct rb_object is;
+	bool named;	/* in this round */
+	uint64_t *sums; /* of each page; 0: it reads as zero */
+	size_t pages;	/* of @sums */
+	uint64_t used;	/* pages that take memory */
+};
+
+struct rb_objects {
+	struct object *list;
+	size_t n;
+};
+
+int rb_objects_new(struct rb_objects **ret, struct rb_err *err)
+{
+	struct rb_objects *objects = calloc(1, sizeof(*objects));
+
+	if (!objects)
+		return rb_err_set(err, -ENOMEM, "receive shared memory");
+	*ret = objects;
+	return 0;
+}
+
+static void forget(struct object *object)
+{
+	rb_close_fd(&object->fd);
+	free(object->sums);
+}
+
+void rb_objects_free(struct rb_objects *objects)
+{
+	if (!objects)
+		return;
+	for (size_t i = 0; i < objects->n; i++)
+		forget(&objects->list[i]);
+	free(objects->list);
+	free(objects);
+}
+
+void rb_objects_begin(struct rb_objects *objects)
+{
+	for (size_t i = 0; i < objects->n; i++)
+		objects->list[i].named = false;
+}
+
+void rb_objects_keep(struct rb_objects *objects)
+{
+	size_t kept = 0;
+
+	for (size_t i = 0; i < objects->n; i++) {
+		if (objects->list[i].named)
+			objects->list[kept++] = objects->list[i];
+		else
+			forget(&objects->list[i]);
+	}
+	objects->n = kept;
+}
+
+static struct object *find(const struct rb_objects *objects, int number)
+{
+	for (size_t i = 0; i < objects->n; i++)
+		if (objects->list[i].number == number)
+			return &objects->list[i];
+	return NULL;
+}
+
+/* It may be sealed later: CRIU's filter seals it as CRIU would have made it. */
+static int add(struct rb_objects *objects, int number, const struct rb_object *is,
+	       struct object **ret, struct rb_err *err)
+{
+	struct object *list, *object;
+
+	if (objects->n >= OBJECTS_MAX)
+		return rb_err_code(err, RB_E_PROTOCOL, -EPROTO,
+				   "there is too much of shared memory");
+	list = realloc(objects->list, (objects->n + 1) * sizeof(*list));
+	if (!list)
+		return rb_err_set(err, -ENOMEM, "receive shared memory");
+	objects->list = list;
+	object = &list[objects->n];
+	*object = (struct object){ .number = number, .is = *is };
+	object->fd = memfd_create(is->name, MFD_CLOEXEC | MFD_ALLOW_SEALING);
+	if (object->fd < 0)
+		return rb_err_set(err, -errno, "make shared memory");
+	objects->n++;
+	*ret = object;
+	return 0;
+}
+
+static void measure(struct object *object)
+{
+	struct stat st;
+
+	if (fstat(object->fd, &st) == 0)
+		object->used = (uint64_t)st.st_blocks * 512 / RB_PAGE_SIZE;
+}
+
+static int resize(struct object *object, uint64_t size, struct rb_err *err)
+{
+	size_t pages = (size_t)((size + RB_PAGE_SIZE - 1) / RB_PAGE_SIZE), kept;
+	uint64_t *sums;
+
+	if (object->sums && object->is.size == size)
+		return 0;
+	if (ftruncate(object->fd, (off_t)size) < 0)
+		return rb_err_set(err, -errno, "make shared memory");
+	/* not realloc(): untouched memory for pages that nobody has */
+	sums = calloc(pages ? pages : 1, sizeof(*sums));
+	if (!sums)
+		return rb_err_set(err, -ENOMEM, "receive shared memory");
+	kept = pages < object->pages ? pages : object->pages;
+	if (kept)
+		memcpy(sums, object->sums, kept * sizeof(*sums));
+	free(object->sums);
+	object->sums = sums;
+	object->pages = pages;
+	object->is.size = size;
+	measure(object);
+	return 0;
+}
+
+static int name(struct rb_objects *objects, const struct rb_record *record, struct rb_err *err)
+{
+	struct object *object = find(objects, record->task);
+	struct rb_object is;
+	int r = 0;
+
+	rb_record_object(record, &is);
+	if (!object)
+		r = add(objects, record->task, &is, &object, err);
+	else if (object->is.inode != is.inode || strcmp(object->is.name, is.name) != 0)
+		r = rb_err_code(err, RB_E_PROTOCOL, -EPROTO, "shared memory changed its name");
+	if (r < 0)
+		return r;
+	object->named = true;
+	return resize(object, is.size, err);
+}
+
+/* The last page may be one in part only. */
+static int put(struct object *object, const struct rb_record *record, struct rb_err *err)
+{
+	uint64_t left = object->is.size - record->addr;
+	size_t len = record->len < left ? record->len : (size_t)left;
+	int r = rb_pwrite_all(object->fd, record->payload, len, (off_t)record->addr);
+
+	if (r < 0)
+		return rb_err_set(err, r, "keep shared memory");
+	for (uint32_t i = 0; i < record->count; i++) {
+		uint64_t sum =
+			XXH3_64bits(record->payload + (size_t)i * RB_PAGE_SIZE, RB_PAGE_SIZE);
+
+		object->sums[record->addr / RB_PAGE_SIZE + i] = sum ? sum : 1;
+	}
+	return 0;
+}
+
+static int clear(struct object *object, const struct rb_record *record, struct rb_err *err)
+{
+	if (fallocate(object->fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, (off_t)record->addr,
+		      (off_t)record->count * RB_PAGE_SIZE) < 0)
+		return rb_err_set(err, -errno, "drop shared memory");
+	memset(object->sums + record->addr / RB_PAGE_SIZE, 0,
+	       record->count * sizeof(*object->sums));
+	return 0;
+}
+
+int rb_objects_take(struct rb_objects *objects, const struct rb_record *record, struct rb_err *err)
+{
+	struct object *object;
+	int r;
+
+	if (record->kind == RB_RECORD_OBJECT)
+		return name(objects, record, err);
+	object = find(objects, record->task);
+	if (!object || !object->named || record->addr / RB_PAGE_SIZE >= object->pages ||
+	    record->count > object->pages - record->addr / RB_PAGE_SIZE)
+		return rb_err_code(err, RB_E_PROTOCOL, -EPROTO,
+				   "pages of shared memory make no sense");
+	r = record->kind == RB_RECORD_DATA ? put(object, record, err) : clear(object, record, err);
+	measure(object);
+	return r;
+}
+
+uint64_t rb_objects_pages(const struct rb_objects *objects)
+{
+	uint64_t sum = 0;
+
+	for (size_t i = 0; i < objects->n; i++)
+		sum += objects->list[i].used;
+	return sum;
+}
+
+int rb_objects_count(const struct rb_objects *objects)
+{
+	return (int)objects->n;
+}
+
+static int publish(const struct object *object, const char *dir, struct rb_err *err)
+{
+	char path[PATH_MAX], text[128], self[16] = "";
+	struct stat st;
+	int r;
+
+	/* as /proc of this host has it */
+	if (readlink("/proc/self", self, sizeof(self) - 1) < 0 || fstat(object->fd, &st) < 0)
+		return rb_err_set(err, -errno, "look at shared memory");
+	snprintf(text, sizeof(text), "%s %d %llu\n", self, object->fd,
+		 (unsigned long long)st.st_ino);
+	r = rb_path(path, sizeof(path), "%s/%llu", dir, (unsigned long long)object->is.inode);
+	return r < 0 ? rb_err_set(err, r, "hand over shared memory")
+		     : rb_write_file(path, text, strlen(text), 0600, false, err);
+}
+
+int rb_objects_publish(const struct rb_objects *objects, const char *dir, struct rb_err *err)
+{
+	int r = rb_rm_rf(dir, err);
+
+	if (r >= 0)
+		r = rb_mkdir_p(dir, 0700, err);
+	for (size_t i = 0; r >= 0 && i < objects->n; i++)
+		r = publish(&objects->list[i], dir, err);
+	return r;
+}
+
+/* pages beyond what there is read as zero */
+static bool is_as_it_came(const struct object *object, size_t i)
+{
+	uint8_t page[RB_PAGE_SIZE] = {};
+	ssize_t n = pread(object->fd, page, sizeof(page), (off_t)i * RB_PAGE_SIZE);
+	uint64_t sum;
+
+	if (n < 0)
+		return false;
+	if (page[0] == 0 && memcmp(page, page + 1, sizeof(page) - 1) == 0)
+		return object->sums[i] == 0;
+	sum = XXH3_64bits(page, sizeof(page));
+	return object->sums[i] == (sum ? sum : 1);
+}
+
+int rb_objects_check(const struct rb_objects *objects, struct rb_err *err)
+{
+	for (size_t k = 0; k < objects->n; k++) {
+		struct stat st;
+
+		if (fstat(objects->list[k].fd, &st) < 0 ||
+		    (uint64_t)st.st_size != objects->list[k].is.size)
+			return rb_err_code(err, RB_E_INTERNAL, -ESTALE,
+					   "shared memory was changed by what was restored");
+		for (size_t i = 0; i < objects->list[k].pages; i++)
+			if (!is_as_it_came(&objects->list[k], i))
+				return rb_err_code(err, RB_E_INTERNAL, -ESTALE,
+						   "shared memory was changed by what was "
+						   "restored");
+	}
+	return 0;
+}

@@ -1,0 +1,45 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * objects.h - shared memory of a container on the target: a memfd for each object, which CRIU puts
+ * in place as it is
+ *
+ * Their memory is charged to who writes it, which is this process.
+ */
+#pragma once
+
+#include <stdbool.h>
+#include <stdint.h>
+
+struct rb_err;
+struct rb_objects;
+struct rb_record;
+
+int rb_objects_new(struct rb_objects **ret, struct rb_err *err);
+void rb_objects_free(struct rb_objects *objects); /* NULL is allowed */
+
+/** rb_objects_begin - a round begins */
+void rb_objects_begin(struct rb_objects *objects);
+
+/** rb_objects_take - a record with `shared`; hostile. -EPROTO, -ENOMEM/-ENOSPC */
+int rb_objects_take(struct rb_objects *objects, const struct rb_record *record, struct rb_err *err);
+
+/** rb_objects_keep - the last round is over: those that it did not name are gone */
+void rb_objects_keep(struct rb_objects *objects);
+
+/** rb_objects_pages - that take memory, of all */
+uint64_t rb_objects_pages(const struct rb_objects *objects);
+
+/** rb_objects_count - how many there are */
+int rb_objects_count(const struct rb_objects *objects);
+
+/**
+ * rb_objects_publish - have CRIU find them (criu_shared.c), as long as this process lives
+ * @dir: is made, or made anew
+ *
+ * From then on they are the restored tasks', too.
+ */
+int rb_objects_publish(const struct rb_objects *objects, const char *dir, struct rb_err *err);
+
+/** rb_objects_check - is all still as it came? Tasks that are killed may write to what they had
+ * (robust futexes). Return: 0, -ESTALE */
+int rb_objects_check(const struct rb_objects *objects, struct rb_err *err);

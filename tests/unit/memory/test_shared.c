@@ -1,0 +1,413 @@
+// SPDX-License-Identifier: Apache-2.0
+/*
+ * test_shared.c - shared memory in rounds: what changed since the last one arrives, however it was
+ * changed
+ *
+ * A child has the objects that its parent made before. What arrives is the parent's.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "block.h"
+#include "cleanup.h"
+#include "err.h"
+#include "io.h"
+#include "objects.h"
+#include "pack.h"
+#include "ranges.h"
+#include "receive.h"
+#include "record.h"
+#include "shared.h"
+#include "tap.h"
+#include "wait.h"
+
+enum { PAGES = 1024, SIZE = PAGES * RB_PAGE_SIZE };
+
+static pid_t child;
+static struct rb_shared *shared;
+static struct rb_receiver *receiver;
+static struct rb_err err;
+static uint64_t sent_pages; /* with content, in the last round */
+static char dir[] = "/tmp/test_shared.XXXXXX";
+
+static int take(void *arg, const void *block, size_t len, const struct rb_wait *wait,
+		struct rb_err *why)
+{
+	(void)arg;
+	(void)wait;
+	return rb_receiver_take(receiver, block, len, why);
+}
+
+static int send_round(bool last)
+{
+	struct rb_memory_sink sink = { take, NULL };
+	static struct rb_packer *packer;
+	_cleanup_block_ struct rb_block *block = NULL;
+	int r = packer ? 0 : rb_packer_new(&packer, &err);
+
+	if (r >= 0)
+		r = rb_block_new(&sink, packer, &block, &err);
+	rb_receiver_begin(receiver, last);
+	rb_shared_begin(shared);
+	if (r >= 0)
+		r = rb_shared_add(shared, child, &err);
+	rb_shared_end(shared);
+	if (r >= 0)
+		r = rb_shared_send(shared, block, last, NULL, &err);
+	if (r >= 0)
+		r = rb_block_flush(block, NULL, &err);
+	sent_pages = rb_block_stats(block)->pages;
+	return r < 0 ? r : rb_receiver_end(receiver, &err);
+}
+
+static void have_child(void)
+{
+	child = fork();
+	if (child == 0) {
+		prctl(PR_SET_PDEATHSIG, SIGKILL);
+		for (;;)
+			pause();
+	}
+}
+
+static void end_child(void)
+{
+	kill(child, SIGKILL);
+	waitpid(child, NULL, 0);
+}
+
+static bool begin(void)
+{
+	rb_err_clear(&err);
+	have_child();
+	return rb_shared_new(&shared, &err) >= 0 && rb_receiver_new(&receiver, &err) >= 0;
+}
+
+static void end(void)
+{
+	end_child();
+	rb_shared_free(shared);
+	rb_receiver_free(receiver);
+	shared = NULL;
+	receiver = NULL;
+}
+
+static uint8_t *make_anonymous(void)
+{
+	return mmap(NULL, SIZE, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+}
+
+static void fill(uint8_t *at, size_t from, size_t count, int with)
+{
+	memset(at + from * RB_PAGE_SIZE, with, count * RB_PAGE_SIZE);
+}
+
+/* the object of a mapping, as it arrived; its descriptor */
+static int arrived(const void *at)
+{
+	char path[64], text[128] = "";
+	unsigned long long inode;
+	struct stat st;
+	int pid, fd;
+
+	snprintf(path, sizeof(path), "/proc/self/map_files/%lx-%lx", (unsigned long)at,
+		 (unsigned long)at + SIZE);
+	if (stat(path, &st) < 0 || rb_objects_publish(rb_receiver_objects(receiver), dir, &err) < 0)
+		return -1;
+	snprintf(path, sizeof(path), "%s/%lu", dir, (unsigned long)st.st_ino);
+	fd = open(path, O_RDONLY | O_CLOEXEC);
+	if (fd < 0 || read(fd, text, sizeof(text) - 1) < 0)
+		return -1;
+	close(fd);
+	if (sscanf(text, "%d %d %llu", &pid, &fd, &inode) != 3 || pid != getpid() ||
+	    fstat(fd, &st) < 0 || st.st_ino != inode)
+		return -1;
+	return fd;
+}
+
+static bool is_same(const uint8_t *at)
+{
+	uint8_t *copy = malloc(SIZE);
+	int fd = arrived(at);
+	bool same = fd >= 0 && pread(fd, copy, SIZE, 0) == SIZE && memcmp(copy, at, SIZE) == 0;
+
+	free(copy);
+	return same;
+}
+
+static void test_rounds(void)
+{
+	uint8_t *at = make_anonymous();
+	uint64_t bytes;
+
+	CHECK(begin());
+	fill(at, 10, 100, 1);
+	fill(at, 500, 10, 0); /* pages that are there, with nothing in them */
+	CHECK_INT(send_round(false), 0);
+	CHECK_INT(sent_pages, 100);
+	CHECK_INT(rb_shared_pending(shared, &bytes, &err), 0);
+	CHECK_INT(bytes, 0);
+	fill(at, 20, 1, 2);
+	fill(at, 900, 1, 3);
+	fill(at, 30, 1, 0);
+	CHECK_INT(rb_shared_pending(shared, &bytes, &err), 0);
+	CHECK_INT(bytes, 3 * RB_PAGE_SIZE);
+	CHECK_INT(send_round(false), 0);
+	CHECK_INT(sent_pages, 2);
+	CHECK_INT(send_round(true), 0);
+	CHECK_INT(sent_pages, 0);
+	CHECK(is_same(at));
+	CHECK_INT(rb_receiver_pages(receiver), 100);
+	end();
+	munmap(at, SIZE);
+}
+
+/* a process that wrote and ended left no marks in any page table that is still there */
+static void test_writer_is_gone(void)
+{
+	uint8_t *at = make_anonymous();
+	pid_t pid;
+
+	CHECK(begin());
+	fill(at, 0, PAGES, 1);
+	CHECK_INT(send_round(false), 0);
+	CHECK_INT(sent_pages, PAGES);
+	pid = fork();
+	if (pid == 0) {
+		at[777 * RB_PAGE_SIZE + 5] = 9;
+		_exit(0);
+	}
+	waitpid(pid, NULL, 0);
+	CHECK_INT(send_round(true), 0);
+	CHECK_INT(sent_pages, 1);
+	CHECK(is_same(at));
+	end();
+	munmap(at, SIZE);
+}
+
+/* holes are neither filled here nor there, and what became one is one there */
+static void test_holes(void)
+{
+	uint8_t *at = make_anonymous();
+
+	CHECK(begin());
+	fill(at, 0, 200, 1);
+	fill(at, 300, 200, 1);
+	CHECK_INT(send_round(false), 0);
+	CHECK_INT(rb_shared_bytes(shared), 400 * RB_PAGE_SIZE);
+	madvise(at + 100 * RB_PAGE_SIZE, 250 * RB_PAGE_SIZE, MADV_REMOVE);
+	fill(at, 320, 1, 2);
+	CHECK_INT(send_round(false), 0);
+	CHECK_INT(sent_pages, 1);
+	CHECK_INT(rb_receiver_pages(receiver), 251);
+	madvise(at, SIZE, MADV_REMOVE);
+	fill(at, 1, 1, 2);
+	CHECK_INT(send_round(true), 0);
+	CHECK_INT(rb_receiver_pages(receiver), 1);
+	CHECK_INT(rb_shared_bytes(shared), RB_PAGE_SIZE);
+	CHECK(is_same(at));
+	end();
+	munmap(at, SIZE);
+}
+
+/* by write(2), with a size that ends in a page, and that changes */
+static void test_memfd(void)
+{
+	int fd = memfd_create("some name (deleted)", MFD_CLOEXEC), there;
+	static uint8_t page[RB_PAGE_SIZE], back[RB_PAGE_SIZE];
+	char link[64], target[64] = "";
+	uint8_t *at;
+
+	CHECK(begin());
+	CHECK_INT(ftruncate(fd, SIZE - 100), 0);
+	memset(page, 7, sizeof(page));
+	CHECK_INT(pwrite(fd, page, 100, SIZE - 200), 100);
+	CHECK_INT(send_round(false), 0);
+	CHECK_INT(sent_pages, 1);
+	CHECK_INT(ftruncate(fd, SIZE / 2), 0);
+	CHECK_INT(send_round(false), 0);
+	CHECK_INT(rb_receiver_pages(receiver), 0);
+	CHECK_INT(ftruncate(fd, SIZE), 0);
+	CHECK_INT(pwrite(fd, page, 100, SIZE - 200), 100);
+	CHECK_INT(send_round(true), 0);
+	at = mmap(NULL, SIZE, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+	there = arrived(at);
+	CHECK(there >= 0);
+	CHECK(is_same(at));
+	CHECK_INT(pread(there, back, 100, SIZE - 200), 100);
+	CHECK_INT(memcmp(page, back, 100), 0);
+	snprintf(link, sizeof(link), "/proc/self/fd/%d", there);
+	CHECK(readlink(link, target, sizeof(target) - 1) > 0);
+	CHECK_STR(target, "/memfd:some name (deleted) (deleted)");
+	munmap(at, SIZE);
+	close(fd);
+	end();
+}
+
+/* what nobody has any more is gone there, too; what is not ours is not looked at */
+static void test_which(void)
+{
+	uint8_t *small =
+		mmap(NULL, RB_PAGE_SIZE, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	uint8_t *at = make_anonymous(), *other = make_anonymous();
+	pid_t later;
+
+	/* a child that has one only, and nothing of what arrives */
+	madvise(at, SIZE, MADV_DONTFORK);
+	have_child();
+	later = child;
+	madvise(at, SIZE, MADV_DOFORK);
+	CHECK(begin());
+	fill(at, 0, 1, 1);
+	fill(other, 0, 1, 1);
+	*small = 1;
+	CHECK_INT(send_round(false), 0);
+	CHECK_INT(rb_objects_count(rb_receiver_objects(receiver)), 2);
+	end_child();
+	child = later;
+	CHECK_INT(send_round(true), 0);
+	CHECK_INT(rb_objects_count(rb_receiver_objects(receiver)), 1);
+	CHECK(is_same(other));
+	munmap(at, SIZE);
+	munmap(other, SIZE);
+	munmap(small, RB_PAGE_SIZE);
+	end();
+}
+
+/* whose restored tasks could not open what has arrived */
+static void test_user_namespace(void)
+{
+	uint8_t *at = make_anonymous();
+	int in[2];
+	char byte;
+
+	fill(at, 0, 1, 1);
+	CHECK_INT(pipe(in), 0);
+	CHECK(begin());
+	end_child();
+	child = fork();
+	if (child == 0) {
+		if (unshare(CLONE_NEWUSER) == 0)
+			(void)!write(in[1], "x", 1);
+		close(in[1]);
+		for (;;)
+			pause();
+	}
+	close(in[1]);
+	if (read(in[0], &byte, 1) == 1) {
+		CHECK_INT(send_round(true), 0);
+		CHECK_INT(rb_objects_count(rb_receiver_objects(receiver)), 0);
+	}
+	close(in[0]);
+	end();
+	munmap(at, SIZE);
+}
+
+/* what tasks that were held and killed wrote is seen */
+static void test_check(void)
+{
+	uint8_t *at = make_anonymous();
+	int fd;
+
+	CHECK(begin());
+	fill(at, 3, 50, 1);
+	CHECK_INT(send_round(true), 0);
+	fd = arrived(at);
+	CHECK(fd >= 0);
+	CHECK_INT(rb_objects_check(rb_receiver_objects(receiver), &err), 0);
+	CHECK_INT(pwrite(fd, "x", 1, (off_t)PAGES / 2 * RB_PAGE_SIZE), 1);
+	CHECK_INT(rb_objects_check(rb_receiver_objects(receiver), &err), -ESTALE);
+	end();
+	munmap(at, SIZE);
+}
+
+static void test_hide(void)
+{
+	_cleanup_buf_ struct rb_buf list = {};
+	uint8_t *at = make_anonymous();
+	uint64_t pair[2];
+	struct stat st;
+	char path[64];
+
+	CHECK(begin());
+	CHECK_INT(send_round(false), 0);
+	CHECK_INT(rb_shared_hide(shared, dir, &err), 0);
+	snprintf(path, sizeof(path), "%s/shared", dir);
+	CHECK_INT(rb_read_file(path, 0, &list, &err), 0);
+	CHECK_INT(list.len, sizeof(pair));
+	memcpy(pair, list.data, sizeof(pair));
+	snprintf(path, sizeof(path), "/proc/self/map_files/%lx-%lx", (unsigned long)at,
+		 (unsigned long)at + SIZE);
+	CHECK_INT(stat(path, &st), 0);
+	CHECK_INT(pair[0], st.st_dev);
+	CHECK_INT(pair[1], st.st_ino);
+	end();
+	munmap(at, SIZE);
+}
+
+/* a peer that lies about pages */
+static void test_hostile(void)
+{
+	static uint8_t block[RB_BLOCK_SIZE], page[RB_PAGE_SIZE];
+	struct rb_object object = { 4711, SIZE, "" }, other = { 4712, SIZE, "" };
+	struct rb_record name = { RB_RECORD_OBJECT, 1, 0, 0, block + RB_RECORD_HEADER, 0,
+				  .shared = true };
+	static const struct rb_record bad[] = {
+		{ RB_RECORD_DATA, 2, 0, 1, page, RB_PAGE_SIZE, .shared = true },
+		{ RB_RECORD_DATA, 1, SIZE, 1, page, RB_PAGE_SIZE, .shared = true },
+		{ RB_RECORD_ZERO, 1, SIZE - RB_PAGE_SIZE, 2, NULL, 0, .shared = true },
+		{ RB_RECORD_ZERO, 1, (uint64_t)1 << 50, 1, NULL, 0, .shared = true },
+	};
+	size_t len;
+
+	CHECK(begin());
+	rb_receiver_begin(receiver, true);
+	name.len = rb_record_put_object(block + RB_RECORD_HEADER, &object);
+	len = rb_record_encode(block, &name);
+	CHECK_INT(rb_receiver_take(receiver, block, len, &err), 0);
+	for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
+		len = rb_record_encode(block, &bad[i]);
+		CHECK_INT(rb_receiver_take(receiver, block, len, NULL), -EPROTO);
+	}
+	name.len = rb_record_put_object(block + RB_RECORD_HEADER, &other);
+	len = rb_record_encode(block, &name);
+	CHECK_INT(rb_receiver_take(receiver, block, len, NULL), -EPROTO);
+	CHECK_INT(rb_receiver_pages(receiver), 0);
+	end();
+}
+
+int main(void)
+{
+	uint8_t *at = make_anonymous();
+	char path[64];
+
+	snprintf(path, sizeof(path), "/proc/self/map_files/%lx-%lx", (unsigned long)at,
+		 (unsigned long)at + SIZE);
+	if (access(path, R_OK) < 0) {
+		printf("1..0 # SKIP mappings cannot be opened here: %s\n", strerror(errno));
+		return 0;
+	}
+	munmap(at, SIZE);
+	if (!mkdtemp(dir))
+		return 1;
+	TAP_RUN(test_rounds);
+	TAP_RUN(test_writer_is_gone);
+	TAP_RUN(test_holes);
+	TAP_RUN(test_memfd);
+	TAP_RUN(test_which);
+	TAP_RUN(test_user_namespace);
+	TAP_RUN(test_check);
+	TAP_RUN(test_hide);
+	TAP_RUN(test_hostile);
+	rb_rm_rf(dir, NULL);
+	return tap_done();
+}
