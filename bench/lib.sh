@@ -17,7 +17,8 @@ export REBERTH_BIN
 readonly BENCH_TREE REBERTH_BIN
 
 readonly CLIENT_HOST=h3
-readonly SERVER=server SERVER_MIB=64 SERVER_DIRTY_PAGES=4
+readonly SERVER=server SERVER_DIRTY_PAGES=4
+SERVER_MIB=64
 # A client that has to wait no longer than this is served normally again.
 readonly SERVED_MS=100
 
