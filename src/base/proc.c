@@ -14,6 +14,7 @@
 #include <string.h>
 #include <sys/mount.h>
 #include <sys/prctl.h>
+#include <sys/resource.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -24,6 +25,20 @@
 #include "wait.h"
 
 #define OUTPUT_MAX_BYTES ((size_t)16 << 20)
+
+/* what we had before rb_raise_files_limit(); rlim_max 0: we never said that */
+static struct rlimit files_limit;
+
+void rb_raise_files_limit(void)
+{
+	struct rlimit limit;
+
+	if (files_limit.rlim_max || getrlimit(RLIMIT_NOFILE, &limit) < 0)
+		return;
+	files_limit = limit;
+	limit.rlim_cur = limit.rlim_max;
+	setrlimit(RLIMIT_NOFILE, &limit);
+}
 
 static void child_exec(const struct rb_spawn *spec, int null_fd, int report_fd)
 {
@@ -59,6 +74,8 @@ static void child_exec(const struct rb_spawn *spec, int null_fd, int report_fd)
 			goto fail;
 	for (size_t i = 0; spec->env && spec->env[i]; i++)
 		putenv((char *)spec->env[i]);
+	if (files_limit.rlim_max)
+		setrlimit(RLIMIT_NOFILE, &files_limit);
 	execvp(spec->argv[0], (char *const *)spec->argv);
 fail:
 	failed = errno;
@@ -258,6 +275,11 @@ static unsigned long long stat_number(pid_t pid, int field)
 unsigned long long rb_pid_starttime(pid_t pid)
 {
 	return stat_number(pid, 22);
+}
+
+pid_t rb_pid_parent(pid_t pid)
+{
+	return (pid_t)stat_number(pid, 4);
 }
 
 bool rb_pid_was_killed(pid_t pid)

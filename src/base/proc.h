@@ -69,6 +69,13 @@ bool rb_pid_was_killed(pid_t pid);
 /** rb_boot_id - the running kernel's boot id (36 characters and NUL into @ret) */
 int rb_boot_id(char ret[37], struct rb_err *err);
 
+/** rb_pid_parent - 0 when it is gone */
+pid_t rb_pid_parent(pid_t pid);
+
+/** rb_raise_files_limit - as many descriptors as are allowed; programs that rb_spawn() starts have
+ * what we had */
+void rb_raise_files_limit(void);
+
 /** rb_pid_is_gone - is it proved that the process with that start time has ended? Other than with
  * rb_pid_alive(), what cannot be read proves nothing */
 bool rb_pid_is_gone(pid_t pid, unsigned long long starttime);

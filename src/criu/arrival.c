@@ -89,7 +89,7 @@ static int write_config(const char *dir, const char *work_dir, struct rb_err *er
 	if (r == 0)
 		r = rb_criu_write_config(work_dir, "", err);
 	if (r == 0)
-		r = rb_criu_write_wrapper(work_dir, false, err);
+		r = rb_criu_write_wrapper(work_dir, 0, err);
 	return r < 0 ? r
 		     : rb_criu_write_script(work_dir, "post-setup-namespaces post-restore",
 					    "pre-restore pre-resume", socket, resumed, err);

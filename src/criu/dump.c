@@ -225,16 +225,16 @@ static int write_config(const struct rb_dump *dump, const json_t *state, struct 
 	struct stat ns;
 	int r;
 
+	snprintf(path, sizeof(path), "/proc/%d/ns/net", dump->init_pid);
+	if (stat(path, &ns) < 0)
+		return rb_err_set(err, -errno, "find the container's network namespace");
 	if (has_own_netns(state)) {
-		snprintf(path, sizeof(path), "/proc/%d/ns/net", dump->init_pid);
-		if (stat(path, &ns) < 0)
-			return rb_err_set(err, -errno, "find the container's network namespace");
 		snprintf(extra, sizeof(extra), "external net[%lu]:extRootNetNS\n",
 			 (unsigned long)ns.st_ino);
 	}
 	r = rb_criu_write_config(dump->work_dir, extra, err);
 	if (r == 0)
-		r = rb_criu_write_wrapper(dump->work_dir, true, err);
+		r = rb_criu_write_wrapper(dump->work_dir, (unsigned long)ns.st_ino, err);
 	if (r == 0)
 		r = rb_path(socket, sizeof(socket), "%s/dump.sock", dump->work_dir);
 	return r < 0 ? r

@@ -62,8 +62,8 @@ int rb_criu_write_config(const char *work_dir, const char *extra, struct rb_err 
 /** rb_criu_write_wrapper - <work_dir>/bin/criu, which starts CRIU with our library, that hides
  * memory from a dump (criu_filter.c), and gives shared memory to a restore (criu_shared.c); none
  * where that is not installed. Takes as long as CRIU's start.
- * @dump: that of a dump */
-int rb_criu_write_wrapper(const char *work_dir, bool dump, struct rb_err *err);
+ * @netns: inode number of the container's network namespace, for a dump; 0: a restore */
+int rb_criu_write_wrapper(const char *work_dir, unsigned long netns, struct rb_err *err);
 
 /** rb_criu_can_skip - is that library there? */
 bool rb_criu_can_skip(void);

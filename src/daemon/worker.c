@@ -24,6 +24,7 @@
 #include "json.h"
 #include "log.h"
 #include "ports.h"
+#include "proc.h"
 #include "source.h"
 #include "target.h"
 
@@ -140,6 +141,8 @@ int rb_worker_main(struct rb_config *config, const char *kind, const char *id)
 	struct rb_err err = {};
 	int cancel_fd, r;
 
+	/* one for each process that is followed, and each object of shared memory */
+	rb_raise_files_limit();
 	cancel_fd = cancel_descriptor(&err);
 	r = cancel_fd < 0 ? cancel_fd : rb_config_open_node(config, &err);
 	if (r >= 0 && strcmp(kind, "serve") == 0)

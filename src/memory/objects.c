@@ -27,7 +27,7 @@
 #include "ranges.h"
 #include "record.h"
 
-enum { OBJECTS_MAX = 1024 };
+enum { OBJECTS_MAX = 1024, SUMS_PER_PAGE = RB_PAGE_SIZE / sizeof(uint64_t) };
 
 struct object {
 	int number, fd;
@@ -53,10 +53,16 @@ int rb_objects_new(struct rb_objects **ret, struct rb_err *err)
 	return 0;
 }
 
+static size_t sums_bytes(size_t pages)
+{
+	return pages * sizeof(uint64_t) + 1;
+}
+
 static void forget(struct object *object)
 {
 	rb_close_fd(&object->fd);
-	free(object->sums);
+	if (object->sums)
+		munmap(object->sums, sums_bytes(object->pages));
 }
 
 void rb_objects_free(struct rb_objects *objects)
@@ -129,21 +135,24 @@ static void measure(struct object *object)
 
 static int resize(struct object *object, uint64_t size, struct rb_err *err)
 {
-	size_t pages = (size_t)((size + RB_PAGE_SIZE - 1) / RB_PAGE_SIZE), kept;
+	size_t pages = (size_t)((size + RB_PAGE_SIZE - 1) / RB_PAGE_SIZE);
 	uint64_t *sums;
 
 	if (object->sums && object->is.size == size)
 		return 0;
 	if (ftruncate(object->fd, (off_t)size) < 0)
 		return rb_err_set(err, -errno, "make shared memory");
-	/* not realloc(): untouched memory for pages that nobody has */
-	sums = calloc(pages ? pages : 1, sizeof(*sums));
-	if (!sums)
+	/* nothing of it is touched that was not before */
+	sums = object->sums ? mremap(object->sums, sums_bytes(object->pages), sums_bytes(pages),
+				     MREMAP_MAYMOVE)
+			    : mmap(NULL, sums_bytes(pages), PROT_READ | PROT_WRITE,
+				   MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	if (sums == MAP_FAILED)
 		return rb_err_set(err, -ENOMEM, "receive shared memory");
-	kept = pages < object->pages ? pages : object->pages;
-	if (kept)
-		memcpy(sums, object->sums, kept * sizeof(*sums));
-	free(object->sums);
+	/* the rest of the last page of it is kept */
+	for (size_t i = object->pages < pages ? object->pages : pages;
+	     i < pages && i % SUMS_PER_PAGE; i++)
+		sums[i] = 0;
 	object->sums = sums;
 	object->pages = pages;
 	object->is.size = size;
@@ -168,13 +177,36 @@ static int name(struct rb_objects *objects, const struct rb_record *record, stru
 	return resize(object, is.size, err);
 }
 
-/* The last page may be one in part only. */
+/* The last page may be one in part only; what is behind the end belongs to it nevertheless, for who
+ * has it mapped. */
+static int put_last(const struct object *object, const uint8_t *page)
+{
+	off_t at = (off_t)(object->pages - 1) * RB_PAGE_SIZE;
+	void *map = mmap(NULL, RB_PAGE_SIZE, PROT_READ | PROT_WRITE, MAP_SHARED, object->fd, at);
+
+	if (map == MAP_FAILED)
+		return -errno;
+	/* reports a lack of memory, other than a write to the mapping */
+	if (madvise(map, RB_PAGE_SIZE, MADV_POPULATE_WRITE) < 0) {
+		int r = -errno;
+
+		munmap(map, RB_PAGE_SIZE);
+		return r;
+	}
+	memcpy(map, page, RB_PAGE_SIZE);
+	munmap(map, RB_PAGE_SIZE);
+	return 0;
+}
+
 static int put(struct object *object, const struct rb_record *record, struct rb_err *err)
 {
 	uint64_t left = object->is.size - record->addr;
-	size_t len = record->len < left ? record->len : (size_t)left;
+	bool cut = record->len > left;
+	size_t len = cut ? record->len - RB_PAGE_SIZE : record->len;
 	int r = rb_pwrite_all(object->fd, record->payload, len, (off_t)record->addr);
 
+	if (r >= 0 && cut)
+		r = put_last(object, record->payload + len);
 	if (r < 0)
 		return rb_err_set(err, r, "keep shared memory");
 	for (uint32_t i = 0; i < record->count; i++) {
@@ -191,8 +223,9 @@ static int clear(struct object *object, const struct rb_record *record, struct r
 	if (fallocate(object->fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, (off_t)record->addr,
 		      (off_t)record->count * RB_PAGE_SIZE) < 0)
 		return rb_err_set(err, -errno, "drop shared memory");
-	memset(object->sums + record->addr / RB_PAGE_SIZE, 0,
-	       record->count * sizeof(*object->sums));
+	for (size_t i = 0, at = record->addr / RB_PAGE_SIZE; i < record->count; i++)
+		if (object->sums[at + i])
+			object->sums[at + i] = 0;
 	return 0;
 }
 
@@ -218,7 +251,7 @@ uint64_t rb_objects_pages(const struct rb_objects *objects)
 	uint64_t sum = 0;
 
 	for (size_t i = 0; i < objects->n; i++)
-		sum += objects->list[i].used;
+		sum += objects->list[i].used + objects->list[i].pages / SUMS_PER_PAGE;
 	return sum;
 }
 
@@ -254,19 +287,40 @@ int rb_objects_publish(const struct rb_objects *objects, const char *dir, struct
 	return r;
 }
 
-/* pages beyond what there is read as zero */
 static bool is_as_it_came(const struct object *object, size_t i)
 {
-	uint8_t page[RB_PAGE_SIZE] = {};
-	ssize_t n = pread(object->fd, page, sizeof(page), (off_t)i * RB_PAGE_SIZE);
+	const uint8_t *map = mmap(NULL, RB_PAGE_SIZE, PROT_READ, MAP_SHARED, object->fd,
+				  (off_t)i * RB_PAGE_SIZE);
+	uint8_t page[RB_PAGE_SIZE];
 	uint64_t sum;
 
-	if (n < 0)
+	if (map == MAP_FAILED)
 		return false;
+	memcpy(page, map, sizeof(page));
+	munmap((void *)map, RB_PAGE_SIZE);
 	if (page[0] == 0 && memcmp(page, page + 1, sizeof(page) - 1) == 0)
 		return object->sums[i] == 0;
 	sum = XXH3_64bits(page, sizeof(page));
 	return object->sums[i] == (sum ? sum : 1);
+}
+
+/* Holes are not read: where there is one there must have been none of the pages that came. */
+static bool all_as_it_came(const struct object *object)
+{
+	size_t i = 0;
+	off_t from, to;
+
+	while (i < object->pages) {
+		from = lseek(object->fd, (off_t)i * RB_PAGE_SIZE, SEEK_DATA);
+		to = from < 0 ? -1 : lseek(object->fd, from, SEEK_HOLE);
+		for (; i < object->pages && (from < 0 || i < (size_t)from / RB_PAGE_SIZE); i++)
+			if (object->sums[i])
+				return false;
+		for (; i < object->pages && (off_t)i * RB_PAGE_SIZE < to; i++)
+			if (!is_as_it_came(object, i))
+				return false;
+	}
+	return true;
 }
 
 int rb_objects_check(const struct rb_objects *objects, struct rb_err *err)
@@ -275,14 +329,10 @@ int rb_objects_check(const struct rb_objects *objects, struct rb_err *err)
 		struct stat st;
 
 		if (fstat(objects->list[k].fd, &st) < 0 ||
-		    (uint64_t)st.st_size != objects->list[k].is.size)
+		    (uint64_t)st.st_size != objects->list[k].is.size ||
+		    !all_as_it_came(&objects->list[k]))
 			return rb_err_code(err, RB_E_INTERNAL, -ESTALE,
 					   "shared memory was changed by what was restored");
-		for (size_t i = 0; i < objects->list[k].pages; i++)
-			if (!is_as_it_came(&objects->list[k], i))
-				return rb_err_code(err, RB_E_INTERNAL, -ESTALE,
-						   "shared memory was changed by what was "
-						   "restored");
 	}
 	return 0;
 }

@@ -23,10 +23,10 @@ void rb_objects_begin(struct rb_objects *objects);
 /** rb_objects_take - a record with `shared`; hostile. -EPROTO, -ENOMEM/-ENOSPC */
 int rb_objects_take(struct rb_objects *objects, const struct rb_record *record, struct rb_err *err);
 
-/** rb_objects_keep - the last round is over: those that it did not name are gone */
+/** rb_objects_keep - the round is over: those that it did not name are gone, for good */
 void rb_objects_keep(struct rb_objects *objects);
 
-/** rb_objects_pages - that take memory, of all */
+/** rb_objects_pages - that take memory, of all; with what is known of them */
 uint64_t rb_objects_pages(const struct rb_objects *objects);
 
 /** rb_objects_count - how many there are */

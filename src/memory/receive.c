@@ -225,12 +225,12 @@ int rb_receiver_end(struct rb_receiver *receiver, struct rb_err *err)
 {
 	if (receiver->keeping)
 		return rb_err_code(err, RB_E_PROTOCOL, -EPROTO, "a list of pages is cut short");
+	rb_objects_keep(receiver->objects);
 	if (!receiver->last)
 		return 0;
 	for (size_t i = 0; i < receiver->n; i++)
 		if (!receiver->tasks[i].kept)
 			rb_store_forget_task(receiver->store, receiver->tasks[i].number);
-	rb_objects_keep(receiver->objects);
 	receiver->complete = true;
 	return 0;
 }

@@ -215,6 +215,10 @@ static int list_processes(struct rb_memory *memory, struct rb_err *err)
 static int follow(struct rb_memory *memory, struct process *process, const struct rb_wait *wait,
 		  struct rb_err *err)
 {
+	/* until it calls exec(2) its parent's memory is its own, and followed there: what one of
+	 * both has seen written the other would not see */
+	if (rb_task_shares_memory(process->pid))
+		return 0;
 	if (rb_tracker_arm(process->pid, memory->method, &process->tracker, wait, NULL) >= 0)
 		return 0;
 	/* or it took longer than we may */
@@ -325,13 +329,16 @@ int rb_memory_round_all(struct rb_memory *memory, const struct rb_memory_sink *s
 	return do_round(memory, RB_DEFER_NONE, sink, wait, ret, err);
 }
 
-int rb_memory_pending(struct rb_memory *memory, uint64_t *ret_bytes, struct rb_err *err)
+int rb_memory_pending(struct rb_memory *memory, uint64_t *ret_bytes, int64_t *ret_shared_us,
+		      struct rb_err *err)
 {
+	int64_t began_us = rb_now_us();
 	uint64_t sum;
 	int r = rb_shared_pending(memory->shared, &sum, err);
 
 	if (r < 0)
 		return r;
+	*ret_shared_us = rb_now_us() - began_us;
 	for (size_t i = 0; i < memory->n; i++) {
 		struct process *process = &memory->list[i];
 
@@ -479,6 +486,7 @@ int rb_memory_leave(struct rb_memory *memory, const struct rb_memory_sink *sink,
 		if (r >= 0)
 			r = rb_block_add_keep(block, process->task, &process->populated, wait, err);
 	}
+	rb_packer_forget(memory->packer);
 	/* CRIU needs it at once */
 	if (r >= 0)
 		r = rb_shared_send(memory->shared, block, true, wait, err);

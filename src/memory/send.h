@@ -61,8 +61,11 @@ int rb_memory_round_shared(struct rb_memory *memory, const struct rb_memory_sink
 			   struct rb_err *err);
 
 /** rb_memory_pending - bytes that are still to be sent: written since the last round, or left for
- * later by it; changes nothing */
-int rb_memory_pending(struct rb_memory *memory, uint64_t *ret_bytes, struct rb_err *err);
+ * later by it; changes nothing
+ * @ret_shared_us: how long it took to look through shared memory, which has to be done once more
+ *	when the container stands still */
+int rb_memory_pending(struct rb_memory *memory, uint64_t *ret_bytes, int64_t *ret_shared_us,
+		      struct rb_err *err);
 
 /** rb_memory_freeze - the container is frozen now: note what is left to send, and what there is */
 int rb_memory_freeze(struct rb_memory *memory, struct rb_err *err);

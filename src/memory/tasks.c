@@ -5,14 +5,17 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/kcmp.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include "cleanup.h"
 #include "err.h"
 #include "io.h"
+#include "proc.h"
 #include "record.h"
 
 /* "NSpid:\t4711\t1" */
@@ -68,6 +71,13 @@ static bool is_direct(pid_t pid, const char *fd)
 		return false;
 	at = strstr(text.data, "flags:");
 	return at && (strtoul(at + strlen("flags:"), NULL, 8) & O_DIRECT);
+}
+
+bool rb_task_shares_memory(pid_t pid)
+{
+	pid_t parent = rb_pid_parent(pid);
+
+	return parent > 1 && syscall(SYS_kcmp, pid, parent, KCMP_VM, 0, 0) == 0;
 }
 
 bool rb_task_reads_directly(pid_t pid)

@@ -17,6 +17,9 @@ int rb_task_levels(pid_t pid);
  * fewer, or gone */
 int rb_task_number(pid_t pid, int level);
 
+/** rb_task_shares_memory - has it the memory of its parent, as after vfork(2)? */
+bool rb_task_shares_memory(pid_t pid);
+
 /** rb_task_reads_directly - has it a file open with O_DIRECT? What a device writes into its memory
  * then no page table tells of */
 bool rb_task_reads_directly(pid_t pid);

@@ -88,17 +88,20 @@ static int send_blocks(struct rb_migration *m, bool last, send_fn *send,
 	return r;
 }
 
-static int pending(struct rb_migration *m, uint64_t *ret_bytes, struct rb_err *err)
+static int pending(struct rb_migration *m, struct rb_outlook *outlook, struct rb_err *err)
 {
 	int r = 0;
 
-	*ret_bytes = 0;
+	outlook->dirty = 0;
+	outlook->shared_ms = 0;
 	rb_each_member (c, m) {
 		uint64_t bytes = 0;
+		int64_t us = 0;
 
 		if (r >= 0)
-			r = rb_memory_pending(c->memory, &bytes, err);
-		*ret_bytes += bytes;
+			r = rb_memory_pending(c->memory, &bytes, &us, err);
+		outlook->dirty += bytes;
+		outlook->shared_ms += (double)us / 1000.0;
 	}
 	return r;
 }
@@ -136,7 +139,7 @@ int rb_round(struct rb_migration *m, struct rb_outlook *outlook, struct rb_err *
 	us = rb_now_us() - began_us;
 	sending_us = us - (m->held_back_ms - held_back_ms) * 1000;
 	if (r >= 0)
-		r = pending(m, &outlook->dirty, err);
+		r = pending(m, outlook, err);
 	if (r < 0)
 		return r;
 	/* small rounds tell about latency, not about the rate */
@@ -145,7 +148,8 @@ int rb_round(struct rb_migration *m, struct rb_outlook *outlook, struct rb_err *
 					? (double)stats.raw_bytes * 1000.0 / (double)sending_us
 					: 1e6;
 	outlook->memory_ms = outlook->rate > 0 ? (double)outlook->dirty / outlook->rate : 0;
-	outlook->predicted_ms = outlook->fixed_ms + rb_predict_beside_ms(outlook->memory_ms);
+	outlook->predicted_ms =
+		outlook->fixed_ms + rb_predict_beside_ms(outlook->memory_ms + outlook->shared_ms);
 	note_round(m, &stats, us, outlook);
 	return 0;
 }

@@ -19,6 +19,7 @@ struct rb_outlook {
 	uint64_t dirty;	     /* bytes, written during the round */
 	double rate;	     /* of sending, bytes of memory per ms, however few travel */
 	double memory_ms;    /* to send what is dirty */
+	double shared_ms;    /* to look through shared memory, however little is dirty */
 	double predicted_ms; /* downtime if it were frozen now */
 };
 

@@ -22,12 +22,14 @@
 #include <dlfcn.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/netfilter/nfnetlink.h>
 #include <linux/netlink.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #define EXPORT __attribute__((visibility("default")))
@@ -97,45 +99,70 @@ EXPORT int execvp(const char *file, char *const argv[])
 
 /* --- connection tracking --- */
 
-/* the socket that CRIU asks, and our end of it; it has one at a time */
-static int asked = -1, answers = -1;
-
-EXPORT int socket(int domain, int type, int protocol)
+static bool is_netfilter(int fd)
 {
-	static int (*real)(int, int, int);
-	int pair[2];
+	int value = 0;
+	socklen_t len = sizeof(value);
 
-	if (!real)
-		*(void **)&real = dlsym(RTLD_NEXT, "socket");
-	/* libraries say SOCK_CLOEXEC, too */
-	if (domain != AF_NETLINK || type != SOCK_RAW || protocol != NETLINK_NETFILTER ||
-	    !getenv("REBERTH_SKIP") || socketpair(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0, pair) < 0)
-		return real(domain, type, protocol);
-	if (answers >= 0)
-		close(answers);
-	asked = pair[0];
-	answers = pair[1];
-	return asked;
+	if (getsockopt(fd, SOL_SOCKET, SO_DOMAIN, &value, &len) < 0 || value != AF_NETLINK)
+		return false;
+	len = sizeof(value);
+	return getsockopt(fd, SOL_SOCKET, SO_PROTOCOL, &value, &len) == 0 &&
+	       value == NETLINK_NETFILTER;
 }
 
-EXPORT ssize_t sendmsg(int fd, const struct msghdr *msg, int flags)
+/* Not of another one, which the container has inside of its own. */
+static bool is_containers_netns(void)
 {
-	static ssize_t (*real)(int, const struct msghdr *, int);
+	const char *inode = getenv("REBERTH_NETNS");
+	struct stat st;
+
+	return inode && stat("/proc/thread-self/ns/net", &st) == 0 &&
+	       st.st_ino == strtoul(inode, NULL, 10);
+}
+
+static bool is_conntrack_dump(int fd, const struct msghdr *msg)
+{
+	const struct nlmsghdr *request = msg->msg_iovlen ? msg->msg_iov[0].iov_base : NULL;
+	int subsystem;
+
+	if (msg->msg_iovlen != 1 || msg->msg_iov[0].iov_len < sizeof(*request))
+		return false;
+	subsystem = request->nlmsg_type >> 8;
+	return (subsystem == NFNL_SUBSYS_CTNETLINK || subsystem == NFNL_SUBSYS_CTNETLINK_EXP) &&
+	       (request->nlmsg_flags & NLM_F_DUMP) == NLM_F_DUMP && is_netfilter(fd) &&
+	       is_containers_netns();
+}
+
+/* In place of the kernel, at the other end of the descriptor, somebody who has said all. */
+static bool answer_nothing(int fd, const struct nlmsghdr *request)
+{
 	struct {
 		struct nlmsghdr header;
 		int length;
 	} done = { .header = { .nlmsg_len = sizeof(done),
 			       .nlmsg_type = NLMSG_DONE,
-			       .nlmsg_flags = NLM_F_MULTI } };
+			       .nlmsg_flags = NLM_F_MULTI,
+			       .nlmsg_seq = request->nlmsg_seq } };
+	int pair[2];
+	bool done_it;
+
+	if (socketpair(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0, pair) < 0)
+		return false;
+	done_it = write(pair[1], &done, sizeof(done)) == sizeof(done) &&
+		  dup3(pair[0], fd, O_CLOEXEC) >= 0;
+	close(pair[0]);
+	close(pair[1]);
+	return done_it;
+}
+
+EXPORT ssize_t sendmsg(int fd, const struct msghdr *msg, int flags)
+{
+	static ssize_t (*real)(int, const struct msghdr *, int);
 
 	if (!real)
 		*(void **)&real = dlsym(RTLD_NEXT, "sendmsg");
-	if (asked < 0 || fd != asked || msg->msg_iovlen != 1 ||
-	    msg->msg_iov[0].iov_len < sizeof(done.header))
-		return real(fd, msg, flags);
-	done.header.nlmsg_seq = ((const struct nlmsghdr *)msg->msg_iov[0].iov_base)->nlmsg_seq;
-	asked = -1;
-	if (write(answers, &done, sizeof(done)) != sizeof(done))
-		return -1;
-	return (ssize_t)msg->msg_iov[0].iov_len;
+	if (is_conntrack_dump(fd, msg) && answer_nothing(fd, msg->msg_iov[0].iov_base))
+		return (ssize_t)msg->msg_iov[0].iov_len;
+	return real(fd, msg, flags);
 }

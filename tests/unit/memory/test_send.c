@@ -52,6 +52,7 @@ static struct rb_memory *memory;
 static struct rb_receiver *receiver;
 static struct rb_memory_stats stats;
 static struct rb_err err;
+static int64_t shared_us;
 static bool slow; /* the link, SLOW_NS for each byte */
 static int encoded;
 
@@ -225,7 +226,7 @@ static void test_rounds(void)
 	STEP(one_round() == 0);
 	STEP(stats.pages >= 200);
 	STEP(tell(WRITE, 10, 5) && tell(DROP, 100, 20) && tell(ZERO, 150, 10));
-	STEP(rb_memory_pending(memory, &pending, &err) == 0);
+	STEP(rb_memory_pending(memory, &pending, &shared_us, &err) == 0);
 	STEP(pending >= 15 * RB_PAGE_SIZE && pending < 100 * RB_PAGE_SIZE);
 	STEP(one_round() == 0);
 	STEP(stats.pages >= 5 && stats.pages < 100);
@@ -242,7 +243,7 @@ static uint64_t pending_pages(void)
 {
 	uint64_t bytes = 0;
 
-	return rb_memory_pending(memory, &bytes, &err) < 0 ? 0 : bytes / RB_PAGE_SIZE;
+	return rb_memory_pending(memory, &bytes, &shared_us, &err) < 0 ? 0 : bytes / RB_PAGE_SIZE;
 }
 
 /* what is written in every round is not sent in every round */

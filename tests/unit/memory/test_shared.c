@@ -30,7 +30,11 @@
 #include "tap.h"
 #include "wait.h"
 
-enum { PAGES = 1024, SIZE = PAGES * RB_PAGE_SIZE };
+enum {
+	PAGES = 1024,
+	SIZE = PAGES * RB_PAGE_SIZE,
+	SUMS = PAGES * 8 / RB_PAGE_SIZE, /* pages for what is known of them */
+};
 
 static pid_t child;
 static struct rb_shared *shared;
@@ -166,7 +170,7 @@ static void test_rounds(void)
 	CHECK_INT(send_round(true), 0);
 	CHECK_INT(sent_pages, 0);
 	CHECK(is_same(at));
-	CHECK_INT(rb_receiver_pages(receiver), 100);
+	CHECK_INT(rb_receiver_pages(receiver), 100 + SUMS);
 	end();
 	munmap(at, SIZE);
 }
@@ -208,15 +212,40 @@ static void test_holes(void)
 	fill(at, 320, 1, 2);
 	CHECK_INT(send_round(false), 0);
 	CHECK_INT(sent_pages, 1);
-	CHECK_INT(rb_receiver_pages(receiver), 251);
+	CHECK_INT(rb_receiver_pages(receiver), 251 + SUMS);
 	madvise(at, SIZE, MADV_REMOVE);
 	fill(at, 1, 1, 2);
 	CHECK_INT(send_round(true), 0);
-	CHECK_INT(rb_receiver_pages(receiver), 1);
+	CHECK_INT(rb_receiver_pages(receiver), 1 + SUMS);
 	CHECK_INT(rb_shared_bytes(shared), RB_PAGE_SIZE);
 	CHECK(is_same(at));
 	end();
 	munmap(at, SIZE);
+}
+
+/* what is mapped behind an end within a page is no part of the file, and there nevertheless */
+static void test_behind_the_end(void)
+{
+	int fd = memfd_create("cut", MFD_CLOEXEC), there;
+	uint8_t *at, *arrived_at;
+
+	CHECK(begin());
+	CHECK_INT(ftruncate(fd, SIZE - 100), 0);
+	at = mmap(NULL, SIZE, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+	memset(at + SIZE - RB_PAGE_SIZE, 5, RB_PAGE_SIZE);
+	CHECK_INT(send_round(false), 0);
+	CHECK_INT(send_round(true), 0);
+	CHECK_INT(sent_pages, 1); /* read(2) does not see it, a mapping does */
+	there = arrived(at);
+	CHECK(there >= 0);
+	arrived_at = mmap(NULL, SIZE, PROT_READ, MAP_SHARED, there, 0);
+	CHECK(memcmp(at + SIZE - RB_PAGE_SIZE, arrived_at + SIZE - RB_PAGE_SIZE, RB_PAGE_SIZE) ==
+	      0);
+	CHECK_INT(rb_objects_check(rb_receiver_objects(receiver), &err), 0);
+	end();
+	munmap(arrived_at, SIZE);
+	munmap(at, SIZE);
+	close(fd);
 }
 
 /* by write(2), with a size that ends in a page, and that changes */
@@ -235,7 +264,7 @@ static void test_memfd(void)
 	CHECK_INT(sent_pages, 1);
 	CHECK_INT(ftruncate(fd, SIZE / 2), 0);
 	CHECK_INT(send_round(false), 0);
-	CHECK_INT(rb_receiver_pages(receiver), 0);
+	CHECK_INT(rb_receiver_pages(receiver), SUMS / 2);
 	CHECK_INT(ftruncate(fd, SIZE), 0);
 	CHECK_INT(pwrite(fd, page, 100, SIZE - 200), 100);
 	CHECK_INT(send_round(true), 0);
@@ -381,7 +410,7 @@ static void test_hostile(void)
 	name.len = rb_record_put_object(block + RB_RECORD_HEADER, &other);
 	len = rb_record_encode(block, &name);
 	CHECK_INT(rb_receiver_take(receiver, block, len, NULL), -EPROTO);
-	CHECK_INT(rb_receiver_pages(receiver), 0);
+	CHECK_INT(rb_receiver_pages(receiver), SUMS);
 	end();
 }
 
@@ -402,6 +431,7 @@ int main(void)
 	TAP_RUN(test_rounds);
 	TAP_RUN(test_writer_is_gone);
 	TAP_RUN(test_holes);
+	TAP_RUN(test_behind_the_end);
 	TAP_RUN(test_memfd);
 	TAP_RUN(test_which);
 	TAP_RUN(test_user_namespace);
