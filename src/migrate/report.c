@@ -15,11 +15,12 @@
 #include "predict.h"
 #include "reconnect.h"
 
-/* the downtime, but for what the last memory prolonged it by */
+/* the downtime, but for what the last memory and files prolonged it by */
 static json_int_t fixed_ms(const struct rb_migration *m)
 {
-	double memory_ms = (double)rb_json_int(m->entry.facts, "last_ms", 0);
-	int64_t ms = m->downtime_ms - (int64_t)rb_predict_beside_ms(memory_ms);
+	double beside_ms = (double)rb_json_int(m->entry.facts, "last_ms", 0) +
+			   (double)rb_json_int(m->entry.facts, "files_ms", 0);
+	int64_t ms = m->downtime_ms - (int64_t)rb_predict_beside_ms(beside_ms);
 
 	return ms > 1 ? ms : 1;
 }
@@ -27,8 +28,10 @@ static json_int_t fixed_ms(const struct rb_migration *m)
 int rb_report_save(struct rb_migration *m, const char *result, const struct rb_err *why,
 		   struct rb_err *err)
 {
-	static const char *const copied[] = { "addresses",  "rounds",	  "predicted_ms", "last_ms",
-					      "last_bytes", "left_bytes", "fetch_ms" };
+	static const char *const copied[] = {
+		"addresses",  "rounds",	  "predicted_ms", "last_ms",
+		"last_bytes", "files_ms", "left_bytes",	  "fetch_ms"
+	};
 	bool source = m->entry.role == RB_SOURCE;
 	_cleanup_json_ json_t *report = NULL;
 

@@ -21,6 +21,7 @@
 #include "predict.h"
 #include "send.h"
 #include "strategy.h"
+#include "sync.h"
 #include "wait.h"
 
 enum {
@@ -106,6 +107,16 @@ static int pending(struct rb_migration *m, struct rb_outlook *outlook, struct rb
 	return r;
 }
 
+/* All of this goes on beside the dump. */
+static void predict(struct rb_migration *m, struct rb_outlook *outlook)
+{
+	outlook->predicted_ms =
+		outlook->fixed_ms +
+		rb_predict_beside_ms(outlook->memory_ms + outlook->shared_ms + outlook->files_ms);
+	rb_migration_fact(m, "predicted_ms",
+			  json_integer((json_int_t)(outlook->predicted_ms + 0.5)));
+}
+
 static void note_round(struct rb_migration *m, const struct rb_memory_stats *stats, int64_t us,
 		       const struct rb_outlook *outlook)
 {
@@ -123,8 +134,6 @@ static void note_round(struct rb_migration *m, const struct rb_memory_stats *sta
 			  "dirty_rate",
 			  (json_int_t)(us > 0 ? outlook->dirty * 1000000 / (uint64_t)us : 0), "ms",
 			  (double)(us / 100) / 10.0));
-	rb_migration_fact(m, "predicted_ms",
-			  json_integer((json_int_t)(outlook->predicted_ms + 0.5)));
 	rb_info("memory: round %zu: %llu pages in %lld ms, %llu KiB dirty, %.0f ms predicted",
 		json_array_size(rounds), (unsigned long long)stats->pages, (long long)(us / 1000),
 		(unsigned long long)(outlook->dirty >> 10), outlook->predicted_ms);
@@ -148,8 +157,7 @@ int rb_round(struct rb_migration *m, struct rb_outlook *outlook, struct rb_err *
 					? (double)stats.raw_bytes * 1000.0 / (double)sending_us
 					: 1e6;
 	outlook->memory_ms = outlook->rate > 0 ? (double)outlook->dirty / outlook->rate : 0;
-	outlook->predicted_ms =
-		outlook->fixed_ms + rb_predict_beside_ms(outlook->memory_ms + outlook->shared_ms);
+	predict(m, outlook);
 	note_round(m, &stats, us, outlook);
 	return 0;
 }
@@ -173,6 +181,16 @@ bool rb_round_is_enough(const struct rb_migration *m, const struct rb_outlook *o
 	double limit_ms = (double)rb_json_int(m->entry.facts, "max_downtime_ms", MAX_DOWNTIME_MS);
 
 	return outlook->memory_ms <= SHORT_MS || outlook->predicted_ms <= limit_ms;
+}
+
+int rb_rounds_files(struct rb_migration *m, struct rb_outlook *outlook, struct rb_err *err)
+{
+	int64_t began_us = rb_now_us();
+	int r = rb_sync_round(m, err);
+
+	outlook->files_ms = (double)(rb_now_us() - began_us) / 1000.0;
+	predict(m, outlook);
+	return r;
 }
 
 int rb_rounds_frozen(struct rb_migration *m, struct rb_err *err)

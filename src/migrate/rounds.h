@@ -20,6 +20,7 @@ struct rb_outlook {
 	double rate;	     /* of sending, bytes of memory per ms, however few travel */
 	double memory_ms;    /* to send what is dirty */
 	double shared_ms;    /* to look through shared memory, however little is dirty */
+	double files_ms;     /* to send what has changed of files; 0: not known yet */
 	double predicted_ms; /* downtime if it were frozen now */
 };
 
@@ -38,6 +39,10 @@ int rb_rounds_send(struct rb_migration *m, struct rb_err *err);
 
 /** rb_rounds_send_shared - the same, of shared memory alone */
 int rb_rounds_send_shared(struct rb_migration *m, struct rb_err *err);
+
+/** rb_rounds_files - what changed of the files meanwhile; the same will have to be done once more
+ * when the container stands still, so how long it takes is part of what is predicted */
+int rb_rounds_files(struct rb_migration *m, struct rb_outlook *outlook, struct rb_err *err);
 
 /** rb_rounds_frozen - see struct rb_strategy: what is left, and CRIU does not see any of it */
 int rb_rounds_frozen(struct rb_migration *m, struct rb_err *err);

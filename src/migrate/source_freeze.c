@@ -217,6 +217,7 @@ static int dump_and_sync(struct rb_migration *m, struct rb_err *err)
 	const struct rb_strategy *strategy = rb_strategy_of(m);
 	struct rb_err sync_err = {};
 	int fds[RB_MEMBERS_MAX], r, r2;
+	int64_t began_us;
 
 	r = strategy->frozen ? strategy->frozen(m, err) : 0;
 	if (r < 0)
@@ -232,8 +233,10 @@ static int dump_and_sync(struct rb_migration *m, struct rb_err *err)
 	rb_each_member (c, m)
 		rb_groups_note(c);
 	r2 = strategy->rest ? strategy->rest(m, &sync_err) : 0;
+	began_us = rb_now_us();
 	if (r2 >= 0)
 		r2 = rb_sync_round(m, &sync_err);
+	rb_migration_fact(m, "files_ms", json_integer((rb_now_us() - began_us + 500) / 1000));
 	r = end_dumps(m, fds, err);
 	/* with a broken conversation there is nothing to try again */
 	if (r == -EAGAIN && r2 < 0)

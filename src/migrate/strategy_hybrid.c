@@ -10,7 +10,6 @@
 #include "migration.h"
 #include "rounds.h"
 #include "strategy.h"
-#include "sync.h"
 
 #define USEFUL_SHARE 0.5
 
@@ -32,7 +31,7 @@ static int rounds(struct rb_migration *m, struct rb_err *err)
 	}
 	if (!enough)
 		rb_memory_let_stay(m);
-	return r < 0 ? r : rb_sync_round(m, err);
+	return r < 0 ? r : rb_rounds_files(m, &outlook, err);
 }
 
 const struct rb_strategy rb_strategy_hybrid = {

@@ -12,17 +12,16 @@
 #include "migration.h"
 #include "rounds.h"
 #include "strategy.h"
-#include "sync.h"
 
 static int rounds(struct rb_migration *m, struct rb_err *err)
 {
-	struct rb_outlook none;
-	int r = rb_rounds_begin(m, RB_TRACK_NONE, &none, err);
+	struct rb_outlook outlook;
+	int r = rb_rounds_begin(m, RB_TRACK_NONE, &outlook, err);
 
 	rb_memory_let_stay(m);
 	if (r >= 0)
 		r = rb_rounds_send_shared(m, err);
-	return r < 0 ? r : rb_sync_round(m, err);
+	return r < 0 ? r : rb_rounds_files(m, &outlook, err);
 }
 
 const struct rb_strategy rb_strategy_postcopy = {

@@ -17,7 +17,6 @@
 #include "rounds.h"
 #include "slowdown.h"
 #include "strategy.h"
-#include "sync.h"
 
 enum {
 	ROUNDS_MAX = 30,
@@ -75,7 +74,7 @@ static int rounds(struct rb_migration *m, struct rb_err *err)
 			break;
 	}
 	/* what changed of the files meanwhile */
-	return r < 0 ? r : rb_sync_round(m, err);
+	return r < 0 ? r : rb_rounds_files(m, &outlook, err);
 }
 
 static int last_round(struct rb_migration *m, struct rb_err *err)

@@ -63,7 +63,7 @@ for field in .downtime_ms .total_ms .bytes_sent .bytes_received '.stages[0].ms';
 type_of .stages array
 is "report: of what to where" "$(report_field '"\(.container) \(.source) \(.target) \(.strategy) \(.result) \(.reason)"')" "web h1 h2 pre-copy completed "
 is "report: stages" "$(report_field '[.stages[].name] | join(" ")')" \
-	"connect check image create sync start memory ports arm freeze dump transfer restore commit finish"
+	"connect check image create sync start memory ports arm freeze dump transfer restore commit fetch finish"
 at_least "report: total time is not less than the downtime" "$(report_field '.total_ms - .downtime_ms')" 0
 at_least "report: total time is not less than the stages'" "$(report_field '.total_ms - ([.stages[].ms] | add) + 5 | floor')" 0
 at_least "report: bytes sent" "$(report_field .bytes_sent)" 100000
