@@ -60,12 +60,19 @@ struct walk {
 	uint64_t changed; /* pages */
 };
 
-static int changed(struct rb_shared_object *object, size_t i, const uint8_t *page,
-		   XXH128_hash_t hash, struct walk *walk, struct rb_err *err)
+static int changed(struct rb_shared *shared, struct rb_shared_object *object, size_t i,
+		   const uint8_t *page, XXH128_hash_t hash, struct walk *walk, struct rb_err *err)
 {
+	uint8_t copy[RB_PAGE_SIZE];
+
 	walk->changed++;
 	if (!walk->block)
 		return 0;
+	/* somebody outside of the container may write to it: the hash is that of what is sent */
+	if (page && walk->frozen) {
+		page = memcpy(copy, page, sizeof(copy));
+		hash = rb_shared_hash(shared, page);
+	}
 	object->sent[i] = hash;
 	return rb_block_add_copy(walk->block, object->number, (uint64_t)i * RB_PAGE_SIZE, page,
 				 walk->wait, err);
@@ -81,8 +88,9 @@ static int compare(struct rb_shared *shared, struct rb_shared_object *object, si
 		page = NULL;
 		hash = (XXH128_hash_t){};
 	}
-	return XXH128_isEqual(hash, object->sent[i]) ? 0
-						     : changed(object, i, page, hash, walk, err);
+	return XXH128_isEqual(hash, object->sent[i])
+		       ? 0
+		       : changed(shared, object, i, page, hash, walk, err);
 }
 
 /* pages that had content, in a part where there is a hole now
