@@ -227,10 +227,11 @@ static int rig_fetch(void *arg, bool urgent, const struct rb_want *wants, size_t
 			pages = wants[i].pages - done;
 			if (pages > 7)
 				pages = 7;
+			/* before: the pager may be done, and end us, with the last of them */
+			link->pages += pages;
 			r = send_run(&wants[i], done, pages, link->nonsense, take, taker, err);
 			if (r < 0)
 				return r;
-			link->pages += pages;
 		}
 	return 0;
 }
