@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
- * fuzz_record.c - blocks of pages from a peer
+ * fuzz_record.c - blocks of pages from a peer, and lists of those that it wants
  *
  * Whatever the input, a record that is taken lies within it and says what its kind allows. The
  * checksum is made right first, or nothing would ever be taken.
@@ -17,6 +17,7 @@
 #include "ranges.h"
 #include "store.h"
 #include "unpack.h"
+#include "wants.h"
 
 static void mend_checksum(uint8_t *record, size_t len)
 {
@@ -69,6 +70,18 @@ static void check_pages(const struct rb_record *record)
 	check_difference(record);
 }
 
+static void check_wants(const uint8_t *data, size_t len)
+{
+	for (size_t at = 0; at + RB_WANT_BYTES <= len; at += RB_WANT_BYTES) {
+		struct rb_want want;
+
+		if (rb_want_decode(data + at, &want, NULL) < 0)
+			continue;
+		FUZZ_NEED(want.task > 0 && want.pages > 0 && want.addr % RB_PAGE_SIZE == 0);
+		FUZZ_NEED(want.addr + (uint64_t)want.pages * RB_PAGE_SIZE > want.addr);
+	}
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len)
 {
 	_cleanup_free_ uint8_t *input = malloc(len ? len : 1);
@@ -77,6 +90,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len)
 	FUZZ_NEED(input);
 	if (len)
 		memcpy(input, data, len);
+	check_wants(data, len);
 	while (at < len) {
 		struct rb_record record;
 		ssize_t n;
