@@ -296,7 +296,7 @@ static int answer_prepare(struct rb_migration *m, const struct rb_node *node, st
 static int serve_verb(struct rb_migration *m, const struct verb *verb, const json_t *args,
 		      struct rb_err *err)
 {
-	struct rb_wait wait = rb_migration_cleanup_wait(ANSWER_MS);
+	struct rb_wait wait;
 	_cleanup_json_ json_t *answer = NULL;
 	int64_t began_us = rb_now_us();
 	char point[96];
@@ -326,6 +326,8 @@ static int serve_verb(struct rb_migration *m, const struct verb *verb, const jso
 					(double)((rb_now_us() - began_us) / 100) / 10.0));
 	if (r < 0 && err && !err->stage[0])
 		snprintf(err->stage, sizeof(err->stage), "%s", verb->name);
+	/* from now on: the verb may have taken any time */
+	wait = rb_migration_cleanup_wait(ANSWER_MS);
 	return r < 0 ? r : rb_conn_answer(m->conn, answer, &wait, err);
 }
 
