@@ -205,9 +205,9 @@ static int one_round(struct rb_pager *p, unsigned int *busy)
 	if (!p->released && (n == 0 || p->finished))
 		look_for_release(p);
 	for (size_t i = 0; i < p->n_tasks && r >= 0; i++) {
-		if (p->tasks[i]->n_faults)
+		if (p->tasks[i]->faults.n)
 			r = rb_pager_serve(p, p->tasks[i]);
-		later |= p->tasks[i]->n_faults > 0;
+		later |= p->tasks[i]->faults.n > 0;
 	}
 	if (r >= 0)
 		r = rb_pager_stream(p);

@@ -84,9 +84,8 @@ static int take_task(struct rb_pager *p, int fd)
 	p->handing = 0;
 	if (flags < 0 || !is_userfaultfd(own))
 		return -EPROTO;
-	for (size_t i = 0; i < p->n_tasks; i++)
-		if (p->tasks[i]->number == pid)
-			return -EPROTO;
+	if (rb_pager_find_task(p, pid))
+		return -EPROTO;
 	/* poll(2) reports only those that do not block */
 	if (!(flags & O_NONBLOCK) && fcntl(own, F_SETFL, flags | O_NONBLOCK) < 0)
 		return -errno;
@@ -100,11 +99,7 @@ static void forget_others(struct rb_pager *p)
 	int number;
 
 	for (size_t n = 0; rb_store_task(p->store, n, &number);) {
-		bool known = false;
-
-		for (size_t i = 0; i < p->n_tasks; i++)
-			known |= p->tasks[i]->number == number;
-		if (known)
+		if (rb_pager_find_task(p, number))
 			n++;
 		else
 			rb_store_forget_task(p->store, number);

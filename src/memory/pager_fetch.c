@@ -40,8 +40,7 @@ bool rb_pager_fetches(const struct rb_pager *p)
 	return p->source_fd >= 0 && rb_store_expected(p->store)->left > 0;
 }
 
-/* @late: nobody hears of it when it cannot be: it is tried again */
-static int start_one(struct rb_pager *p, int which, bool late)
+static int start_one(struct rb_pager *p, int which)
 {
 	struct rb_fetcher *fetcher = &p->fetchers[which];
 	struct epoll_event event = { .events = EPOLLIN, .data.ptr = fetcher };
@@ -56,7 +55,7 @@ static int start_one(struct rb_pager *p, int which, bool late)
 	}
 	if (r < 0)
 		fetcher->pid = 0;
-	return late ? 0 : r;
+	return r;
 }
 
 int rb_pager_start_fetchers(struct rb_pager *p)
@@ -66,7 +65,7 @@ int rb_pager_start_fetchers(struct rb_pager *p)
 	if (!rb_pager_fetches(p))
 		return 0;
 	for (int i = 0; r >= 0 && i < RB_PAGER_FETCHERS; i++)
-		r = start_one(p, i, false);
+		r = start_one(p, i);
 	return r;
 }
 
@@ -106,7 +105,8 @@ static void replace_dead(struct rb_pager *p)
 		if (p->fetchers[i].pid || now_ms - p->replaced_ms[i] < REPLACE_MS)
 			continue;
 		p->replaced_ms[i] = now_ms;
-		start_one(p, i, true);
+		/* what cannot be now is tried again */
+		start_one(p, i);
 	}
 }
 
@@ -120,21 +120,6 @@ static int ask(struct rb_pager *p, int which, const struct rb_want *wants, size_
 		rb_expected_give_back(rb_store_expected(p->store), wants, n);
 	/* its end is heard of by the epoll */
 	return r == -EPIPE || r == -ECONNRESET ? -EAGAIN : r;
-}
-
-static int note_wait(struct rb_pager_task *task, uint64_t addr)
-{
-	if (task->n_waits == task->waits_size) {
-		size_t size = task->waits_size ? task->waits_size * 2 : 32;
-		uint64_t *waits = reallocarray(task->waits, size, sizeof(*waits));
-
-		if (!waits)
-			return -ENOMEM;
-		task->waits = waits;
-		task->waits_size = size;
-	}
-	task->waits[task->n_waits++] = addr;
-	return 0;
 }
 
 int rb_pager_fetch(struct rb_pager *p, struct rb_pager_task *task, uint64_t addr)
@@ -157,15 +142,7 @@ int rb_pager_fetch(struct rb_pager *p, struct rb_pager_task *task, uint64_t addr
 		return r;
 	if (n)
 		p->stream_next = from + NEAR_PAGES;
-	return note_wait(task, addr);
-}
-
-static struct rb_pager_task *find_task(const struct rb_pager *p, int number)
-{
-	for (size_t i = 0; i < p->n_tasks; i++)
-		if (p->tasks[i]->number == number)
-			return p->tasks[i];
-	return NULL;
+	return rb_pager_note(&task->waits, addr);
 }
 
 /* Where they were at the source; what was moved since, or belongs to a child as well, is placed
@@ -176,7 +153,7 @@ static void place(struct rb_pager *p, uint32_t slot, uint32_t pages)
 
 	for (; pages && rb_expected_origin(rb_store_expected(p->store), slot, pages, &at);
 	     slot += at.pages, pages -= at.pages) {
-		struct rb_pager_task *task = find_task(p, at.task);
+		struct rb_pager_task *task = rb_pager_find_task(p, at.task);
 		uint32_t done = 0;
 
 		while (task && done < at.pages) {

@@ -18,18 +18,21 @@ struct rb_store;
 
 enum { RB_PAGER_URGENT, RB_PAGER_STREAM, RB_PAGER_FETCHERS };
 
+struct rb_pager_addrs {
+	uint64_t *list;
+	size_t n, size;
+};
+
 struct rb_pager_task {
 	int number; /* of its pages in the store; negative: forked off since */
 	int fd;	    /* userfaultfd */
 	pid_t pid;  /* once it was looked for (pager_fork.c); 0: not known */
 	unsigned long long starttime;
 	bool gone;
-	uint64_t *faults; /* addresses that threads wait for */
-	size_t n_faults, faults_size;
-	uint64_t *waits; /* of these, what is being fetched */
-	size_t n_waits, waits_size;
-	uint64_t expect; /* a fault here means that it walks on */
-	size_t ahead;	 /* pages that were placed with the last one */
+	struct rb_pager_addrs faults; /* pages that threads wait for */
+	struct rb_pager_addrs waits;  /* of these, what is being fetched */
+	uint64_t expect;	      /* a fault here means that it walks on */
+	size_t ahead;		      /* pages that were placed with the last one */
 };
 
 struct rb_pager {
@@ -84,8 +87,11 @@ void rb_pager_remove_task(struct rb_pager *p, size_t index);
 /** rb_pager_read_task - read its events, apply them, serve its faults */
 int rb_pager_read_task(struct rb_pager *p, struct rb_pager_task *task);
 
-/** rb_pager_add_fault - a thread waits for a page. Return: 0, -ENOMEM */
-int rb_pager_add_fault(struct rb_pager_task *task, uint64_t addr);
+/** rb_pager_find_task - the one whose pages the store has as @number's. Return: NULL: none */
+struct rb_pager_task *rb_pager_find_task(const struct rb_pager *p, int number);
+
+/** rb_pager_note - append the address of a page. Return: 0, -ENOMEM */
+int rb_pager_note(struct rb_pager_addrs *addrs, uint64_t addr);
 
 /** rb_pager_retry_waits - look again at what waits for the source. Return: 0, -ENOMEM */
 int rb_pager_retry_waits(struct rb_pager_task *task);

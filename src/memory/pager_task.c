@@ -63,24 +63,32 @@ void rb_pager_remove_task(struct rb_pager *p, size_t index)
 	epoll_ctl(p->epoll_fd, EPOLL_CTL_DEL, task->fd, NULL);
 	close(task->fd);
 	rb_store_forget_task(p->store, task->number);
-	free(task->faults);
-	free(task->waits);
+	free(task->faults.list);
+	free(task->waits.list);
 	free(task);
 	p->tasks[index] = p->tasks[--p->n_tasks];
 }
 
-int rb_pager_add_fault(struct rb_pager_task *task, uint64_t addr)
+struct rb_pager_task *rb_pager_find_task(const struct rb_pager *p, int number)
 {
-	if (task->n_faults == task->faults_size) {
-		size_t size = task->faults_size ? task->faults_size * 2 : MESSAGES;
-		uint64_t *faults = reallocarray(task->faults, size, sizeof(*faults));
+	for (size_t i = 0; i < p->n_tasks; i++)
+		if (p->tasks[i]->number == number)
+			return p->tasks[i];
+	return NULL;
+}
 
-		if (!faults)
+int rb_pager_note(struct rb_pager_addrs *addrs, uint64_t addr)
+{
+	if (addrs->n == addrs->size) {
+		size_t size = addrs->size ? addrs->size * 2 : MESSAGES;
+		uint64_t *list = reallocarray(addrs->list, size, sizeof(*list));
+
+		if (!list)
 			return -ENOMEM;
-		task->faults = faults;
-		task->faults_size = size;
+		addrs->list = list;
+		addrs->size = size;
 	}
-	task->faults[task->n_faults++] = addr & ~(PAGE - 1);
+	addrs->list[addrs->n++] = addr;
 	return 0;
 }
 
@@ -98,12 +106,12 @@ static int has_forked(struct rb_pager *p, struct rb_pager_task *task, int fd)
 
 int rb_pager_retry_waits(struct rb_pager_task *task)
 {
-	size_t n = task->n_waits;
+	size_t n = task->waits.n;
 	int r = 0;
 
-	task->n_waits = 0;
+	task->waits.n = 0;
 	for (size_t i = 0; r >= 0 && i < n; i++)
-		r = rb_pager_add_fault(task, task->waits[i]);
+		r = rb_pager_note(&task->faults, task->waits.list[i]);
 	return r;
 }
 
@@ -116,7 +124,7 @@ static int apply(struct rb_pager *p, struct rb_pager_task *task, const struct uf
 		return -ENOMEM;
 	switch (msg->event) {
 	case UFFD_EVENT_PAGEFAULT:
-		return rb_pager_add_fault(task, msg->arg.pagefault.address);
+		return rb_pager_note(&task->faults, msg->arg.pagefault.address & ~(PAGE - 1));
 	case UFFD_EVENT_FORK:
 		return has_forked(p, task, (int)msg->arg.fork.ufd);
 	case UFFD_EVENT_REMAP:
@@ -188,18 +196,18 @@ int rb_pager_serve(struct rb_pager *p, struct rb_pager_task *task)
 	size_t n_placed = 0, left = 0;
 	int result = 0;
 
-	for (size_t i = 0; i < task->n_faults; i++) {
-		uint64_t addr = task->faults[i];
+	for (size_t i = 0; i < task->faults.n; i++) {
+		uint64_t addr = task->faults.list[i];
 		int r = serve_one(p, task, addr);
 
 		if (r == -EAGAIN)
-			task->faults[left++] = addr;
+			task->faults.list[left++] = addr;
 		else if (r < 0)
 			result = r;
 		else if (r > 0 && n_placed < MESSAGES)
 			placed[n_placed++] = addr;
 	}
-	task->n_faults = left;
+	task->faults.n = left;
 	/* before the tasks were let go only what is asked for: most likely all will be made again
 	 */
 	for (size_t i = 0; p->released && i < n_placed; i++)
