@@ -5,8 +5,10 @@
  * Who calls vfork() or posix_spawn() sleeps in the kernel until the child has called exec. The
  * freezer counts it as frozen, but ptrace cannot stop it there, and the child, stopped itself,
  * does not get on: neither CRIU nor we would ever hold all threads. Shells do this for every
- * command, and it takes them well under a millisecond. So the tasks are let run for a little, and
- * frozen again.
+ * command, and it takes them well under a millisecond. So the tasks are let run until nobody is
+ * seen to wait, and frozen again at once: who spawns one process after another is outside vfork()
+ * for no more than a moment each time, and letting the tasks run for a fixed time may miss all of
+ * them.
  */
 #include "vfork.h"
 
@@ -20,6 +22,7 @@
 #include <sys/syscall.h>
 #include <sys/types.h>
 #include <sys/uio.h>
+#include <unistd.h>
 
 #include "cleanup.h"
 #include "err.h"
@@ -29,6 +32,8 @@
 
 #define PIDS_MAX    4096
 #define PATIENCE_MS 2000
+#define RUN_MS	    20
+#define LOOK_US	    50
 #define ASLEEP_MS   100
 
 /* the flags are the first member of struct clone_args */
@@ -43,31 +48,33 @@ static bool clone3_waits(pid_t tid, unsigned long args)
 }
 
 /*
- * A frozen thread that is in a system call shows its number and arguments. With version 2 one that
- * is about to wait counts as frozen a moment before it sleeps, and shows nothing yet.
+ * A thread that sleeps in a system call shows its number and arguments. With version 2 one that is
+ * about to wait counts as frozen a moment before it sleeps, and shows nothing yet: @asleep_ms.
  */
-static bool read_call(const char *path, long *ret_number, unsigned long *ret_first)
+static bool read_call(const char *path, int asleep_ms, long *ret_number, unsigned long *ret_first)
 {
-	for (int i = 0; i < ASLEEP_MS; i++) {
+	for (int i = 0; i <= asleep_ms; i++) {
 		_cleanup_buf_ struct rb_buf text = {};
+
+		if (i > 0)
+			rb_wait_ms(1, NULL, NULL);
 
 		if (rb_read_file(path, 0, &text, NULL) < 0)
 			return false;
 		if (strncmp(text.data, "running", 7) != 0)
 			return sscanf(text.data, "%ld %lx", ret_number, ret_first) == 2;
-		rb_wait_ms(1, NULL, NULL);
 	}
 	return false;
 }
 
-static bool waits(pid_t pid, pid_t tid)
+static bool waits(pid_t pid, pid_t tid, int asleep_ms)
 {
 	unsigned long first;
 	char path[64];
 	long number;
 
 	snprintf(path, sizeof(path), "/proc/%d/task/%d/syscall", (int)pid, (int)tid);
-	if (!read_call(path, &number, &first))
+	if (!read_call(path, asleep_ms, &number, &first))
 		return false;
 #ifdef SYS_vfork
 	if (number == SYS_vfork)
@@ -77,7 +84,7 @@ static bool waits(pid_t pid, pid_t tid)
 	       (number == SYS_clone3 && clone3_waits(tid, first));
 }
 
-static bool process_waits(pid_t pid)
+static bool process_waits(pid_t pid, int asleep_ms)
 {
 	_cleanup_closedir_ DIR *dir = NULL;
 	struct dirent *entry;
@@ -86,12 +93,12 @@ static bool process_waits(pid_t pid)
 	snprintf(path, sizeof(path), "/proc/%d/task", (int)pid);
 	dir = opendir(path);
 	while (dir && (entry = readdir(dir)))
-		if (atoi(entry->d_name) > 0 && waits(pid, atoi(entry->d_name)))
+		if (atoi(entry->d_name) > 0 && waits(pid, atoi(entry->d_name), asleep_ms))
 			return true;
 	return false;
 }
 
-int rb_vfork_waiters(const char *path, struct rb_err *err)
+static int count_waiters(const char *path, int asleep_ms, struct rb_err *err)
 {
 	_cleanup_free_ pid_t *pids = calloc(PIDS_MAX, sizeof(*pids));
 	int count = pids ? rb_freezer_pids(path, pids, PIDS_MAX, err)
@@ -99,15 +106,35 @@ int rb_vfork_waiters(const char *path, struct rb_err *err)
 	int waiters = 0;
 
 	for (int i = 0; i < count && i < PIDS_MAX; i++)
-		waiters += process_waits(pids[i]);
+		waiters += process_waits(pids[i], asleep_ms);
 	return count < 0 ? count : waiters;
+}
+
+int rb_vfork_waiters(const char *path, struct rb_err *err)
+{
+	return count_waiters(path, ASLEEP_MS, err);
+}
+
+/* Lets the thawed tasks run until nobody is seen to wait, but for a while at most. */
+static int let_run(const char *path, const struct rb_wait *wait, struct rb_err *err)
+{
+	int64_t until = rb_now_ms() + RUN_MS;
+	int r;
+
+	do {
+		usleep(LOOK_US);
+		r = rb_wait_ms(0, wait, err);
+		if (r == 0)
+			r = count_waiters(path, 0, err);
+	} while (r > 0 && rb_now_ms() < until);
+	return r;
 }
 
 int rb_vfork_freeze(const char *path, const struct rb_wait *wait, struct rb_err *err)
 {
 	int64_t until = rb_now_ms() + PATIENCE_MS;
 
-	for (int64_t step_ms = 1;; step_ms = step_ms % 7 + 1) {
+	for (;;) {
 		int r = rb_freezer_freeze(path, wait, err);
 
 		if (r >= 0)
@@ -120,7 +147,7 @@ int rb_vfork_freeze(const char *path, const struct rb_wait *wait, struct rb_err 
 					  "child does not go on to exec");
 		r = rb_freezer_thaw(path, err);
 		if (r >= 0)
-			r = rb_wait_ms(step_ms, wait, err);
+			r = let_run(path, wait, err);
 		if (r < 0)
 			return r;
 	}

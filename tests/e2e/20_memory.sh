@@ -34,9 +34,10 @@ followed() {
 	done | awk '{ n += $1 } END { print n + 0 }'
 }
 is_not_followed() { (($(followed "$1" "$2") == 0)); }
+# of its first process: the others come and go
 descriptors() {
 	local pid
-	pid=$(docker_on "$1" top "$2" -o pid | tail -n 1)
+	pid=$(docker_on "$1" inspect -f '{{.State.Pid}}' "$2")
 	on "$1" sh -c "ls /proc/$pid/fd | wc -l"
 }
 
