@@ -76,20 +76,23 @@ static int write_ticket(const char *dir, const char *migration, const char *work
 
 static int write_config(const char *dir, const char *work_dir, struct rb_err *err)
 {
-	char socket[PATH_MAX], work[PATH_MAX], resumed[PATH_MAX];
+	char socket[PATH_MAX], work[PATH_MAX], resumed[PATH_MAX], env[3 * PATH_MAX];
 	int r = rb_path(socket, sizeof(socket), "%s/hold.sock", dir);
 
 	if (r == 0)
 		r = rb_path(work, sizeof(work), "%s/work", work_dir);
 	if (r == 0)
 		r = rb_path(resumed, sizeof(resumed), "%s/resumed", dir);
+	if (r == 0)
+		r = rb_path(env, sizeof(env),
+			    "REBERTH_SHARED=%s/shared\nREBERTH_IMAGES=%s/images\n", work_dir, dir);
 	if (r < 0)
 		return rb_err_set(err, r, "use work folder '%s'", work_dir);
 	r = rb_mkdir_p(work, 0700, err);
 	if (r == 0)
 		r = rb_criu_write_config(work_dir, "", err);
 	if (r == 0)
-		r = rb_criu_write_wrapper(work_dir, 0, err);
+		r = rb_criu_write_wrapper(work_dir, env, err);
 	return r < 0 ? r
 		     : rb_criu_write_script(work_dir, "post-setup-namespaces post-restore",
 					    "pre-restore pre-resume", socket, resumed, err);
@@ -265,12 +268,36 @@ int rb_arrival_wait_placeholder(struct rb_arrival *a, int *ret_pid, const struct
 	return 0;
 }
 
+/* what the placeholder has said meanwhile */
+static void catch_up(struct rb_arrival *a)
+{
+	struct rb_wait now = rb_wait_within(NULL, 0);
+
+	while (pump(a, &now, NULL) == 0)
+		;
+}
+
+/* the words of a restore before */
+static void take_back_words(const struct rb_arrival *a)
+{
+	static const char *const words[] = { "images", "pages", "abort" };
+	char path[PATH_MAX];
+
+	for (size_t i = 0; i < ARRAY_SIZE(words); i++)
+		if (rb_path(path, sizeof(path), "%s/%s", a->dir, words[i]) == 0)
+			unlink(path);
+}
+
 int rb_arrival_restore(struct rb_arrival *a, const struct rb_wait *wait, struct rb_err *err)
 {
 	int pid, r = rb_arrival_wait_placeholder(a, &pid, wait, err);
 
 	if (r < 0)
 		return r;
+	catch_up(a);
+	if (a->asked || a->state == RESTORING)
+		return 0;
+	take_back_words(a);
 	a->asked = true;
 	a->message[0] = '\0';
 	r = rb_write_all(a->control_fd, "restore\n", 8);
@@ -309,9 +336,28 @@ static int leave_word(const struct rb_arrival *a, const char *name, struct rb_er
 		     : rb_write_file(path, "", 0, 0600, false, err);
 }
 
+int rb_arrival_images(struct rb_arrival *a, struct rb_err *err)
+{
+	return leave_word(a, "images", err);
+}
+
 int rb_arrival_pages(struct rb_arrival *a, struct rb_err *err)
 {
 	return leave_word(a, "pages", err);
+}
+
+int rb_arrival_call_off(struct rb_arrival *a, const struct rb_wait *wait, struct rb_err *err)
+{
+	int r = 0;
+
+	catch_up(a);
+	if (a->control_fd >= 0 && (a->asked || a->state == RESTORING) &&
+	    rb_write_all(a->control_fd, "stop\n", 5) < 0)
+		rb_close_fd(&a->control_fd);
+	while (r >= 0 && (a->asked || a->state == RESTORING))
+		r = pump(a, wait, err);
+	/* to a CRIU that runc had not yet put among the container's processes */
+	return r < 0 ? r : leave_word(a, "abort", err);
 }
 
 int rb_arrival_release(struct rb_arrival *a, bool go, const struct rb_wait *wait,

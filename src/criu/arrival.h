@@ -6,19 +6,22 @@
  * leaves a placeholder process M in place of the container's init: M holds stdio, console, network
  * namespace and cgroup membership. Files and sockets:
  *
- *   <run_dir>/arrivals/<container id>/ticket.json  {"migration","work_dir","pid"}; used once
- *   <run_dir>/arrivals/<container id>/control.sock M connects: "hello <pid> <state>\n", state
- *waiting, restoring, restored or failed; the worker says "restore\n"; M says "restored <init
- *pid>\n" or "failed <message>\n" <run_dir>/arrivals/<container id>/hold.sock    CRIU's post-restore
- *script connects: "held <init pid>\n", and waits for "go\n" (exit 0) or "abort\n" (exit 1, CRIU
- *kills the tasks) <run_dir>/placeholders/<container id>.json     {"pid","starttime","init"} while M
- *lives
+ *   <run_dir>/placeholders/<container id>.json	{"pid","starttime","init"} while M lives
  *
- *   <run_dir>/arrivals/<container id>/{pages,abort}  words of the worker for CRIU's
- *post-setup-namespaces script: the pages are here; give up
+ * and in <run_dir>/arrivals/<container id>/
+ *
+ *   ticket.json	{"migration","work_dir","pid"}; used once
+ *   control.sock	M connects: "hello <pid> <state>\n", state waiting, restoring, restored or
+ *			failed. The worker says "restore\n", or "stop\n" (that restore is no good).
+ *			M says "restoring\n", "restored <init pid>\n" or "failed <message>\n".
+ *   hold.sock		CRIU's post-restore script connects: "held <init pid>\n", and waits for
+ *			"go\n" (exit 0) or "abort\n" (exit 1, CRIU kills the tasks)
+ *   images		a word to CRIU before its first image: they are here
+ *   pages		to its post-setup-namespaces script: the pages are here
+ *   abort		to both: give up
  *
  * M and the script connect again and again while nobody listens: a worker that was killed is
- *followed by one that recovers, and until then the tasks stay held.
+ * followed by one that recovers, and until then the tasks stay held.
  */
 #pragma once
 
@@ -43,10 +46,18 @@ void rb_arrival_forget(const char *run_dir, const char *container_id);
 int rb_arrival_wait_placeholder(struct rb_arrival *arrival, int *ret_pid,
 				const struct rb_wait *wait, struct rb_err *err);
 
-/** rb_arrival_restore - let M run `runc restore`; returns at once. Of the images everything but the
- * pages must be there; CRIU makes namespaces and mounts meanwhile, and waits for rb_arrival_pages()
+/** rb_arrival_restore - let M run `runc restore`; returns at once. images/descriptors.json must be
+ * there; CRIU is started, and waits for rb_arrival_images() where our library is in it
+ * (rb_criu_can_skip(); else all images must be there). Does nothing while such a restore goes on.
  */
 int rb_arrival_restore(struct rb_arrival *arrival, const struct rb_wait *wait, struct rb_err *err);
+
+/** rb_arrival_call_off - end a restore that waits for its images; then another one can begin */
+int rb_arrival_call_off(struct rb_arrival *arrival, const struct rb_wait *wait, struct rb_err *err);
+
+/** rb_arrival_images - of the images everything but the pages is there; CRIU makes namespaces and
+ * mounts, and waits for rb_arrival_pages() */
+int rb_arrival_images(struct rb_arrival *arrival, struct rb_err *err);
 
 /** rb_arrival_pages - the files with the pages are complete, too */
 int rb_arrival_pages(struct rb_arrival *arrival, struct rb_err *err);

@@ -68,6 +68,20 @@ int rb_criu_init_pid(const char *runtime_root, const char *container_id, int *re
 	return 0;
 }
 
+int rb_criu_descriptors(const char *runtime_root, const char *container_id, json_t **ret,
+			struct rb_err *err)
+{
+	_cleanup_json_ json_t *state = NULL;
+	json_t *list;
+	int r = load_state(runtime_root, container_id, &state, err);
+
+	if (r < 0)
+		return r;
+	list = json_object_get(state, "external_descriptors");
+	*ret = json_is_array(list) ? json_incref(list) : json_array();
+	return 0;
+}
+
 static int load_note(const char *run_dir, const char *container_id, json_t **ret,
 		     struct rb_err *err)
 {
@@ -221,7 +235,7 @@ static int copy_state(const struct rb_dump *dump, json_t *state, struct rb_err *
 
 static int write_config(const struct rb_dump *dump, const json_t *state, struct rb_err *err)
 {
-	char path[64], extra[128] = "", socket[PATH_MAX];
+	char path[64], extra[128] = "", socket[PATH_MAX], env[PATH_MAX + 64];
 	struct stat ns;
 	int r;
 
@@ -232,9 +246,11 @@ static int write_config(const struct rb_dump *dump, const json_t *state, struct 
 		snprintf(extra, sizeof(extra), "external net[%lu]:extRootNetNS\n",
 			 (unsigned long)ns.st_ino);
 	}
+	snprintf(env, sizeof(env), "REBERTH_SKIP=%s/skip\nREBERTH_NETNS=%lu\n", dump->work_dir,
+		 (unsigned long)ns.st_ino);
 	r = rb_criu_write_config(dump->work_dir, extra, err);
 	if (r == 0)
-		r = rb_criu_write_wrapper(dump->work_dir, (unsigned long)ns.st_ino, err);
+		r = rb_criu_write_wrapper(dump->work_dir, env, err);
 	if (r == 0)
 		r = rb_path(socket, sizeof(socket), "%s/dump.sock", dump->work_dir);
 	return r < 0 ? r

@@ -10,6 +10,7 @@
  */
 #pragma once
 
+#include <jansson.h>
 #include <stdbool.h>
 #include <stddef.h>
 
@@ -46,6 +47,12 @@ int rb_criu_restore_all_dumped(const char *images, struct rb_err *err);
 
 /** rb_criu_pagemap_unlazy - of these, one image; @ret_changed: was anything marked? -EPROTO */
 int rb_criu_pagemap_unlazy(const char *image, size_t len, struct rb_buf *ret, bool *ret_changed);
+
+/** rb_criu_descriptors - what the container's standard descriptors are, as runc notes it:
+ * "pipe:[1]"; `runc checkpoint` writes the same list to descriptors.json. Its start reads that.
+ * @ret: array of strings, may be empty */
+int rb_criu_descriptors(const char *runtime_root, const char *container_id, json_t **ret,
+			struct rb_err *err);
 
 /** rb_criu_init_pid - init's pid from runc's state.json; Docker's State.Pid may be a placeholder */
 int rb_criu_init_pid(const char *runtime_root, const char *container_id, int *ret_pid,

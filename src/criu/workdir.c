@@ -204,7 +204,7 @@ static void find_version(const char *criu, char *ret, size_t size)
 			 at + strlen(mark));
 }
 
-static int write_start(const char *work_dir, const char *filter, unsigned long netns,
+static int write_start(const char *work_dir, const char *filter, const char *env,
 		       struct rb_err *err)
 {
 	char criu[PATH_MAX], path[PATH_MAX], version[32];
@@ -214,18 +214,14 @@ static int write_start(const char *work_dir, const char *filter, unsigned long n
 	if (r < 0)
 		return r;
 	find_version(criu, version, sizeof(version));
-	r = rb_buf_addf(&text, "%s\n%s\nLD_PRELOAD=%s\nREBERTH_SHARED=%s/shared\n", criu, version,
-			filter, work_dir);
-	if (r == 0 && netns)
-		r = rb_buf_addf(&text, "REBERTH_SKIP=%s/skip\nREBERTH_NETNS=%lu\n", work_dir,
-				netns);
+	r = rb_buf_addf(&text, "%s\n%s\nLD_PRELOAD=%s\n%s", criu, version, filter, env);
 	if (r == 0)
 		r = rb_path(path, sizeof(path), "%s/bin/criu.start", work_dir);
 	return r < 0 ? rb_err_set(err, r, "use work folder '%s'", work_dir)
 		     : rb_write_file(path, text.data, text.len, 0600, false, err);
 }
 
-int rb_criu_write_wrapper(const char *work_dir, unsigned long netns, struct rb_err *err)
+int rb_criu_write_wrapper(const char *work_dir, const char *env, struct rb_err *err)
 {
 	char starter[PATH_MAX], filter[PATH_MAX], path[PATH_MAX];
 	int r;
@@ -237,7 +233,7 @@ int rb_criu_write_wrapper(const char *work_dir, unsigned long netns, struct rb_e
 		return rb_err_set(err, -ENAMETOOLONG, "use work folder '%s'", work_dir);
 	r = rb_mkdir_p(path, 0700, err);
 	if (r == 0)
-		r = write_start(work_dir, filter, netns, err);
+		r = write_start(work_dir, filter, env, err);
 	if (r < 0)
 		return r;
 	rb_path(path, sizeof(path), "%s/bin/criu", work_dir);

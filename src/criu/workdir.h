@@ -60,10 +60,11 @@ int rb_criu_write_script(const char *work_dir, const char *actions, const char *
 int rb_criu_write_config(const char *work_dir, const char *extra, struct rb_err *err);
 
 /** rb_criu_write_wrapper - <work_dir>/bin/criu, which starts CRIU with our library, that hides
- * memory from a dump (criu_filter.c), and gives shared memory to a restore (criu_shared.c); none
- * where that is not installed. Takes as long as CRIU's start.
- * @netns: inode number of the container's network namespace, for a dump; 0: a restore */
-int rb_criu_write_wrapper(const char *work_dir, unsigned long netns, struct rb_err *err);
+ * memory from a dump (criu_filter.c), has a restore wait for its images (criu_hold.c), and gives
+ * it shared memory (criu_shared.c); none where that is not installed. Takes as long as CRIU's
+ * start.
+ * @env: lines NAME=VALUE, what the library is told */
+int rb_criu_write_wrapper(const char *work_dir, const char *env, struct rb_err *err);
 
 /** rb_criu_can_skip - is that library there? */
 bool rb_criu_can_skip(void);

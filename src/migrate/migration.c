@@ -123,6 +123,7 @@ void rb_migration_close(struct rb_migration *m)
 	rb_each_member (c, m) {
 		rb_memory_free(c->memory);
 		rb_receiver_free(c->receiver);
+		json_decref(c->descriptors);
 		if (c->pager_listen_fd > 0)
 			close(c->pager_listen_fd);
 	}

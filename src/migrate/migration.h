@@ -46,6 +46,9 @@ struct rb_member {
 	struct rb_memory *memory;     /* source: while its memory is followed (memory/send.h) */
 	struct rb_arrival *arrival;   /* target */
 	struct rb_overlay *detached;  /* target: the container's overlay while it is not mounted */
+	bool rootfs_changed;	      /* target: by the files that came last */
+	bool armed;		      /* target: runc and CRIU wait for images (target_arm.c) ... */
+	json_t *descriptors;	      /* ... and have read this, as descriptors.json */
 	struct rb_receiver *receiver; /* target: memory that came in rounds (target_memory.c) */
 	int pager_listen_fd;	      /* target: CRIU's way to the pager; 0: none */
 };

@@ -65,17 +65,45 @@ static int arm_one(struct rb_migration *m, struct rb_member *c, const struct rb_
 	return r < 0 ? r : rb_criu_dump_prepare(&dump, wait, err);
 }
 
-/* Everything about the dump that can be done while the container still runs. */
+/* The target begins to restore, as far as it can without images. */
+static int arm_target(struct rb_migration *m, struct rb_err *err)
+{
+	json_t *lists = json_array();
+	_cleanup_json_ json_t *args = json_pack("{s:o}", "descriptors", lists);
+	int r = 0;
+
+	rb_each_member (c, m) {
+		json_t *one = NULL;
+
+		if (r >= 0)
+			r = rb_criu_descriptors(m->node->runtime_root, c->container_id, &one, err);
+		json_array_append_new(lists, one ? one : json_null());
+	}
+	return r < 0 ? r : rb_conn_call(m->conn, "arm", args, &m->wait, err);
+}
+
+/* Everything about the dump and the restore that can be done while the container still runs. */
 int rb_source_arm(struct rb_migration *m, struct rb_err *err)
 {
 	struct rb_wait wait = rb_migration_wait(m, ARM_MS);
 	_cleanup_json_ json_t *group = rb_source_group(m);
-	int r = rb_obstacles_joined(m->node, group, &wait, err);
+	bool lazy = rb_strategy_of(m)->lazy;
+	struct rb_err their = {};
+	int r = rb_obstacles_joined(m->node, group, &wait, err), r2 = 0;
 
+	if (r >= 0 && lazy)
+		r = arm_target(m, err);
+	if (r < 0)
+		return r;
+	/* both at the same time */
 	rb_each_member (c, m)
 		if (r >= 0)
 			r = arm_one(m, c, &wait, err);
-	return r;
+	if (lazy)
+		r2 = rb_conn_reply(m->conn, NULL, &m->wait, &their);
+	if (r >= 0 && r2 < 0)
+		*err = their;
+	return r < 0 ? r : r2;
 }
 
 /* Nothing new comes in: what waits in UDP sockets, which CRIU does not save, is read in a moment,

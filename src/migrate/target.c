@@ -53,6 +53,7 @@ static const struct verb {
 	{ "log",     rb_target_log,     RB_PREPARING },
 	{ "start",   rb_target_start,   RB_PREPARING },
 	{ "pages",   rb_target_pages,   RB_PREPARING },
+	{ "arm",     rb_target_arm,     RB_PREPARING },
 	{ "restore", rb_target_restore, RB_PREPARING },
 	{ "ready",   rb_target_ready,   RB_PREPARING }, /* -> READY */
 	{ "go",      rb_target_go,      RB_READY },	/* -> GO */

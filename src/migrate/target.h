@@ -4,6 +4,8 @@
  */
 #pragma once
 
+#include <limits.h>
+
 #include "migration.h"
 
 struct rb_conn;
@@ -46,6 +48,26 @@ int rb_target_create(struct rb_migration *m, const json_t *args, json_t **ret, s
 int rb_target_create_undo(struct rb_migration *m, struct rb_err *err);
 int rb_target_tree(struct rb_migration *m, const json_t *args, json_t **ret, struct rb_err *err);
 int rb_target_log(struct rb_migration *m, const json_t *args, json_t **ret, struct rb_err *err);
+
+/* target_arm.c */
+int rb_target_arm(struct rb_migration *m, const json_t *args, json_t **ret, struct rb_err *err);
+
+/** rb_target_open_rootfs - before files are written to a container's upper folder: its overlay is
+ * taken away, if it can be */
+int rb_target_open_rootfs(struct rb_member *c, struct rb_err *err);
+
+/** rb_target_close_rootfs - all files and images are here: the overlay shows them. Calls a restore
+ * off that has begun with others. */
+int rb_target_close_rootfs(struct rb_migration *m, struct rb_member *c, struct rb_err *err);
+
+/** rb_target_images_folder - where images go that have @bytes (0: as those before); made if need be
+ */
+int rb_target_images_folder(struct rb_migration *m, struct rb_member *c, uint64_t bytes,
+			    char ret[PATH_MAX], struct rb_err *err);
+
+/** rb_target_start_restore - runc and CRIU are started, and wait for rb_arrival_images(), unless
+ * they do already */
+int rb_target_start_restore(struct rb_member *c, const struct rb_wait *wait, struct rb_err *err);
 
 /* target_memory.c */
 int rb_target_pages(struct rb_migration *m, const json_t *args, json_t **ret, struct rb_err *err);

@@ -26,15 +26,12 @@
 #include "log.h"
 #include "logfile.h"
 #include "obstacles.h"
-#include "overlay.h"
 #include "spec.h"
 #include "target.h"
 #include "travel.h"
 #include "tree.h"
 
-#define ENGINE_MS   60000
-#define IMAGES_MAX  (64ULL << 20) /* more goes to the disk at once */
-#define IMAGES_ROOM (64ULL << 20) /* that /run keeps for others */
+#define ENGINE_MS 60000
 
 static const json_t *offer_of(const struct rb_member *c)
 {
@@ -370,27 +367,6 @@ int rb_target_create_undo(struct rb_migration *m, struct rb_err *err)
 	return r < 0 ? r : rb_migration_remove_work(m, err);
 }
 
-/* the overlay must not be mounted while its upper folder changes behind its back */
-static int detach_overlay(struct rb_member *c, struct rb_err *err)
-{
-	_cleanup_free_ struct rb_overlay *overlay = NULL;
-	int r;
-
-	if (c->detached)
-		return 0;
-	overlay = calloc(1, sizeof(*overlay));
-	if (!overlay)
-		return rb_err_set(err, -ENOMEM, "detach the overlay");
-	r = rb_overlay_find(rb_json_str(c->facts, "merged", ""), overlay, err);
-	if (r == -ENOENT)
-		return 0; /* not started yet */
-	if (r >= 0)
-		r = rb_overlay_detach(overlay, err);
-	if (r >= 0)
-		c->detached = TAKE_PTR(overlay);
-	return r;
-}
-
 static const char *volume_path(const struct rb_member *c, const char *name)
 {
 	const json_t *volume;
@@ -400,24 +376,6 @@ static const char *volume_path(const struct rb_member *c, const char *name)
 		if (strcmp(rb_json_str(volume, "name", ""), name) == 0)
 			return rb_json_str(volume, "here", NULL);
 	return NULL;
-}
-
-/* Images of @bytes, pages and all, are in memory where there is room for them, and for what else
- * may come meanwhile. */
-static int images_folder(struct rb_migration *m, struct rb_member *c, uint64_t bytes,
-			 char ret[PATH_MAX], struct rb_err *err)
-{
-	char memory[PATH_MAX];
-	int r = rb_member_memory_dir(m, c, memory, sizeof(memory), err);
-
-	if (r >= 0 && rb_path(ret, PATH_MAX, "%s/images", c->work_dir) < 0)
-		r = rb_err_set(err, -ENAMETOOLONG, "use work folder '%s'", c->work_dir);
-	if (r < 0 || access(ret, F_OK) == 0)
-		return r;
-	if (bytes && bytes <= IMAGES_MAX &&
-	    rb_criu_has_room_in_memory(m->node->run_dir, bytes + IMAGES_ROOM))
-		return rb_criu_images_arrive(c->work_dir, memory, err);
-	return rb_mkdir_p(ret, 0700, err);
 }
 
 /* "tree" {"member", "what": "rootfs" | "volume" | "images" | "pages", "name", "durable", "bytes"}:
@@ -433,12 +391,13 @@ int rb_target_tree(struct rb_migration *m, const json_t *args, json_t **ret, str
 
 	if (strcmp(what, "rootfs") == 0) {
 		path = rb_json_str(c->facts, "upper", NULL);
-		r = detach_overlay(c, err);
+		r = rb_target_open_rootfs(c, err);
 	} else if (strcmp(what, "volume") == 0) {
 		path = volume_path(c, rb_json_str(args, "name", ""));
 	} else if (strcmp(what, "images") == 0 || strcmp(what, "pages") == 0) {
 		path = images;
-		r = images_folder(m, c, (uint64_t)rb_json_int(args, "bytes", 0), images, err);
+		r = rb_target_images_folder(m, c, (uint64_t)rb_json_int(args, "bytes", 0), images,
+					    err);
 	}
 	if (r >= 0 && !path)
 		r = rb_err_code(err, RB_E_PROTOCOL, -EPROTO, "there is no '%.40s' to write to",
@@ -452,6 +411,8 @@ int rb_target_tree(struct rb_migration *m, const json_t *args, json_t **ret, str
 			    err);
 	if (r < 0)
 		return r;
+	if (strcmp(what, "rootfs") == 0)
+		c->rootfs_changed = stats.files || stats.removed;
 	*ret = json_pack("{s:I, s:I}", "files", (json_int_t)stats.files, "bytes",
 			 (json_int_t)stats.bytes);
 	return 0;

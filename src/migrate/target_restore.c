@@ -241,20 +241,6 @@ int rb_target_start_undo(struct rb_migration *m, struct rb_err *err)
 	return r < 0 ? r : rb_ports_arrive_undo(m, err);
 }
 
-static int attach_overlay(struct rb_member *c, struct rb_err *err)
-{
-	int r;
-
-	if (!c->detached)
-		return 0;
-	r = rb_overlay_attach(c->detached, err);
-	if (r < 0)
-		return r;
-	rb_overlay_free(c->detached);
-	free(TAKE_PTR(c->detached));
-	return 0;
-}
-
 int rb_target_netns(const struct rb_migration *m, struct rb_err *err)
 {
 	return rb_netns_open(rb_criu_placeholder_pid(m->node->run_dir, m->entry.container_id), err);
@@ -280,9 +266,9 @@ static int begin_restore(struct rb_migration *m, struct rb_member *only, struct 
 		if (only && c != only)
 			continue;
 		if (r >= 0)
-			r = rb_target_listen_for_memory(c, err);
+			r = rb_target_start_restore(c, &wait, err);
 		if (r >= 0)
-			r = rb_arrival_restore(c->arrival, &wait, err);
+			r = rb_arrival_images(c->arrival, err);
 	}
 	return r;
 }
@@ -336,7 +322,7 @@ int rb_target_restore(struct rb_migration *m, const json_t *args, json_t **ret, 
 				"the container is to be restored without memory, but none came");
 	rb_each_member (c, m)
 		if (r >= 0)
-			r = attach_overlay(c, err);
+			r = rb_target_close_rootfs(m, c, err);
 	return r < 0 ? r : begin_restore(m, NULL, err);
 }
 

@@ -145,6 +145,27 @@ is "of folders made and removed all the time, the right ones" "$(on "$there" ls 
 docker_on "$there" rm -fv busy >/dev/null
 docker_on "$there" volume rm stuff >/dev/null
 
+# --- files that change when the target has begun to restore: what it has looked up is looked up again
+
+run_container h1 files --volume stuff:/data victim sh -c 'echo ready; while :; do sleep 1; done'
+wait_for 10 has_log_lines h1 files 1 || bail "no container"
+docker_on h1 exec files sh -c 'echo old >/etc/issue; echo old >/etc/old; echo old >/data/file'
+arm h1 source.freeze.begin pause 1
+in_background late h1 reberth migrate --json files h2
+wait_for 30 fault_reached h1 || bail "source.freeze.begin is not reached"
+docker_on h1 exec files sh -c 'echo new >/etc/issue; rm /etc/old; mkdir /etc/made; echo new >/etc/made/file; echo new >/data/file'
+release h1
+wait "$last_pid"
+is "files change late: moved" "$? $(jq -r .result <"$E2E_WORK/late.out")" "0 completed"
+disarm h1
+is "its log is its own" "$(docker_on h2 logs files 2>&1)" ready
+is "a changed one" "$(docker_on h2 exec files cat /etc/issue)" new
+is "a new one" "$(docker_on h2 exec files cat /etc/made/file)" new
+is "one that is gone" "$(docker_on h2 exec files ls /etc/old 2>&1 | grep -c 'No such file')" 1
+is "one of a volume" "$(docker_on h2 exec files cat /data/file)" new
+docker_on h2 rm -fv files >/dev/null
+docker_on h2 volume rm stuff >/dev/null
+
 # --- images: the same container to a host with nothing, one with the base, one with all of it
 
 sent_to() {

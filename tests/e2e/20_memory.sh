@@ -37,7 +37,7 @@ is_not_followed() { (($(followed "$1" "$2") == 0)); }
 # of its first process: the others come and go
 descriptors() {
 	local pid
-	pid=$(docker_on "$1" inspect -f '{{.State.Pid}}' "$2")
+	pid=$(docker_on "$1" top "$2" -o pid,comm | awk '$2 == "shifter" { print $1 }' | sort -n | head -n 1)
 	on "$1" sh -c "ls /proc/$pid/fd | wc -l"
 }
 

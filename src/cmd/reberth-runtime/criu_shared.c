@@ -43,6 +43,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "criu_hold.h"
+
 #define EXPORT __attribute__((visibility("default")))
 
 /* more folders than the path of the images has; more than are there do no harm */
@@ -242,6 +244,10 @@ EXPORT int openat64(int dir, const char *path, int flags, ...)
 	if (flags & (O_CREAT | O_TMPFILE))
 		mode = va_arg(args, mode_t);
 	va_end(args);
+	if (!(flags & O_CREAT) && !criu_await_images(path)) {
+		errno = ENOENT;
+		return -1;
+	}
 	if (is_image(path, &number))
 		return open_image(dir, path, flags, mode, number);
 	return real_openat()(dir, path, flags, mode);

@@ -8,7 +8,7 @@
  * and it ends with init's status, which containerd takes for the container's.
  *
  *   waiting --"restore"--> restoring --runc succeeds--> restored --init ends--> (exit)
- *                ^              | runc fails
+ *                ^              | runc fails, or is killed for "stop"
  *                +--"restore"-- failed
  *
  * While runc restores it steps aside to the cgroup that it came from: runc does not restore into a
@@ -300,6 +300,9 @@ static void read_control(struct talk *t)
 		rb_close_fd(&t->control_fd);
 	else if (strcmp(line, "restore") == 0)
 		begin_restore(t);
+	/* runc would write to what is the container's standard error that it failed */
+	else if (strcmp(line, "stop") == 0 && t->runc > 0)
+		kill(t->runc, SIGKILL);
 }
 
 /* The worker removes the arrival's folder when it needs us no more. */

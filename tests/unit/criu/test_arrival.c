@@ -3,6 +3,7 @@
  * test_arrival.c - the worker's side of an arrival against a placeholder and a script played here
  */
 #include <errno.h>
+#include <limits.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <sys/socket.h>
@@ -96,6 +97,57 @@ static void good_restore(void)
 	end(pid);
 	rb_arrival_close(a, true);
 	CHECK(access(arrival_dir, F_OK) < 0);
+}
+
+/* A placeholder whose CRIU waits for its images: it stops that when it is told to. */
+static pid_t play_waiting(void)
+{
+	pid_t pid = fork();
+	char line[64], path[PATH_MAX];
+	int control;
+
+	if (pid != 0)
+		return pid;
+	snprintf(line, sizeof(line), "hello %d waiting\n", (int)getpid());
+	control = say("control.sock", line);
+	expect(control, "restore");
+	(void)!write(control, "restoring\n", 10);
+	expect(control, "stop");
+	(void)!write(control, "failed CRIU: no images\n", 23);
+	expect(control, "restore");
+	snprintf(path, sizeof(path), "%s/abort", arrival_dir);
+	if (access(path, F_OK) == 0)
+		_exit(7);
+	(void)!write(control, "restoring\n", 10);
+	snprintf(path, sizeof(path), "%s/images", arrival_dir);
+	while (access(path, F_OK) < 0)
+		usleep(1000);
+	expect(say("hold.sock", "held 4712\n"), "go");
+	pause();
+	_exit(0);
+}
+
+static void called_off_and_begun_again(void)
+{
+	struct rb_wait wait = rb_wait_within(NULL, 5000);
+	struct rb_arrival *a = open_arrival();
+	struct rb_err err = {};
+	pid_t pid;
+	int got = 0;
+
+	CHECK(a);
+	pid = play_waiting();
+	CHECK_INT(rb_arrival_restore(a, &wait, &err), 0);
+	/* a second word changes nothing: it would be taken for the next restore's */
+	CHECK_INT(rb_arrival_restore(a, &wait, &err), 0);
+	CHECK_INT(rb_arrival_call_off(a, &wait, &err), 0);
+	CHECK_INT(rb_arrival_restore(a, &wait, &err), 0);
+	CHECK_INT(rb_arrival_images(a, &err), 0);
+	CHECK_INT(rb_arrival_wait_held(a, &got, &wait, &err), 0);
+	CHECK_INT(got, 4712);
+	CHECK_INT(rb_arrival_release(a, true, &wait, &err), 0);
+	end(pid);
+	rb_arrival_close(a, true);
 }
 
 static void failed_restore(void)
@@ -205,6 +257,7 @@ int main(void)
 	snprintf(work_dir, sizeof(work_dir), "%s/work", dir);
 	snprintf(arrival_dir, sizeof(arrival_dir), "%s/arrivals/" ID, dir);
 	TAP_RUN(good_restore);
+	TAP_RUN(called_off_and_begun_again);
 	TAP_RUN(failed_restore);
 	TAP_RUN(killed_placeholder);
 	TAP_RUN(worker_recovers);
