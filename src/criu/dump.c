@@ -20,6 +20,7 @@
 #include "dump.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -260,7 +261,7 @@ static int write_config(const struct rb_dump *dump, const json_t *state, struct 
 
 static int make_folders(const char *work_dir, struct rb_err *err)
 {
-	static const char *const names[] = { "images", "work", "runc" };
+	static const char *const names[] = { "images", "work", "runc", "skip" };
 
 	for (size_t i = 0; i < ARRAY_SIZE(names); i++) {
 		char path[PATH_MAX];
@@ -338,6 +339,31 @@ static int server_failure(const char *line, struct rb_err *err)
 		return rb_err_code(err, RB_E_CRIU, -EIO, "the dump server ended early");
 	return rb_err_code(err, errnum == ENOSPC ? RB_E_NO_SPACE : RB_E_CRIU, -errnum, "%s",
 			   line + at);
+}
+
+int rb_criu_dump_hold(const struct rb_dump *dump, struct rb_err *err)
+{
+	/* of the process, not of the descriptor: what it forks has no part in it */
+	struct flock lock = { .l_type = F_WRLCK, .l_whence = SEEK_SET };
+	_cleanup_close_ int fd = -EBADF;
+	char path[PATH_MAX];
+	int r = rb_path(path, sizeof(path), "%s/skip/lock", dump->work_dir);
+
+	if (r < 0)
+		return rb_err_set(err, r, "hold CRIU");
+	fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
+	if (fd < 0 || fcntl(fd, F_SETLK, &lock) < 0)
+		return rb_err_set(err, -errno, "lock '%s'", path);
+	return TAKE_FD(fd);
+}
+
+int rb_criu_dump_let_go(const struct rb_dump *dump, int hold_fd, bool go_on, struct rb_err *err)
+{
+	_cleanup_close_ int fd = hold_fd;
+	char path[PATH_MAX];
+	int r = go_on ? rb_path(path, sizeof(path), "%s/skip/complete", dump->work_dir) : 0;
+
+	return r < 0 || !go_on ? r : rb_write_file(path, "", 0, 0600, false, err);
 }
 
 int rb_criu_dump_begin(const struct rb_dump *dump, struct rb_err *err)

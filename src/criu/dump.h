@@ -86,6 +86,19 @@ int rb_criu_dump_prepare(const struct rb_dump *dump, const struct rb_wait *wait,
 int rb_criu_dump_begin(const struct rb_dump *dump, struct rb_err *err);
 int rb_criu_dump_end(int dump_fd, const struct rb_wait *wait, struct rb_err *err);
 
+/**
+ * rb_criu_dump_hold - before rb_criu_dump_begin(): CRIU shall go on only up to where it would look
+ * at mappings and memory for the first time, and not touch a task before that. Until then it reads
+ * what there is of files, sockets and credentials.
+ *
+ * Return: a descriptor for rb_criu_dump_let_go(); as long as this process has it CRIU waits.
+ */
+int rb_criu_dump_hold(const struct rb_dump *dump, struct rb_err *err);
+
+/** rb_criu_dump_let_go - @go_on: the lists of what it need not see are complete; or the dump fails,
+ * as it does when this process is killed. @hold_fd: released */
+int rb_criu_dump_let_go(const struct rb_dump *dump, int hold_fd, bool go_on, struct rb_err *err);
+
 /** rb_criu_mend - after a CRIU that was killed while it held the tasks: kill a CRIU of this dump
  * that is still there, wait until no task of the cgroup is traced any more, cure parasites */
 int rb_criu_mend(const struct rb_dump *dump, const struct rb_wait *wait, struct rb_err *err);

@@ -13,6 +13,8 @@
  *   bin/criu         reberth-criu, which starts CRIU with our library, as
  *   bin/criu.start   says (cmd/reberth-runtime/criu_start.c)
  *   skip/<pid>       memory of this process that CRIU does not see (source only)
+ *   skip/<pid>.smaps what it reads in place of /proc/<pid>/smaps (smaps.h)
+ *   skip/lock, skip/complete   whether it has to wait for these (criu_smaps.c)
  *   dump.sock        the dump server's socket (source only), see dump.c
  *
  * A path goes into a shell script and into CRIU's configuration file, so only plain ones are taken.

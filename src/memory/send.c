@@ -12,7 +12,8 @@
  *
  * What is written in every round is left for later (defer.h), at the latest for the last look.
  *
- * The last look, at the frozen container, yields two lists for each process: the pages that were
+ * The last look, at the frozen container, is taken while CRIU begins, which does not touch any task
+ * until it is over. It yields two lists for each process: the pages that were
  * written since, or left for later, which are sent, and all that have content. Whatever the target
  * has beyond the second list was dropped here, and reads as zero there.
  *
@@ -58,6 +59,8 @@ struct process {
 	struct rb_defer defer;
 	struct rb_vma *vmas; /* when it was frozen last */
 	int n_vmas;
+	uint64_t *stacks; /* rb_task_stacks(), likewise */
+	int n_stacks;
 };
 
 struct rb_memory {
@@ -105,6 +108,7 @@ static void forget(struct process *process)
 	rb_ranges_free(&process->populated);
 	rb_defer_clear(&process->defer);
 	free(process->vmas);
+	free(process->stacks);
 }
 
 void rb_memory_free(struct rb_memory *memory)
@@ -365,6 +369,22 @@ static void clear(struct process *process)
 	process->n_vmas = 0;
 }
 
+static int note_stacks(struct process *process, struct rb_err *err)
+{
+	int n;
+
+	free(TAKE_PTR(process->stacks));
+	process->n_stacks = 0;
+	n = rb_task_stacks(process->pid, &process->stacks, err);
+	/* somebody killed it */
+	if (n == -ENOENT) {
+		rb_err_clear(err);
+		return 0;
+	}
+	process->n_stacks = n < 0 ? 0 : n;
+	return n < 0 ? n : 0;
+}
+
 /* Each costs time that the container stands still: mappings are read once, pages looked at once. */
 static int look(struct process *process, struct rb_err *err)
 {
@@ -388,6 +408,15 @@ int rb_memory_freeze(struct rb_memory *memory, struct rb_err *err)
 {
 	int r = list_processes(memory, err);
 
+	for (size_t i = 0; r >= 0 && i < memory->n; i++)
+		r = note_stacks(&memory->list[i], err);
+	return r;
+}
+
+int rb_memory_look(struct rb_memory *memory, struct rb_err *err)
+{
+	int r = 0;
+
 	for (size_t i = 0; r >= 0 && i < memory->n; i++) {
 		r = look(&memory->list[i], err);
 		/* somebody killed it */
@@ -402,17 +431,14 @@ int rb_memory_freeze(struct rb_memory *memory, struct rb_err *err)
 static int hide_process(const struct process *process, const char *dir, struct rb_err *err)
 {
 	const struct rb_vma *vmas = process->vmas;
-	_cleanup_free_ uint64_t *stacks = NULL;
+	const uint64_t *stacks = process->stacks;
 	_cleanup_buf_ struct rb_buf out = {};
-	int n = vmas ? rb_task_stacks(process->pid, &stacks, err) : -ENOENT, r;
+	int n = process->n_stacks, r = 0;
 	char path[4096];
 
 	/* somebody killed it */
-	if (n == -ENOENT) {
-		rb_err_clear(err);
+	if (!vmas)
 		return 0;
-	}
-	r = n < 0 ? n : 0;
 	for (int i = 0; r >= 0 && i < process->n_vmas; i++) {
 		uint64_t at = vmas[i].start;
 

@@ -67,15 +67,20 @@ int rb_memory_round_shared(struct rb_memory *memory, const struct rb_memory_sink
 int rb_memory_pending(struct rb_memory *memory, uint64_t *ret_bytes, int64_t *ret_shared_us,
 		      struct rb_err *err);
 
-/** rb_memory_freeze - the container is frozen now: note what is left to send, and what there is */
+/** rb_memory_freeze - the container is frozen now, and nobody traces it: note who there is, and
+ * where its stacks are */
 int rb_memory_freeze(struct rb_memory *memory, struct rb_err *err);
 
+/** rb_memory_look - the same moment; its tasks may be held by ptrace meanwhile, but not be changed:
+ * note what is left to send, and what there is; after rb_memory_freeze() */
+int rb_memory_look(struct rb_memory *memory, struct rb_err *err);
+
 /** rb_memory_hide - write a file for each process that tells CRIU's filter what it need not see
- * (criu_filter.c), and one for shared memory (criu_shared.c); after rb_memory_freeze()
+ * (criu_filter.c), and one for shared memory (criu_shared.c); after rb_memory_look()
  * @dir: is made */
 int rb_memory_hide(const struct rb_memory *memory, const char *dir, struct rb_err *err);
 
-/** rb_memory_send_last - what rb_memory_freeze() noted; CRIU may hold the tasks meanwhile */
+/** rb_memory_send_last - what rb_memory_look() noted; CRIU may hold the tasks meanwhile */
 int rb_memory_send_last(struct rb_memory *memory, const struct rb_memory_sink *sink,
 			const struct rb_wait *wait, struct rb_memory_stats *ret,
 			struct rb_err *err);
@@ -85,7 +90,7 @@ int rb_memory_send_last(struct rb_memory *memory, const struct rb_memory_sink *s
 int rb_memory_leave(struct rb_memory *memory, const struct rb_memory_sink *sink,
 		    const struct rb_wait *wait, struct rb_memory_stats *ret, struct rb_err *err);
 
-/** rb_memory_left - bytes that rb_memory_freeze() found written */
+/** rb_memory_left - bytes that rb_memory_look() found written */
 uint64_t rb_memory_left(const struct rb_memory *memory);
 
 /** rb_memory_free - stop following; NULL is allowed */

@@ -197,12 +197,22 @@ int rb_rounds_frozen(struct rb_migration *m, struct rb_err *err)
 {
 	int r = 0;
 
+	rb_each_member (c, m)
+		if (r >= 0)
+			r = rb_memory_freeze(c->memory, err);
+	return r;
+}
+
+int rb_rounds_look(struct rb_migration *m, struct rb_err *err)
+{
+	int r = 0;
+
 	rb_each_member (c, m) {
 		char skip[600];
 
 		snprintf(skip, sizeof(skip), "%s/skip", c->work_dir);
 		if (r >= 0)
-			r = rb_memory_freeze(c->memory, err);
+			r = rb_memory_look(c->memory, err);
 		if (r >= 0)
 			r = rb_memory_hide(c->memory, skip, err);
 	}

@@ -44,8 +44,10 @@ int rb_rounds_send_shared(struct rb_migration *m, struct rb_err *err);
  * when the container stands still, so how long it takes is part of what is predicted */
 int rb_rounds_files(struct rb_migration *m, struct rb_outlook *outlook, struct rb_err *err);
 
-/** rb_rounds_frozen - see struct rb_strategy: what is left, and CRIU does not see any of it */
+/** rb_rounds_frozen, rb_rounds_look - see struct rb_strategy: what is left, and CRIU does not see
+ * any of it */
 int rb_rounds_frozen(struct rb_migration *m, struct rb_err *err);
+int rb_rounds_look(struct rb_migration *m, struct rb_err *err);
 
 /** rb_rounds_rest - what is left travels now, or the target is told of it (rb_memory_stays()) */
 int rb_rounds_rest(struct rb_migration *m, struct rb_err *err);

@@ -203,30 +203,56 @@ static void note_neighbours(struct rb_migration *m)
 		rb_migration_fact(m, "neighbours", list);
 }
 
-/* @fds: one per member, -EBADF where none has begun */
-static int begin_dumps(struct rb_migration *m, int *fds, struct rb_err *err)
+/* of a member; -EBADF where there is none */
+struct begun {
+	int hold_fd, dump_fd;
+};
+
+/* @held: CRIU waits for let_go() before it looks at memory */
+static int begin_dumps(struct rb_migration *m, struct begun *list, bool held, struct rb_err *err)
 {
 	int r = 0;
 
 	rb_each_member (c, m) {
-		int *fd = &fds[rb_member_number(m, c)];
+		struct begun *begun = &list[rb_member_number(m, c)];
 		struct rb_dump dump;
 
-		*fd = -EBADF;
+		*begun = (struct begun){ -EBADF, -EBADF };
 		rb_source_fill_dump(m, c, &dump);
+		if (r >= 0 && held)
+			r = begun->hold_fd = rb_criu_dump_hold(&dump, err);
 		if (r >= 0)
-			r = *fd = rb_criu_dump_begin(&dump, err);
+			r = begun->dump_fd = rb_criu_dump_begin(&dump, err);
+	}
+	return r;
+}
+
+static int let_go(struct rb_migration *m, struct begun *list, bool go_on, struct rb_err *err)
+{
+	int r = 0;
+
+	rb_each_member (c, m) {
+		struct begun *begun = &list[rb_member_number(m, c)];
+		struct rb_dump dump;
+		int r2;
+
+		rb_source_fill_dump(m, c, &dump);
+		if (begun->hold_fd < 0)
+			continue;
+		r2 = rb_criu_dump_let_go(&dump, TAKE_FD(begun->hold_fd), go_on && r >= 0,
+					 r < 0 ? NULL : err);
+		r = r < 0 ? r : r2;
 	}
 	return r;
 }
 
 /* Return: of the first that failed; -EAGAIN before others: then trying again may help */
-static int end_dumps(struct rb_migration *m, const int *fds, struct rb_err *err)
+static int end_dumps(struct rb_migration *m, const struct begun *list, struct rb_err *err)
 {
 	int result = 0;
 
 	rb_each_member (c, m) {
-		int fd = fds[rb_member_number(m, c)];
+		int fd = list[rb_member_number(m, c)].dump_fd;
 		struct rb_err why = {};
 		int r = fd < 0 ? 0 : rb_criu_dump_end(fd, &m->wait, &why);
 
@@ -239,23 +265,38 @@ static int end_dumps(struct rb_migration *m, const int *fds, struct rb_err *err)
 	return result;
 }
 
+/* The last look is taken while CRIU begins. */
+static int begin_and_look(struct rb_migration *m, struct begun *list, struct rb_err *err)
+{
+	const struct rb_strategy *strategy = rb_strategy_of(m);
+	int r = begin_dumps(m, list, strategy->look, err);
+
+	if (r >= 0 && strategy->look)
+		r = strategy->look(m, err);
+	if (r >= 0)
+		r = let_go(m, list, true, err);
+	if (r < 0) {
+		let_go(m, list, false, NULL);
+		rb_each_member (c, m)
+			rb_close_fd(&list[rb_member_number(m, c)].dump_fd);
+	}
+	return r;
+}
+
 /* While CRIU dumps, the files travel: the tasks stand still for both. */
 static int dump_and_sync(struct rb_migration *m, struct rb_err *err)
 {
 	const struct rb_strategy *strategy = rb_strategy_of(m);
 	struct rb_err sync_err = {};
-	int fds[RB_MEMBERS_MAX], r, r2;
+	struct begun begun[RB_MEMBERS_MAX];
 	int64_t began_us;
+	int r, r2;
 
 	r = strategy->frozen ? strategy->frozen(m, err) : 0;
+	if (r >= 0)
+		r = begin_and_look(m, begun, err);
 	if (r < 0)
 		return r;
-	r = begin_dumps(m, fds, err);
-	if (r < 0) {
-		rb_each_member (c, m)
-			rb_close_fd(&fds[rb_member_number(m, c)]);
-		return r;
-	}
 	note_neighbours(m);
 	rb_ports_note(m);
 	rb_each_member (c, m)
@@ -265,7 +306,7 @@ static int dump_and_sync(struct rb_migration *m, struct rb_err *err)
 	if (r2 >= 0)
 		r2 = rb_sync_round(m, &sync_err);
 	rb_migration_fact(m, "files_ms", json_integer((rb_now_us() - began_us + 500) / 1000));
-	r = end_dumps(m, fds, err);
+	r = end_dumps(m, begun, err);
 	/* with a broken conversation there is nothing to try again */
 	if (r == -EAGAIN && r2 < 0)
 		r = 0;

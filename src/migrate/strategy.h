@@ -8,6 +8,7 @@
  *	rounds	   stage memory: the container runs
  *	last_round stage freeze: it runs for some more milliseconds
  *	frozen	   stage dump: it stands still, CRIU has not looked at it yet; again after a thaw
+ *	look	   stage dump: CRIU has begun, and waits for this before it looks at memory
  *	rest	   stage dump: while CRIU dumps
  */
 #pragma once
@@ -27,6 +28,7 @@ struct rb_strategy {
 	int (*rounds)(struct rb_migration *m, struct rb_err *err);
 	int (*last_round)(struct rb_migration *m, struct rb_err *err);
 	int (*frozen)(struct rb_migration *m, struct rb_err *err);
+	int (*look)(struct rb_migration *m, struct rb_err *err);
 	int (*rest)(struct rb_migration *m, struct rb_err *err);
 };
 

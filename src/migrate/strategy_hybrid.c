@@ -40,5 +40,6 @@ const struct rb_strategy rb_strategy_hybrid = {
 	.rounds = rounds,
 	.last_round = rb_rounds_send,
 	.frozen = rb_rounds_frozen,
+	.look = rb_rounds_look,
 	.rest = rb_rounds_rest,
 };

@@ -30,5 +30,6 @@ const struct rb_strategy rb_strategy_postcopy = {
 	.rounds = rounds,
 	.last_round = rb_rounds_send_shared,
 	.frozen = rb_rounds_frozen,
+	.look = rb_rounds_look,
 	.rest = rb_rounds_rest,
 };

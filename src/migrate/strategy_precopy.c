@@ -91,5 +91,6 @@ const struct rb_strategy rb_strategy_precopy = {
 	.rounds = rounds,
 	.last_round = last_round,
 	.frozen = rb_rounds_frozen,
+	.look = rb_rounds_look,
 	.rest = rb_rounds_rest,
 };

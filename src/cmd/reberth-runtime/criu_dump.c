@@ -36,10 +36,13 @@
 #include "io.h"
 #include "proc.h"
 #include "runtime.h"
+#include "smaps.h"
 #include "wait.h"
 #include "workdir.h"
 
 enum {
+	PIDS_MAX = 4096,
+	BIG_PAGES = 4096,  /* of which the kernel takes a while to count them all */
 	LINE_MS = 2000,	   /* a client that connected says its line within */
 	FREEZE_MS = 10000, /* freezing tasks that CRIU holds */
 };
@@ -60,7 +63,8 @@ struct server {
 	pid_t criu;    /* traced while not 0 */
 	bool stopping; /* the worker does not want the dump any more */
 	struct rb_cure *cure;
-	struct rb_err err; /* the first thing that went wrong */
+	struct rb_smaps *smaps; /* NULL: CRIU reads the kernel's own */
+	struct rb_err err;	/* the first thing that went wrong */
 };
 
 static void reply(int *fd, const char *text)
@@ -94,6 +98,34 @@ static void stop(struct server *s)
 		kill(s->runc.pid, SIGKILL);
 }
 
+/* "<size> <resident> ..." */
+static bool is_big(pid_t pid)
+{
+	_cleanup_buf_ struct rb_buf text = {};
+	unsigned long resident = 0;
+	char path[64];
+
+	snprintf(path, sizeof(path), "/proc/%d/statm", (int)pid);
+	return rb_read_file(path, 0, &text, NULL) == 0 &&
+	       sscanf(text.data, "%*u %lu", &resident) == 1 && resident >= BIG_PAGES;
+}
+
+/* The tasks stand still, and their mappings stay as they are until CRIU has looked at them. Where
+ * this fails CRIU reads what the kernel has, which takes longer. */
+static void write_smaps(struct server *s)
+{
+	pid_t pids[PIDS_MAX];
+	int n = s->smaps ? rb_freezer_pids(s->freezer, pids, PIDS_MAX, NULL) : 0;
+
+	for (int i = 0; i < n && i < PIDS_MAX; i++) {
+		char path[PATH_MAX];
+
+		if (is_big(pids[i]) &&
+		    rb_path(path, sizeof(path), "%s/skip/%d.smaps", s->work_dir, (int)pids[i]) == 0)
+			rb_smaps_write(s->smaps, pids[i], path, NULL);
+	}
+}
+
 /* The worker froze the container: note how its tasks are now, and let CRIU begin. */
 static void begin(struct server *s, int fd)
 {
@@ -111,6 +143,7 @@ static void begin(struct server *s, int fd)
 		reply(&s->action_fd, "abort\n");
 		return;
 	}
+	write_smaps(s);
 	s->phase = DUMPING;
 	reply(&s->action_fd, "go\n");
 }
@@ -325,7 +358,11 @@ static int prepare(struct server *s, pid_t worker, struct rb_err *err)
 	s->listen_fd = rb_criu_listen_at(s->work_dir, "dump.sock", err);
 	if (s->listen_fd < 0)
 		return s->listen_fd;
-	return start_runc(s, err);
+	/* while runc and CRIU start */
+	r = start_runc(s, err);
+	if (r >= 0)
+		rb_smaps_new(&s->smaps, NULL);
+	return r;
 }
 
 /* The process in the background. */

@@ -44,6 +44,7 @@
 #include <unistd.h>
 
 #include "criu_hold.h"
+#include "criu_smaps.h"
 
 #define EXPORT __attribute__((visibility("default")))
 
@@ -250,6 +251,12 @@ EXPORT int openat64(int dir, const char *path, int flags, ...)
 	}
 	if (is_image(path, &number))
 		return open_image(dir, path, flags, mode, number);
+	if (strcmp(path, "smaps") == 0) {
+		int fd = smaps_open(dir);
+
+		if (fd != SMAPS_OF_THE_KERNEL)
+			return fd;
+	}
 	return real_openat()(dir, path, flags, mode);
 }
 

@@ -1,191 +1,168 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
- * test_hold.c - a CRIU that was started before there are images waits for them (criu_hold.c)
+ * test_hold.c - where CRIU waits for the lists of what it need not see, and what it then reads of
+ * mappings
  *
- * `test_hold LIBRARY` starts itself again with the library preloaded, and opens an image then.
+ * `test_hold LIBRARY` starts itself again with the library preloaded, and opens smaps as CRIU does.
  */
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
-#include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
+#include <sys/prctl.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "cleanup.h"
+#include "dump.h"
+#include "io.h"
 #include "tap.h"
+#include "wait.h"
 
-enum { OPENED = 10, NOT_FOUND = 11, PLAYED_CRIU = 3, PATIENCE_MS = 5000 };
+enum { DELAY_MS = 60 };
 
-static char dir[] = "/tmp/rb-test-hold-XXXXXX";
-static const char *self, *library;
+static char work_dir[] = "/tmp/test_hold.XXXXXX";
+static struct rb_dump dump = { .work_dir = work_dir };
 
-static const char *in_dir(const char *name)
+static const char *in(const char *name)
 {
 	static char path[128];
 
-	snprintf(path, sizeof(path), "%s/%s", dir, name);
+	snprintf(path, sizeof(path), "%s/skip/%s", work_dir, name);
 	return path;
 }
 
-static void make(const char *name)
+/* In a process of its own: the library remembers. Return: errno of the opening, 0 for the kernel's
+ * file, -1 for ours; @ret_ms: how long it waited */
+static int open_smaps(int64_t *ret_ms)
 {
-	int fd = open(in_dir(name), O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
+	int64_t began_us = rb_now_us();
+	int status = 0;
+	pid_t pid = fork();
 
-	CHECK(fd >= 0);
-	close(fd);
+	if (pid == 0) {
+		_cleanup_close_ int proc = -EBADF, fd = -EBADF;
+		char name[32], text[8] = "";
+
+		snprintf(name, sizeof(name), "/proc/%d", (int)getppid());
+		proc = open(name, O_PATH | O_DIRECTORY | O_CLOEXEC);
+		fd = openat(proc, "smaps", O_RDONLY);
+		if (fd < 0)
+			_exit(errno);
+		_exit(read(fd, text, 4) == 4 && strcmp(text, "ours") == 0 ? 255 : 0);
+	}
+	waitpid(pid, &status, 0);
+	if (ret_ms)
+		*ret_ms = (rb_now_us() - began_us) / 1000;
+	return WIFEXITED(status) ? (signed char)WEXITSTATUS(status) : -2;
 }
 
-/* what the preloaded one does: ends with what it found */
-static int play_criu(const char *image)
+/* A worker that holds CRIU for a while and then lets it go on, or does not, or is killed. */
+static pid_t start_worker(char how)
 {
-	int fd = openat(AT_FDCWD, image, O_RDONLY | O_CLOEXEC);
-
-	return fd >= 0 ? OPENED : errno == ENOENT ? NOT_FOUND : 1;
-}
-
-/* Return: its pid; it opens @image, which is there */
-static pid_t start(const char *image)
-{
+	int ready[2];
+	char byte;
 	pid_t pid;
 
-	make(image);
+	if (pipe2(ready, O_CLOEXEC) < 0)
+		return -1;
 	pid = fork();
 	if (pid == 0) {
-		setenv("LD_PRELOAD", library, 1);
-		setenv("REBERTH_IMAGES", in_dir("arrival/images"), 1);
-		execl(self, self, library, in_dir(image), NULL);
-		_exit(2);
+		int fd = rb_criu_dump_hold(&dump, NULL);
+
+		prctl(PR_SET_PDEATHSIG, SIGKILL);
+		if (fd < 0 || write(ready[1], "", 1) != 1)
+			_exit(1);
+		rb_wait_ms(DELAY_MS, NULL, NULL);
+		if (how == 'k')
+			raise(SIGKILL);
+		if (rb_criu_dump_let_go(&dump, fd, how == 'g', NULL) < 0)
+			_exit(1);
+		pause();
 	}
+	close(ready[1]);
+	if (read(ready[0], &byte, 1) != 1)
+		pid = -1;
+	close(ready[0]);
 	return pid;
 }
 
-/* Return: with what it ended within some ms; 0: it still waits */
-static int ended(pid_t pid, int ms)
+static void end_worker(pid_t pid)
 {
-	int status;
-
-	for (int i = 0; i <= ms; i++) {
-		if (waitpid(pid, &status, WNOHANG) == pid)
-			return WIFEXITED(status) ? WEXITSTATUS(status) : -1;
-		usleep(1000);
-	}
-	return 0;
+	kill(pid, SIGKILL);
+	waitpid(pid, NULL, 0);
+	unlink(in("lock"));
+	unlink(in("complete"));
 }
 
-static void begin(void)
+static void nobody_holds(void)
 {
-	strcpy(dir + strlen(dir) - 6, "XXXXXX");
-	CHECK(mkdtemp(dir));
-	CHECK_INT(mkdir(in_dir("arrival"), 0700), 0);
+	CHECK_INT(open_smaps(NULL), 0);
 }
 
-static void end(void)
+static void put_together(void)
 {
-	char command[128];
+	char name[32];
 
-	snprintf(command, sizeof(command), "rm -rf '%s'", dir);
-	CHECK_INT(system(command), 0);
+	snprintf(name, sizeof(name), "%d.smaps", (int)getpid());
+	CHECK_INT(rb_write_file(in(name), "ours", 4, 0600, false, NULL), 0);
+	CHECK_INT(open_smaps(NULL), -1);
+	unlink(in(name));
 }
 
-static void waits_for_images(void)
+static void waits(void)
 {
-	pid_t pid;
+	pid_t worker = start_worker('g');
+	int64_t ms = 0;
 
-	begin();
-	pid = start("inventory.img");
-	CHECK_INT(ended(pid, 100), 0);
-	make("arrival/images");
-	CHECK_INT(ended(pid, PATIENCE_MS), OPENED);
-	end();
+	CHECK(worker > 0);
+	CHECK_INT(open_smaps(&ms), 0);
+	CHECK(ms >= DELAY_MS / 2);
+	/* once more, the worker lives on */
+	CHECK_INT(open_smaps(&ms), 0);
+	CHECK(ms < DELAY_MS / 2);
+	end_worker(worker);
 }
 
-static void images_are_there_already(void)
+static void given_up(void)
 {
-	begin();
-	make("arrival/images");
-	CHECK_INT(ended(start("inventory.img"), PATIENCE_MS), OPENED);
-	end();
+	pid_t worker = start_worker('f');
+
+	CHECK(worker > 0);
+	CHECK_INT(open_smaps(NULL), ECANCELED);
+	end_worker(worker);
 }
 
-static void other_files_are_nobodys_business(void)
+static void killed(void)
 {
-	begin();
-	CHECK_INT(ended(start("core-1.img"), PATIENCE_MS), OPENED);
-	end();
-}
+	pid_t worker = start_worker('k');
 
-static void called_off(void)
-{
-	pid_t pid;
-
-	begin();
-	pid = start("inventory.img");
-	CHECK_INT(ended(pid, 50), 0);
-	make("arrival/abort");
-	CHECK_INT(ended(pid, PATIENCE_MS), NOT_FOUND);
-	end();
-}
-
-static void arrival_is_forgotten(void)
-{
-	pid_t pid;
-
-	begin();
-	pid = start("inventory.img");
-	CHECK_INT(ended(pid, 50), 0);
-	CHECK_INT(rmdir(in_dir("arrival")), 0);
-	CHECK_INT(ended(pid, PATIENCE_MS), NOT_FOUND);
-	end();
-}
-
-/* runc is killed: nobody waits for this CRIU any more */
-static void parent_is_gone(void)
-{
-	int fds[2], status = 0;
-	pid_t parent, pid = 0;
-	char c;
-
-	begin();
-	CHECK_INT(pipe(fds), 0);
-	parent = fork();
-	if (parent == 0) {
-		close(fds[0]);
-		pid = start("inventory.img");
-		(void)!write(fds[1], &pid, sizeof(pid));
-		pause();
-	}
-	close(fds[1]);
-	CHECK_INT(read(fds[0], &pid, sizeof(pid)), sizeof(pid));
-	usleep(50000);
-	CHECK_INT(kill(pid, 0), 0);
-	kill(parent, SIGKILL);
-	waitpid(parent, &status, 0);
-	/* it has the other end of the pipe open as long as it lives */
-	alarm(PATIENCE_MS / 1000);
-	CHECK_INT(read(fds[0], &c, 1), 0);
-	alarm(0);
-	close(fds[0]);
-	end();
+	CHECK(worker > 0);
+	CHECK_INT(open_smaps(NULL), ECANCELED);
+	end_worker(worker);
 }
 
 int main(int argc, char **argv)
 {
-	if (argc == PLAYED_CRIU) {
-		/* CRIU opens images by name, in a folder */
-		char *slash = strrchr(argv[2], '/');
+	char skip[64];
 
-		*slash = '\0';
-		return chdir(argv[2]) < 0 ? 1 : play_criu(slash + 1);
+	if (argc == 2) {
+		if (!mkdtemp(work_dir))
+			return 1;
+		snprintf(skip, sizeof(skip), "%s/skip", work_dir);
+		mkdir(skip, 0700);
+		setenv("LD_PRELOAD", argv[1], 1);
+		setenv("REBERTH_SKIP", skip, 1);
+		execl("/proc/self/exe", argv[0], argv[1], work_dir, NULL);
+		return 1;
 	}
-	self = argv[0];
-	library = argv[1];
-	TAP_RUN(waits_for_images);
-	TAP_RUN(images_are_there_already);
-	TAP_RUN(other_files_are_nobodys_business);
-	TAP_RUN(called_off);
-	TAP_RUN(arrival_is_forgotten);
-	TAP_RUN(parent_is_gone);
+	strcpy(work_dir, argv[2]);
+	TAP_RUN(nobody_holds);
+	TAP_RUN(put_together);
+	TAP_RUN(waits);
+	TAP_RUN(given_up);
+	TAP_RUN(killed);
+	rb_rm_rf(work_dir, NULL);
 	return tap_done();
 }

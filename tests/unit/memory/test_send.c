@@ -180,6 +180,8 @@ static int last_round(void)
 
 	if (r >= 0)
 		r = rb_memory_freeze(memory, &err);
+	if (r >= 0)
+		r = rb_memory_look(memory, &err);
 	rb_receiver_begin(receiver, true);
 	if (r >= 0)
 		r = rb_memory_send_last(memory, &sink, NULL, &stats, &err);
@@ -451,6 +453,8 @@ static int leave(void)
 
 	if (r >= 0)
 		r = rb_memory_freeze(memory, &err);
+	if (r >= 0)
+		r = rb_memory_look(memory, &err);
 	rb_receiver_begin(receiver, true);
 	if (r >= 0)
 		r = rb_memory_leave(memory, &sink, NULL, &stats, &err);
