@@ -13,6 +13,8 @@
  *	line 4	its argument behind "criu-action"
  *	line 5	a file to be made for action "post-resume", or nothing
  *
+ * tar: CRIU starts it for each tmpfs. What its process can do by itself (tmpfs.c) it does.
+ *
  * Connection tracking: CRIU has the kernel walk its table twice, which is one for all network
  * namespaces: 15 ms each where it has 262144 buckets. The namespace of a container is made by
  * Docker on the target, with rules of its own; entries from the source must not get there (those
@@ -31,6 +33,8 @@
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <unistd.h>
+
+#include "tmpfs.h"
 
 #define EXPORT __attribute__((visibility("default")))
 
@@ -86,6 +90,18 @@ static void act(char *lines[LINES])
 	_exit(0);
 }
 
+/* Likewise, of what tar would have done. */
+static void save_tmpfs(char *const argv[])
+{
+	int start = open(".", O_PATH | O_DIRECTORY | O_CLOEXEC);
+	int status = start < 0 ? TMPFS_NOT_OURS : tmpfs_tar(argv);
+
+	if (status != TMPFS_NOT_OURS)
+		_exit(status);
+	if (start >= 0 && fchdir(start) < 0)
+		_exit(1);
+}
+
 EXPORT int execvp(const char *file, char *const argv[])
 {
 	static int (*real)(const char *, char *const[]);
@@ -93,6 +109,8 @@ EXPORT int execvp(const char *file, char *const argv[])
 
 	if (read_list(file, text, sizeof(text), lines))
 		act(lines);
+	if (strcmp(file, "tar") == 0)
+		save_tmpfs(argv);
 	*(void **)&real = dlsym(RTLD_NEXT, "execvp");
 	return real(file, argv);
 }
