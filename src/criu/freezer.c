@@ -27,7 +27,7 @@
 #include "io.h"
 #include "wait.h"
 
-enum { ASK_AGAIN_MS = 50, PIDS_MAX = 4096 };
+enum { ASK_AGAIN_MS = 50, PIDS_MAX = 4096, SHORT_STEPS = 10, SHORT_STEP_US = 100 };
 
 static bool is_v1(const char *path)
 {
@@ -105,6 +105,14 @@ int rb_freezer_freeze(const char *path, const struct rb_wait *wait, struct rb_er
 	int64_t asked_ms = rb_now_ms();
 	int r = write_state(path, true, err);
 
+	/* most take no millisecond */
+	for (int i = 0; r == 0 && i < SHORT_STEPS; i++) {
+		r = has_settled(path, err);
+		if (r == 0)
+			usleep(SHORT_STEP_US);
+	}
+	if (r == 1)
+		return 0;
 	for (int64_t step_ms = 1; r == 0; step_ms += step_ms < 10) {
 		r = has_settled(path, err);
 		if (r != 0)

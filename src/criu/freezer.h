@@ -18,7 +18,7 @@ int rb_freezer_find(int pid, char *ret_path, size_t size, struct rb_err *err);
 /** rb_freezer_path - the same of a cgroup that may not exist (yet), given as in /proc/PID/cgroup */
 int rb_freezer_path(const char *cgroup, char *ret_path, size_t size, struct rb_err *err);
 
-/** rb_freezer_freeze - and wait until it is frozen (checked every ms at first) */
+/** rb_freezer_freeze - and wait until it is frozen (checked every 0.1 ms at first) */
 int rb_freezer_freeze(const char *path, const struct rb_wait *wait, struct rb_err *err);
 int rb_freezer_thaw(const char *path, struct rb_err *err);
 /** rb_freezer_is_frozen - 1, 0 or negative errno (-ENOENT: no such cgroup); with version 2 also 1
