@@ -37,7 +37,12 @@
 #define ADDR_FLAG_DAD_FAILED 0x08
 #define ADDR_FLAG_TENTATIVE  0x40
 
-/* what the child that announces works with */
+struct visit {
+	int times;
+	int fd; /* of the socket, for rb_netns_close_later() */
+};
+
+/* what the thread that announces works with */
 struct announce {
 	int fd;		      /* packet socket */
 	struct ifaddrs *devs; /* getifaddrs(3): AF_PACKET entries give index, flags and address */
@@ -193,7 +198,7 @@ static void announce_ipv6_line(struct announce *a, const char *line)
 
 static void announce_ipv6(struct announce *a)
 {
-	/* thread-self: of the namespace that this process has joined */
+	/* thread-self: of the namespace that this thread has joined */
 	_cleanup_fclose_ FILE *file = fopen("/proc/thread-self/net/if_inet6", "re");
 	char line[128];
 
@@ -203,7 +208,7 @@ static void announce_ipv6(struct announce *a)
 			announce_ipv6_line(a, line);
 }
 
-/* The socket stays open: see rb_netns_run_and_leave(). */
+/* The socket stays open: see rb_netns_close_later(). */
 static void free_announce(struct announce *a)
 {
 	if (a->devs)
@@ -212,16 +217,18 @@ static void free_announce(struct announce *a)
 
 static int announce(void *arg, struct rb_err *err)
 {
+	struct visit *visit = arg;
 	_cleanup_(free_announce) struct announce a = { .fd = -EBADF, .err = err };
-	int times = *(int *)arg, r = 0;
+	int r = 0;
 
 	/* protocol 0: this socket never receives */
 	a.fd = socket(AF_PACKET, SOCK_RAW | SOCK_CLOEXEC, 0);
 	if (a.fd < 0)
 		return rb_err_set(err, -errno, "open a packet socket");
+	visit->fd = a.fd;
 	if (getifaddrs(&a.devs) < 0)
 		return rb_err_set(err, -errno, "list network addresses");
-	for (int i = 0; i < times; i++) {
+	for (int i = 0; i < visit->times; i++) {
 		if (i)
 			r = rb_wait_ms(INTERVAL_MS, NULL, err);
 		if (r < 0)
@@ -234,5 +241,10 @@ static int announce(void *arg, struct rb_err *err)
 
 int rb_announce(int netns_fd, int times, struct rb_err *err)
 {
-	return rb_netns_run_and_leave(netns_fd, announce, &times, err);
+	struct visit visit = { .times = times, .fd = -EBADF };
+	int r = rb_netns_run(netns_fd, announce, &visit, err);
+
+	if (visit.fd >= 0)
+		rb_netns_close_later(visit.fd);
+	return r;
 }

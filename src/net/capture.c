@@ -3,7 +3,7 @@
  * capture.c - catch what a silenced network namespace hears
  *
  * The shut gate of silence.c forwards each frame to lo, where a packet socket reads it. The socket
- * is made in the namespace by a child, and stays in it when it is handed over to us.
+ * is made by a thread that visits the namespace, and stays in it.
  */
 #include <arpa/inet.h>
 #include <assert.h>
@@ -67,7 +67,7 @@ static int set_up(int fd)
 	return bind(fd, (const struct sockaddr *)&lo, sizeof(lo)) < 0 ? -errno : 0;
 }
 
-/* in the child */
+/* in the thread that is inside */
 static int open_inside(void *arg, struct rb_err *err)
 {
 	_cleanup_close_ int fd = socket(AF_PACKET, SOCK_RAW | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
@@ -79,7 +79,7 @@ static int open_inside(void *arg, struct rb_err *err)
 
 int rb_capture_open(int netns_fd, struct rb_capture **ret, struct rb_err *err)
 {
-	int fd = rb_netns_take(netns_fd, open_inside, NULL, err);
+	int fd = rb_netns_run(netns_fd, open_inside, NULL, err);
 	struct rb_capture *capture;
 
 	if (fd < 0)

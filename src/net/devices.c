@@ -9,9 +9,7 @@
 #include <string.h>
 #include <sys/socket.h>
 
-#include "cleanup.h"
 #include "err.h"
-#include "io.h"
 #include "net.h"
 #include "netlink.h"
 
@@ -135,26 +133,15 @@ int rb_devices_ask(int index, struct rb_devices *ret)
 	return r;
 }
 
-/* in the child that is inside */
-static int list_inside(int out_fd, struct rb_err *err)
+/* in the thread that is inside */
+static int list_inside(void *arg, struct rb_err *err)
 {
-	struct rb_devices devices;
-	int r = rb_devices_ask(0, &devices);
+	int r = rb_devices_ask(0, arg);
 
-	if (r == 0)
-		r = rb_write_all(out_fd, devices.list, devices.n * sizeof(devices.list[0]));
 	return r < 0 ? rb_err_set(err, r, "list a container's network devices") : 0;
 }
 
 int rb_devices_of(int netns_fd, struct rb_devices *ret, struct rb_err *err)
 {
-	_cleanup_buf_ struct rb_buf list = {};
-	int r = rb_netns_collect(netns_fd, list_inside, &list, err);
-
-	if (r < 0)
-		return r;
-	ret->n = list.len / sizeof(ret->list[0]);
-	if (ret->n)
-		memcpy(ret->list, list.data, ret->n * sizeof(ret->list[0]));
-	return 0;
+	return rb_netns_run(netns_fd, list_inside, ret, err);
 }

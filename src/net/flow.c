@@ -162,7 +162,7 @@ int rb_flows_live(const char *family, const char *table, const char *set, const 
 		 strcmp(family, "bridge") == 0 ? "map" : "set", family, table, set);
 	if (fd < 0)
 		return rb_err_set(err, -errno, "make a file in memory");
-	r = rb_netns_run(RB_NETNS_OWN, ask, &question, err);
+	r = rb_netns_fork(RB_NETNS_OWN, ask, &question, err);
 	if (r < 0)
 		return r;
 	answer = lseek(fd, 0, SEEK_SET) < 0 ? NULL : json_loadfd(fd, 0, NULL);

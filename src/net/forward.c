@@ -280,7 +280,7 @@ int rb_forward_on(const char *id, const json_t *ports, const json_t *flows, stru
 	if (r == -ENOMEM)
 		return rb_err_set(err, r, "write nftables commands");
 	if (r == 0)
-		r = rb_netns_run(RB_NETNS_OWN, run, cmd.data, err);
+		r = rb_netns_fork(RB_NETNS_OWN, run, cmd.data, err);
 	return r < 0 ? rb_err_wrap(err, r, "forward connections") : 0;
 }
 
@@ -292,7 +292,7 @@ int rb_forward_off(const char *id, struct rb_err *err)
 	if (r < 0)
 		return r;
 	snprintf(cmd, sizeof(cmd), "add table ip %1$s\ndelete table ip %1$s\n", table);
-	r = rb_netns_run(RB_NETNS_OWN, run, cmd, err);
+	r = rb_netns_fork(RB_NETNS_OWN, run, cmd, err);
 	return r < 0 ? rb_err_wrap(err, r, "end a forward") : 0;
 }
 

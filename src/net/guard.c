@@ -104,7 +104,7 @@ int rb_guard_on(const char *id, const json_t *macs, struct rb_err *err)
 			id, id, id, list.data);
 	if (r < 0)
 		return rb_err_set(err, r, "write nftables commands");
-	r = rb_netns_run(RB_NETNS_OWN, run, cmd.data, err);
+	r = rb_netns_fork(RB_NETNS_OWN, run, cmd.data, err);
 	return r < 0 ? rb_err_wrap(err, r, "guard the bridges") : 0;
 }
 
@@ -119,6 +119,6 @@ int rb_guard_off(const char *id, struct rb_err *err)
 		 "add table bridge reberth_%s\n"
 		 "delete table bridge reberth_%s\n",
 		 id, id);
-	r = rb_netns_run(RB_NETNS_OWN, run, cmd, err);
+	r = rb_netns_fork(RB_NETNS_OWN, run, cmd, err);
 	return r < 0 ? rb_err_wrap(err, r, "take the guard off the bridges") : 0;
 }

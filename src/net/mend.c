@@ -175,7 +175,7 @@ static int mend_legacy(int netns_fd, const char *program, const char *fallback, 
 
 int rb_net_mend(int netns_fd, struct rb_err *err)
 {
-	int legacy, r = rb_netns_run(netns_fd, mend_nftables, NULL, err);
+	int legacy, r = rb_netns_fork(netns_fd, mend_nftables, NULL, err);
 
 	if (r < 0)
 		return r;

@@ -123,7 +123,7 @@ int rb_mesh_rules_set(const json_t *devices, const json_t *peers, uint16_t port,
 	}
 	if (r < 0)
 		return rb_err_set(err, -EINVAL, "write nftables commands");
-	r = rb_netns_run(RB_NETNS_OWN, run, cmd.data, err);
+	r = rb_netns_fork(RB_NETNS_OWN, run, cmd.data, err);
 	return r < 0 ? rb_err_wrap(err, r, "set the rules of the mesh") : 0;
 }
 
@@ -143,7 +143,7 @@ static int look(void *arg, struct rb_err *err)
 int rb_mesh_rules_there(struct rb_err *err)
 {
 	struct rb_err why = {};
-	int r = rb_netns_run(RB_NETNS_OWN, look, NULL, &why);
+	int r = rb_netns_fork(RB_NETNS_OWN, look, NULL, &why);
 
 	if (r == -ENOENT)
 		return 0;

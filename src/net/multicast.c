@@ -293,7 +293,7 @@ static int restore_one(int fd, int number, void *arg, struct rb_err *err)
 	return 0;
 }
 
-/* in the child that is inside */
+/* in the thread that is inside */
 static int restore_inside(void *arg, struct rb_err *err)
 {
 	struct restoring *restoring = arg;

@@ -16,7 +16,6 @@
 
 #include "cleanup.h"
 #include "err.h"
-#include "io.h"
 #include "json.h"
 #include "net.h"
 #include "netlink.h"
@@ -69,12 +68,11 @@ static int list_family(struct mnl_socket *nl, int family, json_t *list)
 	return rb_netlink_ask(nl, request, add_neighbour, list);
 }
 
-/* in the child that is inside */
-static int read_inside(int out_fd, struct rb_err *err)
+/* in the thread that is inside */
+static int read_inside(void *arg, struct rb_err *err)
 {
-	_cleanup_json_ json_t *list = json_array();
 	struct mnl_socket *nl = rb_netlink_open();
-	_cleanup_free_ char *text = NULL;
+	json_t *list = arg;
 	int r;
 
 	if (!nl)
@@ -83,18 +81,18 @@ static int read_inside(int out_fd, struct rb_err *err)
 	/* without IPv6 in the kernel the list is what it is */
 	list_family(nl, AF_INET6, list);
 	mnl_socket_close(nl);
-	text = json_dumps(list, JSON_COMPACT);
-	if (r == 0)
-		r = text ? rb_write_all(out_fd, text, strlen(text)) : -ENOMEM;
 	return r < 0 ? rb_err_set(err, r, "list a container's neighbours") : 0;
 }
 
 int rb_neighbours_read(int netns_fd, json_t **ret, struct rb_err *err)
 {
-	_cleanup_buf_ struct rb_buf text = {};
-	int r = rb_netns_collect(netns_fd, read_inside, &text, err);
+	_cleanup_json_ json_t *list = json_array();
+	int r = list ? rb_netns_run(netns_fd, read_inside, list, err)
+		     : rb_err_set(err, -ENOMEM, "list a container's neighbours");
 
-	return r < 0 ? r : rb_json_parse(text.data, text.len, ret, err);
+	if (r >= 0)
+		*ret = TAKE_PTR(list);
+	return r;
 }
 
 static int write_one(struct mnl_socket *nl, const json_t *entry, uint32_t number)
@@ -124,7 +122,7 @@ static int write_one(struct mnl_socket *nl, const json_t *entry, uint32_t number
 	return rb_netlink_ask(nl, request, NULL, NULL);
 }
 
-/* in the child that is inside */
+/* in the thread that is inside */
 static int write_inside(void *arg, struct rb_err *err)
 {
 	struct mnl_socket *nl = rb_netlink_open();

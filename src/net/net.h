@@ -2,8 +2,8 @@
 /*
  * net.h - silence a container's network, and let it speak again
  *
- * All calls name a network namespace by a descriptor and work in a child process that joins it, so
- * the caller's own namespace never changes. They need CAP_SYS_ADMIN and CAP_NET_ADMIN.
+ * All calls name a network namespace by a descriptor and work in a thread or child process that
+ * joins it, so the caller's own namespace never changes. They need CAP_SYS_ADMIN and CAP_NET_ADMIN.
  */
 #pragma once
 
@@ -30,36 +30,29 @@ int rb_netns_inode(int netns_fd, unsigned long *ret, struct rb_err *err);
 #define RB_NETNS_OWN INT_MIN
 
 /**
- * rb_netns_run - call a function in a child process that has joined a network namespace
+ * rb_netns_run - call a function in a thread that has joined a network namespace, and wait for it
  * @netns_fd: or RB_NETNS_OWN
- * @fn: returns 0 or positive for success, or a negative errno with @err filled; what it writes to
- * memory is lost but for its result and @err
+ * @fn: returns 0 or positive for success, or a negative errno with @err filled; closes what it
+ * opens, or hands it back; does not fork, and leaves libnftables alone. /proc/self is another
+ * thread, /proc/thread-self and /proc/sys are right
  *
- * For single-threaded callers. Return: what @fn returned, -EIO when the child died.
+ * Return: what @fn returned, which may be a descriptor: a socket stays in the namespace.
  */
 int rb_netns_run(int netns_fd, int (*fn)(void *arg, struct rb_err *err), void *arg,
 		 struct rb_err *err);
 
-/** rb_netns_run_and_leave - the same for an @fn that leaves sockets open for its process's end, for
- * which nobody waits: to close a packet socket takes an RCU grace period (10 ms) */
-int rb_netns_run_and_leave(int netns_fd, int (*fn)(void *arg, struct rb_err *err), void *arg,
-			   struct rb_err *err);
-
 /**
- * rb_netns_collect - the same, and what @fn writes to a file comes back
- * @fn: gets the file's descriptor
- */
-int rb_netns_collect(int netns_fd, int (*fn)(int out_fd, struct rb_err *err), struct rb_buf *ret,
-		     struct rb_err *err);
-
-/**
- * rb_netns_take - have a descriptor opened in a network namespace; a socket stays in it
- * @open: called in a child, as rb_netns_run() does; returns the descriptor
+ * rb_netns_fork - the same in a child process; what @fn writes to memory is lost but for its result
+ * and @err
  *
- * Return: the descriptor, or negative errno.
+ * Takes milliseconds where much is mapped. Return: what @fn returned, -EIO when the child died.
  */
-int rb_netns_take(int netns_fd, int (*open)(void *arg, struct rb_err *err), void *arg,
+int rb_netns_fork(int netns_fd, int (*fn)(void *arg, struct rb_err *err), void *arg,
 		  struct rb_err *err);
+
+/** rb_netns_close_later - close a descriptor, and do not wait for it: with a packet socket it takes
+ * an RCU grace period (10 ms) */
+void rb_netns_close_later(int fd);
 
 /**
  * rb_silence_on - nothing leaves or enters the namespace any more, on layers 2 and 3

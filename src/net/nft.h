@@ -12,7 +12,7 @@ struct rb_err;
  * @commands: lines, NUL-terminated
  * @ret_out: what "list" commands print is appended here; NULL when nothing is wanted
  *
- * To be called in a child of rb_netns_run() only: libnftables keeps caches of the namespace's
+ * To be called in a child of rb_netns_fork() only: libnftables keeps caches of the namespace's
  * devices in static variables. Needs CAP_NET_ADMIN.
  *
  * Return: 0, or a negative errno as the kernel gave it (-ENOENT: no such table, chain or device;

@@ -30,7 +30,7 @@
 #define FRAMES_MAX   65536
 #define LAST_MS	     1 /* what a processor has not delivered yet */
 
-/* in the child */
+/* in the thread that is inside */
 static int open_inside(void *arg, struct rb_err *err)
 {
 	_cleanup_close_ int fd = socket(AF_PACKET, SOCK_RAW | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
@@ -51,7 +51,7 @@ static int open_inside(void *arg, struct rb_err *err)
 
 int rb_passon_open(int netns_fd, struct rb_err *err)
 {
-	return rb_netns_take(netns_fd, open_inside, NULL, err);
+	return rb_netns_run(netns_fd, open_inside, NULL, err);
 }
 
 static bool is_parked(const struct rb_devices *devices, int index, const uint8_t *address)
@@ -63,7 +63,7 @@ static bool is_parked(const struct rb_devices *devices, int index, const uint8_t
 	return false;
 }
 
-/* in the child that is inside */
+/* in the thread that is inside */
 static int pass_on(void *arg, struct rb_err *err)
 {
 	static uint8_t block[sizeof(struct virtio_net_hdr) + RB_FRAME_MAX_LEN];

@@ -91,7 +91,7 @@ static int change_route(struct mnl_socket *nl, int family, bool lend)
 	return send_change(nl, request, lend);
 }
 
-/* in the child that is inside */
+/* in the thread that is inside */
 static int change_inside(void *arg, struct rb_err *err)
 {
 	const struct change *change = arg;

@@ -91,7 +91,7 @@ static int enter_new_netns(struct rb_err *err)
 	return fd < 0 ? rb_err_set(err, -errno, "open a network namespace") : fd;
 }
 
-/* in the child, which stays in the new namespace */
+/* in a thread, which stays in the new namespace */
 static int open_sibling(void *arg, struct rb_err *err)
 {
 	struct sockaddr_ll here = { .sll_family = AF_PACKET };
@@ -118,7 +118,7 @@ static int open_sibling(void *arg, struct rb_err *err)
 
 int rb_sibling_open(int parent, int *ret_index, struct rb_err *err)
 {
-	_cleanup_close_ int fd = rb_netns_take(RB_NETNS_OWN, open_sibling, &parent, err);
+	_cleanup_close_ int fd = rb_netns_run(RB_NETNS_OWN, open_sibling, &parent, err);
 	struct sockaddr_ll here = {};
 	socklen_t len = sizeof(here);
 

@@ -456,7 +456,7 @@ static int shut(int netns_fd, unsigned int which, struct rb_err *err)
 {
 	int r = refuse_host(netns_fd, err);
 
-	return r < 0 ? r : rb_netns_run(netns_fd, install, &which, err);
+	return r < 0 ? r : rb_netns_fork(netns_fd, install, &which, err);
 }
 
 int rb_silence_on(int netns_fd, struct rb_err *err)
@@ -471,25 +471,25 @@ int rb_silence_hearing(int netns_fd, struct rb_err *err)
 
 int rb_silence_loopback(int netns_fd, struct rb_err *err)
 {
-	return rb_netns_run(netns_fd, shut_loopback, NULL, err);
+	return rb_netns_fork(netns_fd, shut_loopback, NULL, err);
 }
 
 int rb_silence_speak(int netns_fd, struct rb_err *err)
 {
-	return rb_netns_run(netns_fd, let_speak, NULL, err);
+	return rb_netns_fork(netns_fd, let_speak, NULL, err);
 }
 
 int rb_silence_lift(int netns_fd, struct rb_err *err)
 {
-	return rb_netns_run(netns_fd, lift, NULL, err);
+	return rb_netns_fork(netns_fd, lift, NULL, err);
 }
 
 int rb_silence_off(int netns_fd, struct rb_err *err)
 {
-	return rb_netns_run(netns_fd, remove_tables, NULL, err);
+	return rb_netns_fork(netns_fd, remove_tables, NULL, err);
 }
 
 int rb_silence_is_on(int netns_fd, struct rb_err *err)
 {
-	return rb_netns_run(netns_fd, is_on, NULL, err);
+	return rb_netns_fork(netns_fd, is_on, NULL, err);
 }

@@ -119,7 +119,7 @@ int rb_way_back_on(const char *id, const json_t *flows, struct rb_err *err)
 	if (r == -ENOMEM)
 		return rb_err_set(err, r, "write nftables commands");
 	if (r == 0)
-		r = rb_netns_run(RB_NETNS_OWN, run, cmd.data, err);
+		r = rb_netns_fork(RB_NETNS_OWN, run, cmd.data, err);
 	return r < 0 ? rb_err_wrap(err, r, "lead connections back") : 0;
 }
 
@@ -131,7 +131,7 @@ int rb_way_back_off(const char *id, struct rb_err *err)
 	if (r < 0)
 		return r;
 	snprintf(cmd, sizeof(cmd), "add table bridge %1$s\ndelete table bridge %1$s\n", table);
-	r = rb_netns_run(RB_NETNS_OWN, run, cmd, err);
+	r = rb_netns_fork(RB_NETNS_OWN, run, cmd, err);
 	return r < 0 ? rb_err_wrap(err, r, "end the way back of connections") : 0;
 }
 

@@ -4,6 +4,7 @@
  */
 #include "testnet.h"
 
+#include <pthread.h>
 #include <signal.h>
 #include <sys/stat.h>
 
@@ -16,7 +17,7 @@ static int own_inode(void *arg, struct rb_err *e)
 
 	(void)arg;
 	(void)e;
-	return stat("/proc/self/ns/net", &st) < 0 ? -errno : (int)(st.st_ino & 0x7fffffff);
+	return stat("/proc/thread-self/ns/net", &st) < 0 ? -errno : (int)(st.st_ino & 0x7fffffff);
 }
 
 static int fail(void *arg, struct rb_err *e)
@@ -42,6 +43,62 @@ static void test_runs_inside(void)
 	CHECK_INT(rb_netns_run(net.inside, own_inode, NULL, &err), inside & 0x7fffffff);
 	CHECK_INT(rb_netns_run(RB_NETNS_OWN, own_inode, NULL, &err), host & 0x7fffffff);
 	CHECK_INT(own_inode(NULL, NULL), host & 0x7fffffff);
+	CHECK_INT(rb_netns_fork(net.inside, own_inode, NULL, &err), inside & 0x7fffffff);
+	CHECK_INT(rb_netns_fork(RB_NETNS_OWN, own_inode, NULL, &err), host & 0x7fffffff);
+}
+
+static int open_socket(void *arg, struct rb_err *e)
+{
+	(void)e;
+	*(int *)arg = (int)gettid();
+	return socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+}
+
+/* one process: what it writes to memory and what it opens is ours */
+static void test_thread_shares(void)
+{
+	int tid = 0, fd = rb_netns_run(net.inside, open_socket, &tid, &err);
+	struct sockaddr_in to = addr4(INSIDE, 9);
+	char text[32];
+
+	CHECK(fd >= 0);
+	CHECK(tid != 0 && tid != (int)gettid());
+	/* an address that only the namespace inside has */
+	CHECK_INT(bind(fd, (struct sockaddr *)&to, sizeof(to)), 0);
+	rb_netns_close_later(fd);
+	snprintf(text, sizeof(text), "/proc/self/fd/%d", fd);
+	for (int i = 0; i < 1000 && access(text, F_OK) == 0; i++)
+		rb_wait_ms(1, NULL, NULL);
+	CHECK_INT(access(text, F_OK), -1);
+	tid = 0;
+	fd = rb_netns_fork(net.inside, open_socket, &tid, &err);
+	CHECK_INT(tid, 0);
+}
+
+static int note_signals(void *arg, struct rb_err *e)
+{
+	sigset_t blocked;
+
+	(void)arg;
+	(void)e;
+	pthread_sigmask(SIG_SETMASK, NULL, &blocked);
+	return sigismember(&blocked, SIGTERM) && sigismember(&blocked, SIGCHLD);
+}
+
+static void test_signals_are_ours(void)
+{
+	sigset_t blocked;
+
+	CHECK_INT(rb_netns_run(net.inside, note_signals, NULL, &err), 1);
+	pthread_sigmask(SIG_SETMASK, NULL, &blocked);
+	CHECK_INT(sigismember(&blocked, SIGTERM), 0);
+}
+
+static int vanish(void *arg, struct rb_err *e)
+{
+	(void)arg;
+	(void)e;
+	pthread_exit(NULL);
 }
 
 static void test_error_comes_back(void)
@@ -54,16 +111,24 @@ static void test_error_comes_back(void)
 	CHECK_INT(e.errnum, EXDEV);
 	CHECK_STR(e.stage, "freeze");
 	CHECK_INT(rb_netns_run(net.inside, fail, (char *)"way", NULL), -EXDEV);
+	e = (struct rb_err){ .stage = "freeze" };
+	CHECK_INT(rb_netns_fork(net.inside, fail, (char *)"way", &e), -EXDEV);
+	CHECK_STR(e.msg, "no way");
+	CHECK_INT(e.code, RB_E_REFUSED);
+	CHECK_STR(e.stage, "freeze");
 }
 
 static void test_death_is_an_error(void)
 {
-	CHECK_INT(rb_netns_run(net.inside, die, NULL, &err), -EIO);
+	CHECK_INT(rb_netns_fork(net.inside, die, NULL, &err), -EIO);
+	CHECK_INT(rb_netns_run(net.inside, vanish, NULL, &err), -EIO);
+	CHECK_INT(err.code, RB_E_INTERNAL);
 }
 
 static void test_bad_descriptor(void)
 {
 	CHECK_INT(rb_netns_run(-EBADF, own_inode, NULL, &err), -EBADF);
+	CHECK_INT(rb_netns_fork(-EBADF, own_inode, NULL, &err), -EBADF);
 	CHECK(rb_silence_on(-EBADF, &err) < 0);
 	CHECK(rb_netns_open(0x7ffffff0, &err) < 0);
 }
@@ -86,6 +151,8 @@ int main(void)
 		return 0;
 	}
 	NET_RUN(net, test_runs_inside);
+	NET_RUN(net, test_thread_shares);
+	NET_RUN(net, test_signals_are_ours);
 	NET_RUN(net, test_error_comes_back);
 	NET_RUN(net, test_death_is_an_error);
 	NET_RUN(net, test_bad_descriptor);
