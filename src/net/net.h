@@ -65,6 +65,10 @@ void rb_netns_close_later(int fd);
  */
 int rb_silence_on(int netns_fd, struct rb_err *err);
 
+/** rb_silence_prepare - make the tables with open gates, if they are not there: the other calls
+ * take 0.3 ms then. Ends with rb_silence_off() */
+int rb_silence_prepare(int netns_fd, struct rb_err *err);
+
 /** rb_silence_hearing - the first half of rb_silence_on(): nothing enters any more. What arrives
  * can be had from an rb_capture, where the kernel has `fwd` in nftables (all of Debian's do). */
 int rb_silence_hearing(int netns_fd, struct rb_err *err);
@@ -79,6 +83,9 @@ int rb_silence_hearing(int netns_fd, struct rb_err *err);
  */
 int rb_silence_loopback(int netns_fd, struct rb_err *err);
 
+/** rb_silence_all - rb_silence_on() and rb_silence_loopback() in one */
+int rb_silence_all(int netns_fd, struct rb_err *err);
+
 /** rb_silence_speak - the gate for what leaves opens, and lo's; that for what arrives stays as it
  * is. Return: -ENOENT without silence. */
 int rb_silence_speak(int netns_fd, struct rb_err *err);
@@ -86,7 +93,7 @@ int rb_silence_speak(int netns_fd, struct rb_err *err);
 /**
  * rb_silence_lift - let everything pass, leave the tables where they are; absent is fine
  *
- * For the moments that count: 1.5 ms, where rb_silence_off() takes 10 to 20 (traffic flows after
+ * For the moments that count: 0.1 ms, where rb_silence_off() takes 10 to 20 (traffic flows after
  * the first of them, but the kernel makes us wait until no processor can be in the old rules).
  */
 int rb_silence_lift(int netns_fd, struct rb_err *err);

@@ -303,6 +303,69 @@ static void test_calls_repeat(void)
 	CHECK_INT(sh(net.inside, "test -z \"$(nft list tables)\""), 0);
 }
 
+static int has_chain(const char *table, const char *chain)
+{
+	return sh(net.inside, "nft list table %s | grep -q 'chain %s '", table, chain) == 0;
+}
+
+/* With tables that are there, gates are all that is turned: what else is in the tables stays. */
+static void test_prepared(void)
+{
+	_cleanup_close_ int tap = sniff_peer("p0");
+
+	CHECK_OK(rb_silence_prepare(net.inside, &err));
+	CHECK_INT(rb_silence_is_on(net.inside, &err), 0);
+	drain(tap);
+	provoke(NULL);
+	CHECK(frames_seen(tap, FLOW_MS, SAW_OTHER, NULL, 0) & SAW_OTHER);
+	CHECK_INT(sh(net.inside, "nft add chain inet reberth marker"), 0);
+	CHECK_OK(rb_silence_prepare(net.inside, &err));
+	CHECK_OK(rb_silence_hearing(net.inside, &err));
+	CHECK_INT(rb_silence_is_on(net.inside, &err), 0);
+	/* a gate that is shut stays shut */
+	CHECK_OK(rb_silence_prepare(net.inside, &err));
+	CHECK_OK(rb_silence_all(net.inside, &err));
+	CHECK_INT(rb_silence_is_on(net.inside, &err), 1);
+	drain(tap);
+	provoke(NULL);
+	CHECK_INT(frames_seen(tap, QUIET_MS, 0, NULL, 0), 0);
+	go_to(net.inside);
+	CHECK_INT(send_udp("127.0.0.1", 9), -EPERM);
+	go_to(net.host);
+	CHECK_INT(has_chain("inet reberth", "marker"), 1);
+	CHECK_OK(rb_silence_lift(net.inside, &err));
+	CHECK_INT(has_chain("inet reberth", "marker"), 1);
+
+	/* tables of before, and what somebody took away, are made again */
+	CHECK_INT(sh(net.inside, "nft flush table netdev reberth"), 0);
+	CHECK_INT(sh(net.inside, "nft delete chain netdev reberth heard"), 0);
+	CHECK_OK(rb_silence_all(net.inside, &err));
+	CHECK_INT(has_chain("netdev reberth", "heard"), 1);
+	CHECK_INT(has_chain("inet reberth", "marker"), 0);
+	CHECK_INT(rb_silence_is_on(net.inside, &err), 1);
+	CHECK_OK(rb_silence_off(net.inside, &err));
+}
+
+/* many of them, each of which a gate has to know */
+static void test_many_devices(void)
+{
+	CHECK_INT(sh(net.inside,
+		     "bash -c 'for i in $(seq 60); do ip link add m$i type veth peer name n$i; "
+		     "done'"),
+		  0);
+	CHECK_OK(rb_silence_prepare(net.inside, &err));
+	CHECK_INT(sh(net.inside, "nft add chain inet reberth marker"), 0);
+	CHECK_OK(rb_silence_on(net.inside, &err));
+	CHECK_INT(has_chain("inet reberth", "marker"), 1);
+	/* another one of the same name is another device */
+	CHECK_INT(sh(net.inside, "ip link del m7 && ip link add m7 type veth peer name n7"), 0);
+	CHECK_OK(rb_silence_on(net.inside, &err));
+	CHECK_INT(has_chain("inet reberth", "marker"), 0);
+	CHECK_INT(rb_silence_is_on(net.inside, &err), 1);
+	CHECK_OK(rb_silence_off(net.inside, &err));
+	CHECK_INT(sh(net.inside, "bash -c 'for i in $(seq 60); do ip link del m$i; done'"), 0);
+}
+
 /* seen from a child, we are the daemon, and our namespace is the host's */
 static void test_host_namespace_is_refused(void)
 {
@@ -341,6 +404,8 @@ int main(void)
 	NET_RUN(net, test_later_device);
 	NET_RUN(net, test_hostile_device_name);
 	NET_RUN(net, test_calls_repeat);
+	NET_RUN(net, test_prepared);
+	NET_RUN(net, test_many_devices);
 	NET_RUN(net, test_host_namespace_is_refused);
 	NET_RUN(net, test_own_namespace_is_allowed);
 	testnet_down(&net);
