@@ -126,6 +126,13 @@ static int freeze_all(struct rb_migration *m, const struct rb_wait *wait, struct
 	return r;
 }
 
+/* While the container runs: what the switch-over needs is there, and does nothing yet. */
+static int prepare_switch(struct rb_migration *m, int netns, struct rb_err *err)
+{
+	rb_switchover_capture(m, netns);
+	return rb_silence_prepare(netns, err);
+}
+
 /* What the tasks still say before they stand still is heard: it is part of what they did. */
 static int stop_tasks(struct rb_migration *m, struct rb_err *err)
 {
@@ -136,7 +143,9 @@ static int stop_tasks(struct rb_migration *m, struct rb_err *err)
 	netns = rb_source_netns(m, err);
 	if (netns < 0)
 		return netns;
-	rb_switchover_capture(m, netns);
+	r = prepare_switch(m, netns, err);
+	if (r < 0)
+		return r;
 	rb_migration_hurry(true);
 	m->frozen_us = rb_now_us();
 	r = rb_silence_hearing(netns, err);
@@ -146,11 +155,17 @@ static int stop_tasks(struct rb_migration *m, struct rb_err *err)
 		r = rb_fault_point("source.freeze.silent", &m->wait, err);
 	if (r >= 0)
 		r = freeze_all(m, &wait, err);
-	if (r >= 0)
-		r = rb_silence_on(netns, err);
-	/* connections of the container to itself, or to another of the group: both their ends must
-	 * stand still */
-	return r < 0 ? r : rb_silence_loopback(netns, err);
+	/* also loopback: connections of the container to itself, or to another of the group: both
+	 * their ends must stand still */
+	return r < 0 ? r : rb_silence_all(netns, err);
+}
+
+/* Before the last round, after which each moment has more written. */
+static int prepare_early(struct rb_migration *m, struct rb_err *err)
+{
+	_cleanup_close_ int netns = rb_source_netns(m, err);
+
+	return netns < 0 ? netns : prepare_switch(m, netns, err);
 }
 
 int rb_source_freeze(struct rb_migration *m, struct rb_err *err)
@@ -170,7 +185,8 @@ int rb_source_freeze(struct rb_migration *m, struct rb_err *err)
 	if (r < 0)
 		return r;
 	m->entry.state = RB_FROZEN;
-	if (strategy->last_round)
+	r = prepare_early(m, err);
+	if (r >= 0 && strategy->last_round)
 		r = strategy->last_round(m, err);
 	return r < 0 ? r : stop_tasks(m, err);
 }
