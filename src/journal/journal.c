@@ -375,8 +375,8 @@ int rb_journal_each(struct rb_journal *journal, bool active,
 	return r == SQLITE_DONE ? 0 : rb_journal_error(journal, err, "list");
 }
 
-int rb_journal_move(struct rb_journal *journal, const char *id, unsigned int from, enum rb_state to,
-		    struct rb_err *err)
+int rb_journal_move_with(struct rb_journal *journal, const char *id, unsigned int from,
+			 enum rb_state to, const json_t *facts, struct rb_err *err)
 {
 	_cleanup_entry_ struct rb_entry entry = {};
 	_cleanup_stmt_ sqlite3_stmt *stmt = NULL;
@@ -386,7 +386,8 @@ int rb_journal_move(struct rb_journal *journal, const char *id, unsigned int fro
 
 	len = (size_t)snprintf(sql, sizeof(sql),
 			       "UPDATE migration SET state=?1, active=?2, boot_id=?3, updated_ms=?4"
-			       " WHERE id=?5 AND state IN (''");
+			       "%s WHERE id=?5 AND state IN (''",
+			       facts ? ", facts=?6" : "");
 	for (int s = 0; s < RB_STATE_MAX; s++)
 		if (from & RB_IN(s))
 			len += (size_t)snprintf(sql + len, sizeof(sql) - len, ",'%s'",
@@ -400,6 +401,8 @@ int rb_journal_move(struct rb_journal *journal, const char *id, unsigned int fro
 	bind_text(stmt, 3, journal->boot_id);
 	sqlite3_bind_int64(stmt, 4, rb_realtime_ms());
 	bind_text(stmt, 5, id);
+	if (facts)
+		bind_json(stmt, 6, facts);
 	r = step(journal, stmt, &changed, err, "change the state");
 	if (r < 0 || changed)
 		return r;
@@ -409,6 +412,12 @@ int rb_journal_move(struct rb_journal *journal, const char *id, unsigned int fro
 	return rb_err_code(err, RB_E_CONFLICT, -ESTALE,
 			   "migration %s is in state %s, not on its way to %s", id,
 			   rb_state_name(entry.state), rb_state_name(to));
+}
+
+int rb_journal_move(struct rb_journal *journal, const char *id, unsigned int from, enum rb_state to,
+		    struct rb_err *err)
+{
+	return rb_journal_move_with(journal, id, from, to, NULL, err);
 }
 
 int rb_journal_stage(struct rb_journal *journal, const char *id, const char *stage,

@@ -85,6 +85,11 @@ int rb_journal_each(struct rb_journal *journal, bool active,
 int rb_journal_move(struct rb_journal *journal, const char *id, unsigned int from, enum rb_state to,
 		    struct rb_err *err);
 
+/** rb_journal_move_with - the same and the facts as they are, both or neither; where it is in @to
+ * already they are not written. NULL: as they were */
+int rb_journal_move_with(struct rb_journal *journal, const char *id, unsigned int from,
+			 enum rb_state to, const json_t *facts, struct rb_err *err);
+
 /** rb_journal_stage - the stage that begins now, and the facts as they are (durable) */
 int rb_journal_stage(struct rb_journal *journal, const char *id, const char *stage,
 		     const json_t *facts, struct rb_err *err);

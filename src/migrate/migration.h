@@ -79,6 +79,7 @@ struct rb_migration {
 	bool settled;	       /* the new place is announced, and all is heard */
 	struct rb_buf carried; /* what was caught on the source, until then */
 	uint64_t memory_limit; /* of pages that may wait here, bytes; 0: not known yet */
+	bool sync_due;	       /* the images shall reach the disk, and do not yet */
 	pid_t sync_pid;	       /* child that has the images reach the disk, or 0 */
 
 	/* what the container's network hears while it cannot, on either side (switchover.c) */

@@ -29,10 +29,11 @@
 #include "source.h"
 #include "strategy.h"
 
-#define ANSWER_MS    20000
-#define ASK_EVERY_MS 500
-#define RECOVER_MS   60000
-#define DEAF_MS	     2000
+#define ANSWER_MS     20000
+#define ASK_EVERY_MS  500
+#define RECOVER_MS    60000
+#define DEAF_MS	      2000
+#define SYNC_AFTER_MS 1000
 
 /* clang-format off */
 const struct rb_stage rb_target_stages[] = {
@@ -115,6 +116,7 @@ static int in_doubt(struct rb_migration *m, struct rb_err *err)
 	struct rb_err why = { .code = RB_E_CANCELED };
 	int r;
 
+	rb_target_begin_sync(m);
 	snprintf(why.msg, sizeof(why.msg), "node '%s' rolled the migration back", m->entry.peer);
 	for (;;) {
 		struct rb_wait wait = rb_migration_cleanup_wait(10000);
@@ -367,9 +369,15 @@ static int serve_calls(struct rb_migration *m, const struct rb_node *node, struc
 		 * must not keep it deaf */
 		if (deaf)
 			idle = rb_wait_within(&idle, DEAF_MS);
+		else if (m->sync_due)
+			idle = rb_wait_within(&idle, SYNC_AFTER_MS);
 		r = rb_conn_next_call(conn, &name, &args, &idle, err);
 		if (r == -ETIMEDOUT && deaf) {
 			rb_target_end_silence(m);
+			continue;
+		}
+		if (r == -ETIMEDOUT && m->sync_due) {
+			rb_target_begin_sync(m);
 			continue;
 		}
 		if (r <= 0)

@@ -137,6 +137,10 @@ int rb_target_unhide(struct rb_migration *m, int netns, struct rb_err *err);
 /** rb_target_netns - the container's network namespace, which the placeholder holds */
 int rb_target_netns(const struct rb_migration *m, struct rb_err *err);
 
+/** rb_target_begin_sync - the word that a READY target waits for does not come soon: have the
+ * images reach the disk, beside */
+void rb_target_begin_sync(struct rb_migration *m);
+
 /** rb_target_end_sync - nobody needs the images on the disk any more */
 void rb_target_end_sync(struct rb_migration *m);
 

@@ -40,9 +40,8 @@
 #include "tree.h"
 #include "workdir.h"
 
-#define ENGINE_MS     60000
-#define RESTORE_MS    120000
-#define SYNC_AFTER_MS 1000
+#define ENGINE_MS  60000
+#define RESTORE_MS 120000
 
 static const json_t *offer_of(const struct rb_member *c)
 {
@@ -143,14 +142,18 @@ int rb_target_start(struct rb_migration *m, const json_t *args, json_t **ret, st
 /*
  * READY may last: a source that cannot be reached lets us wait for its word. So the images reach
  * the disk, and then a mark that they have: after a power loss without the mark the target gives
- * up, and the source takes the container back. Not at once, though: commonly the word comes in some
- * milliseconds, and until then the disk belongs to the journal. After GO nobody needs the images.
+ * up, and the source takes the container back. Not at once, though (target.c): commonly the word
+ * comes in some milliseconds, and until then the disk belongs to the journal, and the time to the
+ * container. After GO nobody needs the images.
  */
-static void sync_images(struct rb_migration *m)
+void rb_target_begin_sync(struct rb_migration *m)
 {
 	char images[600], mark[600];
 	int r = 0;
 
+	if (!m->sync_due)
+		return;
+	m->sync_due = false;
 	rb_path(mark, sizeof(mark), "%s/images.synced", m->work_dir);
 	m->sync_pid = fork();
 	if (m->sync_pid != 0)
@@ -159,8 +162,8 @@ static void sync_images(struct rb_migration *m)
 	prctl(PR_SET_PDEATHSIG, SIGKILL);
 	rb_migration_hurry(false);
 	close(m->lock_fd);
-	close(rb_conn_fd(m->conn));
-	rb_wait_ms(SYNC_AFTER_MS, NULL, NULL);
+	if (m->conn)
+		close(rb_conn_fd(m->conn));
 	rb_each_member (c, m) {
 		rb_path(images, sizeof(images), "%s/images", c->work_dir);
 		if (r >= 0)
@@ -175,6 +178,7 @@ static void sync_images(struct rb_migration *m)
 
 void rb_target_end_sync(struct rb_migration *m)
 {
+	m->sync_due = false;
 	if (m->sync_pid <= 0)
 		return;
 	/* it may be deep in the disk, and nobody waits for it */
@@ -373,17 +377,15 @@ int rb_target_ready(struct rb_migration *m, const json_t *args, json_t **ret, st
 		r = end_restore(m, NULL, err);
 	if (r >= 0)
 		r = rb_boot_id(boot_id, err);
-	if (r >= 0) {
-		rb_migration_fact(m, "ready_boot", json_string(boot_id));
-		r = rb_migration_save(m, err);
-	}
-	if (r >= 0)
-		r = rb_journal_move(m->node->journal, m->entry.id, RB_IN(RB_PREPARING), RB_READY,
-				    err);
+	if (r < 0)
+		return r;
+	rb_migration_fact(m, "ready_boot", json_string(boot_id));
+	r = rb_journal_move_with(m->node->journal, m->entry.id, RB_IN(RB_PREPARING), RB_READY,
+				 m->entry.facts, err);
 	if (r < 0)
 		return r;
 	m->entry.state = RB_READY;
-	sync_images(m);
+	m->sync_due = true;
 	*ret = json_pack("{s:s}", "boot_id", boot_id);
 	return 0;
 }

@@ -74,6 +74,52 @@ static void commit_and_abort_exclude_each_other(void)
 	rb_journal_close(journal);
 }
 
+/* the fact of this name */
+static void k_of(struct rb_journal *journal, const char *id, char ret[8])
+{
+	_cleanup_entry_ struct rb_entry entry = {};
+
+	snprintf(ret, 8, "none");
+	CHECK_INT(rb_journal_get(journal, id, &entry, NULL), 0);
+	snprintf(ret, 8, "%s", json_string_value(json_object_get(entry.facts, "k")) ?: "");
+}
+
+static void a_state_and_its_facts_are_one(void)
+{
+	struct rb_journal *journal = open_journal();
+	_cleanup_entry_ struct rb_entry entry = new_entry("one", RB_TARGET);
+	json_t *facts = json_pack("{s:s}", "k", "new"), *late = json_pack("{s:s}", "k", "late");
+	enum rb_state state = RB_STATE_MAX;
+	char k[8];
+
+	CHECK_INT(rb_journal_add(journal, &entry, NULL), 0);
+	CHECK_INT(
+		rb_journal_move_with(journal, entry.id, RB_IN(RB_PREPARING), RB_READY, facts, NULL),
+		0);
+	CHECK_INT(rb_journal_state(journal, entry.id, &state, NULL), 0);
+	CHECK_INT(state, RB_READY);
+	k_of(journal, entry.id, k);
+	CHECK_STR(k, "new");
+	/* not where the state is another one, nor where it is that already, nor without any */
+	CHECK_INT(
+		rb_journal_move_with(journal, entry.id, RB_IN(RB_PREPARING), RB_ABORT, late, NULL),
+		-ESTALE);
+	k_of(journal, entry.id, k);
+	CHECK_STR(k, "new");
+	CHECK_INT(
+		rb_journal_move_with(journal, entry.id, RB_IN(RB_PREPARING), RB_READY, late, NULL),
+		0);
+	k_of(journal, entry.id, k);
+	CHECK_STR(k, "new");
+	CHECK_INT(rb_journal_move(journal, entry.id, RB_IN(RB_READY), RB_ABORT, NULL), 0);
+	k_of(journal, entry.id, k);
+	CHECK_STR(k, "new");
+	CHECK_INT(rb_journal_move(journal, entry.id, RB_IN(RB_ABORT), RB_ABORTED, NULL), 0);
+	json_decref(facts);
+	json_decref(late);
+	rb_journal_close(journal);
+}
+
 static void one_migration_of_a_container_at_a_time(void)
 {
 	struct rb_journal *journal = open_journal();
@@ -147,6 +193,7 @@ int main(void)
 	snprintf(path, sizeof(path), "%s/journal.db", dir);
 	TAP_RUN(an_entry_survives_reopening);
 	TAP_RUN(commit_and_abort_exclude_each_other);
+	TAP_RUN(a_state_and_its_facts_are_one);
 	TAP_RUN(one_migration_of_a_container_at_a_time);
 	TAP_RUN(one_migration_of_each_member_at_a_time);
 	TAP_RUN(unknown_and_malformed_ids_are_told);
