@@ -75,6 +75,55 @@ int64_t rb_json_int(const json_t *obj, const char *key, int64_t fallback)
 	return json_is_integer(value) ? json_integer_value(value) : fallback;
 }
 
+/* @at: the quote that begins it. Return: the quote that ends it, or the end of the text */
+static const char *end_of_string(const char *at)
+{
+	for (at++; *at && *at != '"'; at++)
+		if (*at == '\\' && at[1])
+			at++;
+	return at;
+}
+
+static int64_t peeked(const char *at, int64_t fallback)
+{
+	char *end;
+	long long value;
+
+	errno = 0;
+	value = strtoll(at, &end, 10);
+	/* neither text, nor a fraction, nor too large */
+	return end == at || strchr(".eE", *end) || errno ? fallback : value;
+}
+
+int64_t rb_json_peek_int(const char *text, const char *key, int64_t fallback)
+{
+	size_t len = strlen(key);
+	int depth = 0;
+
+	for (const char *at = text; *at; at++) {
+		const char *begin = at;
+
+		if (*at == '{' || *at == '[')
+			depth++;
+		if (*at == '}' || *at == ']')
+			depth--;
+		if (*at != '"')
+			continue;
+		at = end_of_string(at);
+		if (!*at)
+			break;
+		if (depth != 1 || (size_t)(at - begin - 1) != len ||
+		    strncmp(begin + 1, key, len) != 0)
+			continue;
+		at += 1 + strspn(at + 1, " \t\r\n");
+		/* or else it was a value */
+		if (*at == ':')
+			return peeked(at + 1, fallback);
+		at--;
+	}
+	return fallback;
+}
+
 bool rb_json_bool(const json_t *obj, const char *key, bool fallback)
 {
 	const json_t *value = json_object_get(obj, key);

@@ -39,6 +39,15 @@ int64_t rb_json_int(const json_t *obj, const char *key, int64_t fallback);
 /** rb_json_bool - member as truth value, @fallback when absent or of another type */
 bool rb_json_bool(const json_t *obj, const char *key, bool fallback);
 
+/**
+ * rb_json_peek_int - member of the outermost object as integer, @fallback when absent or of another
+ * type, without a look at what follows
+ * @text: valid JSON, of a program that is trusted to write such
+ *
+ * For what is at the head of long texts: to parse 50 KB takes 1.5 ms.
+ */
+int64_t rb_json_peek_int(const char *text, const char *key, int64_t fallback);
+
 /** rb_json_path - follow "A.B.C" through objects; borrowed, NULL when a step is absent */
 json_t *rb_json_path(const json_t *obj, const char *path);
 

@@ -37,32 +37,43 @@
 #include "wait.h"
 #include "workdir.h"
 
+static int state_path(const char *runtime_root, const char *container_id, char *ret, size_t size,
+		      struct rb_err *err)
+{
+	if (!rb_criu_id_valid(container_id))
+		return rb_err_code(err, RB_E_USAGE, -EINVAL, "'%s' is not a container id",
+				   container_id);
+	if (rb_path(ret, size, "%s/%s/state.json", runtime_root, container_id) < 0)
+		return rb_err_set(err, -ENAMETOOLONG, "read the state of %s", container_id);
+	return 0;
+}
+
 static int load_state(const char *runtime_root, const char *container_id, json_t **ret,
 		      struct rb_err *err)
 {
 	char path[PATH_MAX];
+	int r = state_path(runtime_root, container_id, path, sizeof(path), err);
 
-	if (!rb_criu_id_valid(container_id))
-		return rb_err_code(err, RB_E_USAGE, -EINVAL, "'%s' is not a container id",
-				   container_id);
-	if (rb_path(path, sizeof(path), "%s/%s/state.json", runtime_root, container_id) < 0)
-		return rb_err_set(err, -ENAMETOOLONG, "read the state of %s", container_id);
-	return rb_json_load(path, ret, err);
+	return r < 0 ? r : rb_json_load(path, ret, err);
 }
 
 int rb_criu_init_pid(const char *runtime_root, const char *container_id, int *ret_pid,
 		     struct rb_err *err)
 {
-	_cleanup_json_ json_t *state = NULL;
+	_cleanup_buf_ struct rb_buf state = {};
+	char path[PATH_MAX];
 	int64_t pid;
-	int r = load_state(runtime_root, container_id, &state, err);
+	int r = state_path(runtime_root, container_id, path, sizeof(path), err);
 
+	if (r >= 0)
+		r = rb_read_file(path, 0, &state, err);
 	if (r < 0)
 		return r;
-	pid = rb_json_int(state, "init_process_pid", 0);
+	/* the configuration, which is long, comes behind these */
+	pid = rb_json_peek_int(state.data, "init_process_pid", 0);
 	if (pid <= 0 || pid > INT_MAX ||
 	    rb_pid_starttime((pid_t)pid) !=
-		    (unsigned long long)rb_json_int(state, "init_process_start", -1))
+		    (unsigned long long)rb_json_peek_int(state.data, "init_process_start", -1))
 		return rb_err_code(err, RB_E_CONFLICT, -ESRCH, "container %.12s is not running",
 				   container_id);
 	*ret_pid = (int)pid;

@@ -235,6 +235,28 @@ static void json_of_a_peer_is_looked_at_carefully(void)
 	CHECK_INT(rb_json_parse("{\"a\":1,\"a\":2}", 13, &twice, NULL), -EPROTO);
 }
 
+static void a_number_at_the_head_is_found_without_the_rest(void)
+{
+	static const char text[] = "{ \"text\" : \"n\", \"a\\\"n\": 1, \"in\": {\"n\": 2, \"l\": "
+				   "[\"n\", {\"n\": 3}]}, \"n\": -74 , \"big\": 9e9, \"s\": \"5\", "
+				   "\"half\": 1.5, \"huge\": 99999999999999999999, \"z\":0}";
+
+	CHECK_INT(rb_json_peek_int(text, "n", 5), -74);
+	CHECK_INT(rb_json_peek_int(text, "z", 5), 0);
+	CHECK_INT(rb_json_peek_int(text, "s", 5), 5);
+	CHECK_INT(rb_json_peek_int(text, "half", 5), 5);
+	CHECK_INT(rb_json_peek_int(text, "big", 5), 5);
+	CHECK_INT(rb_json_peek_int(text, "huge", 5), 5);
+	CHECK_INT(rb_json_peek_int(text, "in", 5), 5);
+	CHECK_INT(rb_json_peek_int(text, "l", 5), 5);
+	CHECK_INT(rb_json_peek_int(text, "no", 5), 5);
+	/* what follows need not be there */
+	CHECK_INT(rb_json_peek_int("{\"n\":12,\"rest", "n", 5), 12);
+	CHECK_INT(rb_json_peek_int("{\"rest\\", "n", 5), 5);
+	CHECK_INT(rb_json_peek_int("[{\"n\":12}]", "n", 5), 5);
+	CHECK_INT(rb_json_peek_int("", "n", 5), 5);
+}
+
 static void a_socket_has_its_mode_before_anybody_can_connect(void)
 {
 	struct stat st;
@@ -284,6 +306,7 @@ int main(void)
 	TAP_RUN(a_zombie_tells_whether_it_was_killed);
 	TAP_RUN(a_fault_point_acts_as_often_as_told);
 	TAP_RUN(json_of_a_peer_is_looked_at_carefully);
+	TAP_RUN(a_number_at_the_head_is_found_without_the_rest);
 	TAP_RUN(a_socket_has_its_mode_before_anybody_can_connect);
 	TAP_RUN(a_line_is_read_within_its_limit);
 	rb_rm_rf(dir, NULL);
