@@ -38,6 +38,8 @@
 #include "xattr.h"
 
 #define BLOCK	   ((size_t)256 << 10)
+#define SMALL	   ((size_t)1 << 20)
+#define RECORD	   ((size_t)16 << 10) /* of TLS */
 #define MAX_PIECES (1 << 20) /* of data between holes; both sides keep the list in memory */
 
 struct sent_inode {
@@ -118,6 +120,13 @@ static int send_head(struct sender *s, const struct rb_buf *gone)
 	return r;
 }
 
+/* Of the archive, as frames that fill records of TLS. From a small tree the other side has the
+ * first files while we read the next ones; for a large one it is better to write much at once. */
+static int piece_bytes(const struct sender *s)
+{
+	return (int)((manifest_bytes(s->now) < SMALL ? RECORD : BLOCK) - RB_FRAME_HEADER);
+}
+
 static int open_archive(struct sender *s)
 {
 	int r;
@@ -134,7 +143,7 @@ static int open_archive(struct sender *s)
 		r = archive_write_set_options(s->archive,
 					      "hdrcharset=BINARY,xattrheader=LIBARCHIVE");
 	if (r == ARCHIVE_OK)
-		r = archive_write_set_bytes_per_block(s->archive, (int)BLOCK);
+		r = archive_write_set_bytes_per_block(s->archive, piece_bytes(s));
 	if (r == ARCHIVE_OK)
 		r = archive_write_set_bytes_in_last_block(s->archive, 1);
 	if (r == ARCHIVE_OK)
