@@ -379,7 +379,8 @@ static int set_pages_aside(const struct rb_member *c, char *images, char *pages,
 	return 0;
 }
 
-/* @bytes: of all, for the target to see whether it has room for them in memory; 0: it knows */
+/* Its answer is waited for later (rb_source_transfer()).
+ * @bytes: of all, for the target to see whether it has room for them in memory; 0: it knows */
 static int send_images(struct rb_migration *m, struct rb_member *c, const char *what,
 		       const char *path, uint64_t bytes, struct rb_err *err)
 {
@@ -393,13 +394,22 @@ static int send_images(struct rb_migration *m, struct rb_member *c, const char *
 	r = rb_conn_call(m->conn, "tree", args, &m->wait, err);
 	if (r >= 0)
 		r = rb_tree_send(m->conn, path, NULL, NULL, &stats, &m->wait, err);
-	if (r >= 0)
-		r = rb_conn_reply(m->conn, NULL, &m->wait, err);
 	rb_progress_bytes(m);
 	return r;
 }
 
-/* The target restores namespaces and mounts while the pages travel. */
+static int await_replies(struct rb_migration *m, struct rb_err *err)
+{
+	int r = 0;
+
+	while (r >= 0 && rb_conn_unanswered(m->conn))
+		r = rb_conn_reply(m->conn, NULL, &m->wait, err);
+	return r;
+}
+
+/* The target restores namespaces and mounts while the pages travel. Nothing that is sent depends on
+ * an answer, and a target that fails says so and hangs up: so it need not wait for what comes next
+ * until we have heard it. */
 int rb_source_transfer(struct rb_migration *m, struct rb_err *err)
 {
 	const struct rb_strategy *strategy = rb_strategy_of(m);
@@ -423,14 +433,12 @@ int rb_source_transfer(struct rb_migration *m, struct rb_err *err)
 	}
 	if (r >= 0)
 		r = rb_conn_call(m->conn, "restore", args, &m->wait, err);
-	if (r >= 0)
-		r = rb_conn_reply(m->conn, NULL, &m->wait, err);
 	rb_each_member (c, m) {
 		rb_path(pages, sizeof(pages), "%s/pages", c->work_dir);
 		if (r >= 0)
 			r = send_images(m, c, "pages", pages, 0, err);
 	}
-	return r;
+	return r < 0 ? r : await_replies(m, err);
 }
 
 /* of each member what its sockets have joined, or null */
