@@ -263,10 +263,13 @@ int rb_ports_flows(const struct rb_node *node, const json_t *inspect, json_t *ow
 		   struct rb_err *err)
 {
 	_cleanup_json_ json_t *here = json_array(), *names = json_object(), *there = NULL;
-	_cleanup_json_ json_t *sockets = sockets_of(inspect);
+	_cleanup_json_ json_t *sockets = NULL;
 	int r = tracked(inspect, here, err);
 
 	there = passed_on(node, rb_json_str(inspect, "Id", ""));
+	/* the kernel walks all its hash buckets for that, twice for each table (10 ms) */
+	if (json_array_size(here) || json_array_size(there))
+		sockets = sockets_of(inspect);
 	add_named(own, here, true, sockets, names);
 	add_named(passed, there, false, sockets, names);
 	add_named(own, here, false, sockets, names);
