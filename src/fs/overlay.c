@@ -14,27 +14,28 @@
  *	rw,lowerdir=l/A:l/B,upperdir=ID/diff,workdir=ID/work,index=off
  *
  * mount(2) takes one page of options. Whoever mounted it has made it fit by changing to a folder
- * and naming the layers relative to it (Docker: its overlay2 folder), and so do we, in a child,
- * since the working folder belongs to the whole process.
+ * and naming the layers relative to it (Docker: its overlay2 folder), and so do we, in a thread
+ * that has a working folder of its own.
  */
 #include "overlay.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <sched.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 #include "cleanup.h"
 #include "err.h"
 #include "io.h"
 #include "mounts.h"
+#include "thread.h"
 
 static const struct {
 	const char *name;
@@ -279,38 +280,24 @@ int rb_overlay_detach(const struct rb_overlay *overlay, struct rb_err *err)
 	return 0;
 }
 
-/* In the child: only async-signal-safe calls, since other threads may hold locks. */
-static void mount_and_exit(const struct rb_overlay *overlay)
+/* Only this thread goes there. */
+static int mount_there(void *arg, struct rb_err *err)
 {
-	if (*overlay->base && chdir(overlay->base) < 0)
-		_exit(errno);
-	if (mount("overlay", overlay->merged, "overlay", overlay->flags, overlay->options) < 0)
-		_exit(errno);
-	_exit(0);
+	const struct rb_overlay *overlay = arg;
+
+	if (unshare(CLONE_FS) < 0 || (*overlay->base && chdir(overlay->base) < 0) ||
+	    mount("overlay", overlay->merged, "overlay", overlay->flags, overlay->options) < 0)
+		return rb_err_set(err, -errno, "mount the overlay '%s' with '%s'", overlay->merged,
+				  overlay->options);
+	return 0;
 }
 
 int rb_overlay_attach(const struct rb_overlay *overlay, struct rb_err *err)
 {
-	int status;
-	pid_t pid;
-
 	if (strlen(overlay->options) >= (size_t)sysconf(_SC_PAGESIZE))
 		return rb_err_code(
 			err, RB_E_REFUSED, -E2BIG,
 			"the options of the overlay at '%s' are longer than mount(2) takes",
 			overlay->merged);
-	pid = fork();
-	if (pid == 0)
-		mount_and_exit(overlay);
-	if (pid < 0)
-		return rb_err_set(err, -errno, "start a child to mount '%s'", overlay->merged);
-	while (waitpid(pid, &status, 0) < 0)
-		if (errno != EINTR)
-			return rb_err_set(err, -errno, "mount '%s'", overlay->merged);
-	if (!WIFEXITED(status))
-		return rb_err_set(err, -ECHILD, "mount '%s'", overlay->merged);
-	if (WEXITSTATUS(status))
-		return rb_err_set(err, -WEXITSTATUS(status), "mount the overlay '%s' with '%s'",
-				  overlay->merged, overlay->options);
-	return 0;
+	return rb_thread_run(mount_there, (void *)overlay, err);
 }

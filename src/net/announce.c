@@ -29,6 +29,7 @@
 #include "err.h"
 #include "io.h"
 #include "net.h"
+#include "thread.h"
 #include "wait.h"
 
 #define INTERVAL_MS 100
@@ -39,7 +40,7 @@
 
 struct visit {
 	int times;
-	int fd; /* of the socket, for rb_netns_close_later() */
+	int fd; /* of the socket, for rb_thread_close() */
 };
 
 /* what the thread that announces works with */
@@ -208,7 +209,7 @@ static void announce_ipv6(struct announce *a)
 			announce_ipv6_line(a, line);
 }
 
-/* The socket stays open: see rb_netns_close_later(). */
+/* The socket stays open: see rb_thread_close(). */
 static void free_announce(struct announce *a)
 {
 	if (a->devs)
@@ -245,6 +246,6 @@ int rb_announce(int netns_fd, int times, struct rb_err *err)
 	int r = rb_netns_run(netns_fd, announce, &visit, err);
 
 	if (visit.fd >= 0)
-		rb_netns_close_later(visit.fd);
+		rb_thread_close(visit.fd);
 	return r;
 }

@@ -50,10 +50,6 @@ int rb_netns_run(int netns_fd, int (*fn)(void *arg, struct rb_err *err), void *a
 int rb_netns_fork(int netns_fd, int (*fn)(void *arg, struct rb_err *err), void *arg,
 		  struct rb_err *err);
 
-/** rb_netns_close_later - close a descriptor, and do not wait for it: with a packet socket it takes
- * an RCU grace period (10 ms) */
-void rb_netns_close_later(int fd);
-
 /**
  * rb_silence_on - nothing leaves or enters the namespace any more, on layers 2 and 3
  *

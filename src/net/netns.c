@@ -5,13 +5,8 @@
  * setns(2) changes the calling task for good (going back can be refused, and would be forgotten on
  * some error path), so whatever has to happen in a namespace happens in a task of its own:
  *
- * A thread, which is what a network namespace is a matter of: it enters, calls the function, and is
- * over. It costs 0.1 ms, also in a worker that has gigabytes mapped, where fork(2) would copy page
- * tables for milliseconds in which a container stands still. We wait for it, so never do two run at
- * once, and what is not made for threads need not be: but memory and descriptors are ours, so what
- * the function opens it has to close, and its errors are what it says. It gets no signals. A crash
- * in it is one of the program, as in any other function. What it must not do is to fork: a child
- * that is to end with its parent (PR_SET_PDEATHSIG) would end with the thread.
+ * A thread (base/thread.h): it enters, calls the function, and is over, in 0.1 ms. Memory and
+ * descriptors are ours, so what the function opens it has to close.
  *
  * A child, for what keeps things that are of one namespace in static variables, as libnftables does
  * with names of devices. Its result comes back through a pipe as one write below PIPE_BUF, which is
@@ -23,10 +18,8 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
-#include <pthread.h>
 #include <sched.h>
 #include <signal.h>
-#include <stdint.h>
 #include <stdio.h>
 #include <sys/prctl.h>
 #include <sys/stat.h>
@@ -36,6 +29,7 @@
 #include "cleanup.h"
 #include "err.h"
 #include "io.h"
+#include "thread.h"
 
 struct report {
 	int result;
@@ -133,64 +127,19 @@ struct visit {
 	int netns_fd;
 	int (*fn)(void *arg, struct rb_err *err);
 	void *arg;
-	int result;
-	struct rb_err err;
 };
 
-static void *visit_main(void *arg)
+static int visit(void *arg, struct rb_err *err)
 {
-	struct visit *visit = arg;
+	const struct visit *to = arg;
 
-	visit->result = run_here(visit->netns_fd, visit->fn, visit->arg, &visit->err);
-	return NULL;
-}
-
-/* Signals are for the thread that there always is. */
-static int start_thread(pthread_t *ret, void *(*fn)(void *arg), void *arg)
-{
-	sigset_t all, before;
-	int r;
-
-	sigfillset(&all);
-	pthread_sigmask(SIG_SETMASK, &all, &before);
-	r = pthread_create(ret, NULL, fn, arg);
-	pthread_sigmask(SIG_SETMASK, &before, NULL);
-	return -r;
+	return run_here(to->netns_fd, to->fn, to->arg, err);
 }
 
 int rb_netns_run(int netns_fd, int (*fn)(void *arg, struct rb_err *err), void *arg,
 		 struct rb_err *err)
 {
-	/* what stays when the function does not return */
-	struct visit visit = { netns_fd,
-			       fn,
-			       arg,
-			       -EIO,
-			       { .code = RB_E_INTERNAL,
-				 .msg = "a helper in a network namespace ended early" } };
-	pthread_t thread;
-	int r = start_thread(&thread, visit_main, &visit);
+	struct visit to = { netns_fd, fn, arg };
 
-	if (r < 0)
-		return rb_err_set(err, r, "start a thread");
-	pthread_join(thread, NULL);
-	if (visit.result < 0)
-		rb_err_code(err, visit.err.code, visit.result, "%s", visit.err.msg);
-	return visit.result;
-}
-
-static void *close_main(void *arg)
-{
-	close((int)(intptr_t)arg);
-	return NULL;
-}
-
-void rb_netns_close_later(int fd)
-{
-	pthread_t thread;
-
-	if (start_thread(&thread, close_main, (void *)(intptr_t)fd) < 0)
-		close(fd);
-	else
-		pthread_detach(thread);
+	return rb_thread_run(visit, &to, err);
 }

@@ -8,6 +8,8 @@
 #include <signal.h>
 #include <sys/stat.h>
 
+#include "thread.h"
+
 static struct testnet net;
 static struct rb_err err;
 
@@ -65,7 +67,7 @@ static void test_thread_shares(void)
 	CHECK(tid != 0 && tid != (int)gettid());
 	/* an address that only the namespace inside has */
 	CHECK_INT(bind(fd, (struct sockaddr *)&to, sizeof(to)), 0);
-	rb_netns_close_later(fd);
+	rb_thread_close(fd);
 	snprintf(text, sizeof(text), "/proc/self/fd/%d", fd);
 	for (int i = 0; i < 1000 && access(text, F_OK) == 0; i++)
 		rb_wait_ms(1, NULL, NULL);
