@@ -103,16 +103,16 @@ int rb_criu_runtime_path(char *ret, size_t size, struct rb_err *err)
 	return rb_criu_find_program("reberth-runtime", ret, size, err);
 }
 
-/* the same for those who need no shell for it, see cmd/reberth-runtime/criu_quick.c */
-static int write_list(const char *work_dir, const char *actions, const char *program,
-		      const char *socket, const char *resumed, struct rb_err *err)
+/* the same for a CRIU that needs no script for it, see cmd/reberth-runtime/criu_act.c */
+static int write_list(const char *work_dir, const char *actions, const char *socket,
+		      const char *resumed, struct rb_err *err)
 {
 	char text[4 * PATH_MAX], path[PATH_MAX];
 	int r = rb_path(path, sizeof(path), "%s/action.list", work_dir);
 
 	if (r == 0)
-		r = rb_path(text, sizeof(text), " %s \n%s/faults\n%s\n%s\n%s\n", actions,
-			    rb_criu_run_dir(), program, socket, resumed ? resumed : "");
+		r = rb_path(text, sizeof(text), " %s \n%s/faults\n%s\n%s\n", actions,
+			    rb_criu_run_dir(), socket, resumed ? resumed : "");
 	return r < 0 ? rb_err_set(err, r, "write CRIU's action script")
 		     : rb_write_file(path, text, strlen(text), 0600, false, err);
 }
@@ -143,7 +143,7 @@ int rb_criu_write_script(const char *work_dir, const char *actions, const char *
 		r = rb_path(path, sizeof(path), "%s/action.sh", work_dir);
 	if (r < 0)
 		return rb_err_set(err, r, "write CRIU's action script");
-	r = write_list(work_dir, actions, runtime, socket, resumed, err);
+	r = write_list(work_dir, actions, socket, resumed, err);
 	if (r < 0)
 		return r;
 	return rb_write_file(path, text.data, text.len, 0700, false, err);
@@ -214,7 +214,8 @@ static int write_start(const char *work_dir, const char *filter, const char *env
 	if (r < 0)
 		return r;
 	find_version(criu, version, sizeof(version));
-	r = rb_buf_addf(&text, "%s\n%s\nLD_PRELOAD=%s\n%s", criu, version, filter, env);
+	r = rb_buf_addf(&text, "%s\n%s\nLD_PRELOAD=%s\nREBERTH_ACTIONS=%s/action.list\n%s", criu,
+			version, filter, work_dir, env);
 	if (r == 0)
 		r = rb_path(path, sizeof(path), "%s/bin/criu.start", work_dir);
 	return r < 0 ? rb_err_set(err, r, "use work folder '%s'", work_dir)

@@ -3,16 +3,8 @@
  * criu_quick.c - preloaded into CRIU, too: what costs time while the container stands still, and
  * does nothing
  *
- * Action scripts: CRIU starts the script for each of a dozen actions, of which we want three. The
- * process that it has forked for that ends at once instead, or becomes the program that the script
- * would have started, or does what that would have done (criu_tell.c). Beside the script stands, in
- *a file "action.list",
- *
- *	line 1	the actions that are wanted, each between blanks
- *	line 2	a file whose presence has the script asked nevertheless (fault points)
- *	line 3	the program, and
- *	line 4	its argument behind "criu-action"
- *	line 5	a file to be made for action "post-resume", or nothing
+ * Action scripts: CRIU forks for each of a dozen. What the script would do is done where it would
+ * fork (criu_act.c), and its wait for that process is told the outcome.
  *
  * tar: CRIU starts it for each tmpfs. What its process can do by itself (tmpfs.c) it does.
  *
@@ -33,68 +25,51 @@
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
-#include "criu_tell.h"
+#include "criu_act.h"
 #include "tmpfs.h"
 
 #define EXPORT __attribute__((visibility("default")))
 
 /* --- action scripts --- */
 
-enum { LINES = 5 };
+/* of no process: the kernel's limit is 2^22 */
+enum { ACTED = 0x7ffffffe };
 
-static bool read_list(const char *script, char *text, size_t size, char *ret[LINES])
+static int acted_status;
+
+EXPORT pid_t fork(void)
 {
-	char path[4096], *at = text;
-	size_t len = strlen(script);
-	ssize_t n;
-	int fd;
+	static pid_t (*real)(void);
+	int status = act();
 
-	if (len < 10 || strcmp(script + len - 10, "/action.sh") != 0 ||
-	    snprintf(path, sizeof(path), "%.*s.list", (int)len - 3, script) >= (int)sizeof(path))
-		return false;
-	fd = open(path, O_RDONLY | O_CLOEXEC);
-	n = fd < 0 ? -1 : read(fd, text, size - 1);
-	if (fd >= 0)
-		close(fd);
-	if (n <= 0)
-		return false;
-	text[n] = '\0';
-	for (int i = 0; i < LINES; i++) {
-		char *end = strchr(at, '\n');
-
-		if (!end)
-			return false;
-		*end = '\0';
-		ret[i] = at;
-		at = end + 1;
+	if (status != ACT_NOT_OURS) {
+		acted_status = status;
+		return ACTED;
 	}
-	return true;
+	if (!real)
+		*(void **)&real = dlsym(RTLD_NEXT, "fork");
+	return real();
 }
 
-/* Does not return when it has done what the script would have done. */
-static void act(char *lines[LINES])
+EXPORT pid_t waitpid(pid_t pid, int *status, int options)
 {
-	const char *action = getenv("CRTOOLS_SCRIPT_ACTION");
-	char word[64];
+	static pid_t (*real)(pid_t, int *, int);
 
-	if (!action || snprintf(word, sizeof(word), " %s ", action) >= (int)sizeof(word) ||
-	    access(lines[1], F_OK) == 0)
-		return;
-	if (strstr(lines[0], word)) {
-		if (strcmp(action, "post-dump") == 0)
-			_exit(tell_server(lines[3], action));
-		execl(lines[2], lines[2], "criu-action", lines[3], NULL);
-		return;
+	if (pid == ACTED) {
+		*status = acted_status << 8; /* exited with it */
+		return pid;
 	}
-	if (lines[4][0] && strcmp(action, "post-resume") == 0 &&
-	    open(lines[4], O_WRONLY | O_CREAT | O_CLOEXEC, 0600) < 0)
-		return;
-	_exit(0);
+	if (!real)
+		*(void **)&real = dlsym(RTLD_NEXT, "waitpid");
+	return real(pid, status, options);
 }
 
-/* Likewise, of what tar would have done. */
+/* --- tar --- */
+
+/* What tar would have done. Does not return when it is done. */
 static void save_tmpfs(char *const argv[])
 {
 	int start = open(".", O_PATH | O_DIRECTORY | O_CLOEXEC);
@@ -109,10 +84,7 @@ static void save_tmpfs(char *const argv[])
 EXPORT int execvp(const char *file, char *const argv[])
 {
 	static int (*real)(const char *, char *const[]);
-	char text[16384], *lines[LINES];
 
-	if (read_list(file, text, sizeof(text), lines))
-		act(lines);
 	if (strcmp(file, "tar") == 0)
 		save_tmpfs(argv);
 	*(void **)&real = dlsym(RTLD_NEXT, "execvp");
