@@ -370,11 +370,15 @@ int rb_criu_dump_hold(const struct rb_dump *dump, struct rb_err *err)
 
 int rb_criu_dump_let_go(const struct rb_dump *dump, int hold_fd, bool go_on, struct rb_err *err)
 {
-	_cleanup_close_ int fd = hold_fd;
 	char path[PATH_MAX];
-	int r = go_on ? rb_path(path, sizeof(path), "%s/skip/complete", dump->work_dir) : 0;
+	int r = rb_path(path, sizeof(path), "%s/skip/complete", dump->work_dir);
 
-	return r < 0 || !go_on ? r : rb_write_file(path, "", 0, 0600, false, err);
+	if (r < 0)
+		rb_err_set(err, r, "let CRIU go on");
+	else if (go_on)
+		r = rb_write_file(path, "", 0, 0600, false, err);
+	rb_close_fd(&hold_fd);
+	return r;
 }
 
 int rb_criu_dump_begin(const struct rb_dump *dump, struct rb_err *err)
