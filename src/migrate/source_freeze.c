@@ -288,6 +288,8 @@ static int begin_and_look(struct rb_migration *m, struct begun *list, struct rb_
 	int r = begin_dumps(m, list, strategy->look, err);
 
 	if (r >= 0 && strategy->look)
+		r = rb_fault_point("source.dump.look", &m->wait, err);
+	if (r >= 0 && strategy->look)
 		r = strategy->look(m, err);
 	if (r >= 0)
 		r = let_go(m, list, true, err);

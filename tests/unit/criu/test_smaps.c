@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -22,7 +23,7 @@ static struct rb_smaps *smaps;
 static char path[] = "/tmp/rb-test-smaps-XXXXXX";
 static pid_t victim;
 
-enum { MIB = 1 << 20 };
+enum { MIB = 1 << 20, MSEAL = 462 };
 
 /* A process with mappings of all kinds, standing still. */
 static void start_victim(void)
@@ -78,6 +79,33 @@ static void same_as_the_kernels(void)
 	CHECK_STR(ours.data, kernels.data);
 }
 
+/* A flag that was in no mapping to learn from: sealed, which is for ever. */
+static void unknown_flag(void)
+{
+	pid_t sealed = fork();
+
+	if (sealed == 0) {
+		void *at = mmap(NULL, MIB, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+		prctl(PR_SET_PDEATHSIG, SIGKILL);
+		if (syscall(MSEAL, at, MIB, 0) < 0)
+			_exit(errno);
+		raise(SIGSTOP);
+		_exit(0);
+	}
+	waitpid(sealed, NULL, WUNTRACED);
+	unlink(path);
+	CHECK_INT(rb_smaps_write(smaps, sealed, path, NULL), -ENOTSUP);
+	CHECK(access(path, F_OK) < 0);
+	kill(sealed, SIGKILL);
+	waitpid(sealed, NULL, 0);
+}
+
+static bool can_seal(void)
+{
+	return syscall(MSEAL, NULL, 0, 0) == 0 || errno != ENOSYS;
+}
+
 static void nobody(void)
 {
 	pid_t gone = fork();
@@ -118,6 +146,10 @@ int main(void)
 	start_victim();
 	waitpid(victim, NULL, WUNTRACED);
 	TAP_RUN(same_as_the_kernels);
+	if (can_seal())
+		TAP_RUN(unknown_flag);
+	else
+		TAP_SKIP(unknown_flag, "no mseal(2)");
 	TAP_RUN(nobody);
 	TAP_RUN(by_address);
 	kill(victim, SIGKILL);
