@@ -223,16 +223,19 @@ static void before_exit(struct server *s)
 		rb_freezer_freeze(s->freezer, &wait, NULL);
 }
 
-/* A CRIU that ends well has put everything back. */
+/* A CRIU that ends well has put everything back, and the worker need not wait for runc, which has
+ * nothing more to do than to hear of it. */
 static void after_exit(struct server *s, int status)
 {
 	struct rb_wait wait = rb_wait_within(NULL, FREEZE_MS);
+	bool good = WIFEXITED(status) && WEXITSTATUS(status) == 0;
 	struct rb_err err = {};
 
 	s->criu = 0;
-	if (s->phase >= DUMPING && !(WIFEXITED(status) && WEXITSTATUS(status) == 0) &&
-	    rb_cure_apply(s->cure, s->freezer, &wait, &err) < 0)
+	if (s->phase >= DUMPING && !good && rb_cure_apply(s->cure, s->freezer, &wait, &err) < 0)
 		fail(s, &err);
+	if (s->phase == FROZEN && good)
+		reply(&s->client_fd, "ok\n");
 }
 
 static void criu_stopped(struct server *s, int status)
