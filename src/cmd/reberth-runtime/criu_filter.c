@@ -14,6 +14,7 @@
  * Without such a file CRIU sees everything.
  */
 #include <dlfcn.h>
+#include <errno.h>
 #include <fcntl.h>
 #include <linux/types.h>
 #include <stdarg.h>
@@ -24,6 +25,8 @@
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
+
+#include "criu_smaps.h"
 
 /* of linux/fs.h, which older headers do not have */
 struct page_region {
@@ -173,6 +176,12 @@ __attribute__((visibility("default"))) int ioctl(int fd, unsigned long request, 
 	if (request == SCAN && !(((struct pm_scan_arg *)arg)->category_mask & GUARD)) {
 		int pid = pid_of(fd);
 
+		int r = pid != skip.pid ? smaps_await_lists() : 0;
+
+		if (r < 0) {
+			errno = -r;
+			return -1;
+		}
 		if (pid != skip.pid)
 			load(pid);
 		if (skip.n > 0)

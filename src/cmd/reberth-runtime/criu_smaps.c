@@ -5,7 +5,8 @@
  *
  * CRIU reads /proc/PID/smaps before it changes anything in that process, and before it looks at any
  * memory. Up to there it goes on while the worker still makes its list of what was written last
- * (criu/dump.h, "held"); here it waits for it:
+ * (rb_criu_dump_hold()). Here it waits for that; and before it is told which pages there are
+ * (criu_filter.c), should it have come by another way:
  *
  *	$REBERTH_SKIP/lock	locked by the worker as long as lists are not complete; without this
  *				file nobody has to be waited for
@@ -68,7 +69,7 @@ static int wait_for(const char *lock)
 	return r;
 }
 
-static int await_lists(void)
+int smaps_await_lists(void)
 {
 	static bool complete;
 	char lock[PATH_MAX], mark[PATH_MAX];
@@ -101,7 +102,7 @@ static int pid_of(int dir)
 
 int smaps_open(int dir)
 {
-	int pid = pid_of(dir), r = await_lists(), fd;
+	int pid = pid_of(dir), r = smaps_await_lists(), fd;
 	char name[32], path[PATH_MAX];
 
 	if (r < 0) {

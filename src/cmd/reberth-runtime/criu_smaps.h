@@ -10,3 +10,7 @@ enum { SMAPS_OF_THE_KERNEL = -2 };
  * file is the one to read.
  */
 int smaps_open(int dir);
+
+/** smaps_await_lists - until the worker's lists are complete. Return: 0, or a negative errno when
+ * the dump must not go on */
+int smaps_await_lists(void);

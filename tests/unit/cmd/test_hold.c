@@ -9,6 +9,7 @@
 #include <fcntl.h>
 #include <signal.h>
 #include <stdlib.h>
+#include <sys/ioctl.h>
 #include <sys/prctl.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
@@ -125,12 +126,29 @@ static void waits(void)
 	end_worker(worker);
 }
 
+/* Which pages there are is not told either. Return: errno */
+static int scan(void)
+{
+	uint64_t nothing[12] = { sizeof(nothing) };
+	int status = 0;
+	pid_t pid = fork();
+
+	if (pid == 0) {
+		_cleanup_close_ int fd = open("/proc/self/pagemap", O_RDONLY | O_CLOEXEC);
+
+		_exit(ioctl(fd, _IOWR('f', 16, nothing), nothing) < 0 ? errno : 0);
+	}
+	waitpid(pid, &status, 0);
+	return WIFEXITED(status) ? WEXITSTATUS(status) : -1;
+}
+
 static void given_up(void)
 {
 	pid_t worker = start_worker('f');
 
 	CHECK(worker > 0);
 	CHECK_INT(open_smaps(NULL), ECANCELED);
+	CHECK_INT(scan(), ECANCELED);
 	end_worker(worker);
 }
 
