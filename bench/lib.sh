@@ -94,20 +94,20 @@ bench_image() {
 
 # --- the server
 
-# server_start HOST [NETWORK]: `six` is with IPv6; sets $server_address
+# server_start HOST [NETWORK [NAME]]: network `six` is with IPv6; sets $server_address
 # shellcheck disable=SC2034 # used by the benchmarks
 server_start() {
-	local network=${2:-lan} address=IPAddress options=()
+	local network=${2:-lan} name=${3:-$SERVER} address=IPAddress options=()
 	# of no host's range: while the server is elsewhere nobody is given it
 	local family=
 	[[ $network != six ]] || address=GlobalIPv6Address options=(--ip6 fd00:89::77) family=6
-	on "$1" docker run -d --name "$SERVER" --network "$network" "${options[@]}" \
+	on "$1" docker run -d --name "$name" --network "$network" "${options[@]}" \
 		echod /echod "$SERVER_MIB" "$SERVER_DIRTY_PAGES" $family >/dev/null
-	wait_for 30 server_is_up "$1" || die "the server on $1 does not come up"
-	server_address=$(on "$1" docker inspect -f "{{.NetworkSettings.Networks.$network.$address}}" "$SERVER")
+	wait_for 30 server_is_up "$1" "$name" || die "the server on $1 does not come up"
+	server_address=$(on "$1" docker inspect -f "{{.NetworkSettings.Networks.$network.$address}}" "$name")
 }
 
-server_is_up() { [[ $(on "$1" docker logs "$SERVER" 2>/dev/null) == up ]]; }
+server_is_up() { [[ $(on "$1" docker logs "$2" 2>/dev/null) == up ]]; }
 
 # --- clients, all on CLIENT_HOST: each reads orders from a pipe and answers into another one
 
@@ -191,7 +191,7 @@ readonly JQ_STATISTICS='
 
 # What a figure depends on, as JSON; $1: load average at the beginning
 bench_circumstances() {
-	jq -cn --arg when "$(date -u +%FT%TZ)" --arg kernel "$(uname -r)" --argjson processors "$(nproc)" \
+	jq -cn --arg when "$(date -u +%FT%TZ)" --arg kernel "$(uname -r)" --argjson processors "$(nproc --all)" \
 		--argjson memory_mib "$(awk '/^MemTotal/ { print int($2 / 1024) }' /proc/meminfo)" \
 		--argjson load_before "$1" --argjson load_after "$(load_average)" \
 		--arg docker "$(on h1 docker version -f '{{.Server.Version}}')" \
