@@ -9,23 +9,13 @@
 
 # shellcheck source=tests/e2e/lib.sh
 . "$(dirname "$0")/lib.sh"
+# shellcheck source=tests/e2e/memory_lib.sh
+. "$(dirname "$0")/memory_lib.sh"
 readonly MOVES=${1:-12} MEBIBYTES=96
 e2e_begin victim
 warm_up
 note_inventory h1 h2
 
-steps() { docker_on "$1" logs --tail 1 "$2" 2>/dev/null | awk '$1 == "ok" || $1 == "all" { print $2 }'; }
-has_steps() { (($(steps "$1" "$2") + 0 >= $3)); }
-# every page, compared with what it has to be
-verified() { docker_on "$1" logs shifter 2>/dev/null | grep -c '^all '; }
-has_verified() { (($(verified "$1") > $2)); }
-verify() {
-	local before
-	before=$(verified "$1")
-	docker_on "$1" kill -s USR1 shifter >/dev/null
-	wait_for 20 has_verified "$1" "$before"
-}
-complaints() { docker_on "$1" logs "$2" 2>&1 | grep -v '^ok \|^all \|^end '; }
 # flags that follow a process's memory, on the host's side
 followed() {
 	local pid
@@ -41,10 +31,7 @@ descriptors() {
 	on "$1" sh -c "ls /proc/$pid/fd | wc -l"
 }
 
-seed=$RANDOM
-diag "the shifter's seed: $seed"
-run_container h1 shifter victim /victims/shifter -s "$seed" -r 1000 $MEBIBYTES || bail "no container"
-wait_for 20 has_steps h1 shifter 200 || bail "the shifter does not work"
+shifter_start h1 $MEBIBYTES
 before=$(descriptors h1 shifter)
 
 here=h1 there=h2
@@ -54,7 +41,7 @@ for ((move = 1; move <= MOVES; move++)); do
 	moves "move $move" $here shifter $there || break
 	[[ $(report_field .strategy) == pre-copy ]] || fail "move $move: in rounds" "strategy $(report_field .strategy)"
 	((again += $(report_field '[.rounds[1:][].pages] | add // 0')))
-	check "move $move: it goes on, and every page is right" eval "wait_for 20 has_steps $there shifter $((at + 50)) && verify $there"
+	goes_on "move $move" $there "$at"
 	if [[ $(container_state $there shifter) != running ]]; then
 		diag "$(docker_on $there inspect -f '{{json .State}}' shifter 2>&1)"
 		diag "$(complaints $there shifter)"
@@ -90,8 +77,7 @@ nothing_left "shifter" h1 h2
 
 # --- what is written faster than it travels
 
-run_container h1 dirty victim /victims/dirtier 64 200000 || bail "no container"
-wait_for 20 has_steps h1 dirty 1000 || bail "dirtier does not work"
+dirtier_start h1 dirty 64 200000
 migrate h1 --bandwidth 20MiB --on-no-convergence abort dirty h2
 is "too fast, abort" "$result" rolled-back
 like "too fast, abort: says so" "$message" "faster than it can be sent"
@@ -106,8 +92,6 @@ migrate h2 --bandwidth 20MiB --on-no-convergence throttle dirty h1
 is "too fast, throttle, and a failure" "$result" rolled-back
 is "it has all its processor time again" "$(quota h2)" "$free"
 disarm h2
-docker_on h2 stop dirty >/dev/null
-like "every page, verified at the end" "$(docker_on h2 logs --tail 1 dirty 2>&1)" '^end [0-9]+ [0-9]+$'
-docker_on h2 rm -f dirty >/dev/null
+dirtier_ends h2 dirty
 nothing_left "dirty" h1 h2
 e2e_done

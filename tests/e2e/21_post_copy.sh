@@ -7,37 +7,15 @@
 
 # shellcheck source=tests/e2e/lib.sh
 . "$(dirname "$0")/lib.sh"
+# shellcheck source=tests/e2e/memory_lib.sh
+. "$(dirname "$0")/memory_lib.sh"
 readonly MEBIBYTES=96
 e2e_begin victim
 warm_up
 note_inventory h1 h2
 
-steps() { docker_on "$1" logs --tail 1 "$2" 2>/dev/null | awk '$1 == "ok" || $1 == "all" { print $2 }'; }
-has_steps() { (($(steps "$1" "$2") + 0 >= $3)); }
-verified() { docker_on "$1" logs shifter 2>/dev/null | grep -c '^all '; }
-has_verified() { (($(verified "$1") > $2)); }
-# every page, compared with what it has to be
-verify() {
-	local before
-	before=$(verified "$1")
-	docker_on "$1" kill -s USR1 shifter >/dev/null
-	wait_for 20 has_verified "$1" "$before"
-}
-goes_on() { check "$1: it goes on, and every page is right" eval "wait_for 20 has_steps $2 shifter $(($3 + 50)) && verify $2"; }
 # its steps are counted from the beginning again
 started_afresh() { docker_on "$1" logs shifter 2>/dev/null | awk '$1 == "ok" { n += $2 < last; last = $2 } END { exit n == 0 }'; }
-complaints() { docker_on "$1" logs "$2" 2>&1 | grep -v '^ok \|^all \|^end '; }
-state_of() { api "$1" /migrations | jq -r ".[] | select(.id == \"$2\") | .state"; }
-is_in() { [[ $(state_of "$1" "$2") == "$3" ]]; }
-is_over() { [[ $(state_of "$1" "$2") =~ ^(done|aborted)$ ]]; }
-
-new_shifter() {
-	seed=$RANDOM
-	diag "the shifter's seed: $seed"
-	run_container "$1" shifter victim /victims/shifter -s "$seed" -r 1000 $MEBIBYTES || bail "no container"
-	wait_for 20 has_steps "$1" shifter 200 || bail "the shifter does not work"
-}
-
 # begin_move HOST NODE STRATEGY: sets $id and $at
 begin_move() {
 	at=$(steps "$1" shifter)
@@ -54,7 +32,7 @@ begin_without_memory() {
 	is "the source waits" "$(state_of h1 "$id")" commit
 }
 
-new_shifter h1
+shifter_start h1 $MEBIBYTES
 here=h1 there=h2
 for strategy in post-copy hybrid post-copy hybrid; do
 	at=$(steps $here shifter)
@@ -101,17 +79,17 @@ nothing_left "a killed container" h1 h2
 
 # --- what is lost is lost, and never made up
 
-new_shifter h1
+shifter_start h1 $MEBIBYTES
 begin_without_memory
 lab restart h1 || bail "h1 does not come back"
 check "the source is lost: the move is over" wait_for 40 is_over h2 "$id"
 check "it started afresh" wait_for 20 started_afresh h2
-is "complaints" "$(docker_on h2 logs --since 20s shifter 2>&1 | grep -v '^ok \|^all \|^end ')" ""
+is "complaints" "$(complaints h2 shifter --since 20s)" ""
 wait_for 20 is_over h1 "$id" || fail "the source's journal is closed"
 is "the source does not have it" "$(container_state h1 shifter)" none
 docker_on h2 rm -f shifter >/dev/null
 
-new_shifter h1
+shifter_start h1 $MEBIBYTES
 begin_without_memory
 lab restart h2 || bail "h2 does not come back"
 check "the target is lost: the move is over" wait_for 40 eval "is_over h1 $id && is_over h2 $id"
@@ -120,7 +98,7 @@ is "the source does not have it" "$(container_state h1 shifter)" none
 docker_on h2 rm -f shifter >/dev/null
 disarm h1
 
-new_shifter h1
+shifter_start h1 $MEBIBYTES
 begin_without_memory
 on h2 pkill -KILL -x reberth-pager
 check "the pager is killed: the move is over" wait_for 40 eval "is_over h1 $id && is_over h2 $id"
@@ -131,7 +109,7 @@ note_inventory h1 h2
 
 # --- before COMMIT the source decides, and READY does not bind one that was restarted
 
-new_shifter h1
+shifter_start h1 $MEBIBYTES
 arm h1 source.commit.begin pause 1
 begin_move h1 h2 post-copy
 wait_for 30 fault_reached h1 || fail "ready"
@@ -154,8 +132,7 @@ docker_on h1 rm -f shifter >/dev/null
 
 # --- what is written faster than it travels
 
-run_container h1 dirty victim /victims/dirtier 64 200000 || bail "no container"
-wait_for 20 has_steps h1 dirty 1000 || bail "dirtier does not work"
+dirtier_start h1 dirty 64 200000
 migrate h1 --on-no-convergence post-copy dirty h2
 is "not without permission" "$status" 2
 like "which it says" "$message" "allow-post-copy"
@@ -164,8 +141,6 @@ is "too fast, with permission" "$result" completed
 at_least "bytes that were left" "$(report_field .left_bytes)" 1000000
 at=$(steps h2 dirty)
 check "it goes on" wait_for 20 has_steps h2 dirty $((at + 1000))
-docker_on h2 stop dirty >/dev/null
-like "every page, verified at the end" "$(docker_on h2 logs --tail 1 dirty 2>&1)" '^end [0-9]+ [0-9]+$'
-docker_on h2 rm -f dirty >/dev/null
+dirtier_ends h2 dirty
 nothing_left "dirty" h1 h2
 e2e_done
