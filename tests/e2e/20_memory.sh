@@ -24,15 +24,17 @@ followed() {
 	done | awk '{ n += $1 } END { print n + 0 }'
 }
 is_not_followed() { (($(followed "$1" "$2") == 0)); }
-# of its first process: the others come and go
+# of its first process: the others come and go. Docker's State.Pid is not that of one that has arrived.
 descriptors() {
 	local pid
-	pid=$(docker_on "$1" top "$2" -o pid,comm | awk '$2 == "shifter" { print $1 }' | sort -n | head -n 1)
-	on "$1" sh -c "ls /proc/$pid/fd | wc -l"
+	for pid in $(docker_on "$1" top "$2" -o pid | tail -n +2); do
+		on "$1" sh -c 'grep -q "^NSpid:.*	1\$" "/proc/$1/status" && ls "/proc/$1/fd"' - "$pid" 2>/dev/null
+	done | wc -l
 }
 
 shifter_start h1 $MEBIBYTES
 before=$(descriptors h1 shifter)
+at_least "descriptors that it has" "$before" 3
 
 here=h1 there=h2
 again=0
