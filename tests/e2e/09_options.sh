@@ -103,6 +103,20 @@ at_least "ls --all shows all" "$(on h1 reberth migration ls -aq | wc -l)" 3
 migrate h2 web h1
 is "back" "$status" 0
 
+# --- a step that takes longer than anybody would wait for an answer alone: a first round, say, of much memory
+
+arm h2 target.pages.end pause 1
+id=$(on h1 reberth migrate --detach web h2)
+check "a slow step: it is reached" wait_for 20 fault_reached h2
+pause 25 # more than the 20 s in which an answer has to be written
+is "a slow step: it goes on" "$(api h1 "/migrations/$id" | jq .active)" true
+release h2
+check "a slow step: it comes to its end" wait_for 20 has_ended h1
+is "a slow step: completed" "$(api h1 "/migrations/$id" | jq -r '.result + .reason')" completed
+counts_on h2 "a slow step"
+migrate h2 web h1
+is "and back" "$status" 0
+
 # --- ways to end it early
 
 for stage in sync freeze transfer restore; do
