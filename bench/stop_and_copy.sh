@@ -30,7 +30,7 @@ readonly RUNC_BUNDLE='
 # On the target: take the images, plug the cable in, restore.
 readonly RUNC_TARGET='
 	cd "$1" || exit
-	busybox nc -l -p "$2" </dev/null | tar -x -C images || exit
+	python3 -c "$4" "$2" images || exit
 	copied=${EPOCHREALTIME/./}
 	ip link set moved0 up
 	runc restore --detach --tcp-established --file-locks --bundle . --image-path images --work-path work \
@@ -46,7 +46,7 @@ readonly RUNC_SOURCE='
 	runc --root /run/docker/runtime-runc/moby checkpoint --tcp-established --file-locks --image-path images --work-path work \
 		"$3" >output 2>&1 || { grep -h Error work/dump.log output | tail -n 3 >&2; exit 1; }
 	dumped=${EPOCHREALTIME/./}
-	tar -c -C images . >"/dev/tcp/$4/$5" || exit
+	tar -b2048 -c -C images . >"/dev/tcp/$4/$5" || exit
 	echo "$began $dumped $(du -sb images | cut -f1)"'
 
 # peer_runc_prepare FROM TO: sets $runc_id and $runc_pid
@@ -76,8 +76,6 @@ peer_runc_clear() {
 	on "$2" rm -rf "$RUNC_DIR"
 }
 
-runc_listens() { on "$1" grep -q "$(printf ':%04X 0*:0000 0A' "$RUNC_PORT")" /proc/net/tcp /proc/net/tcp6; }
-
 peer_runc_move() {
 	local target source
 	peer_runc_clear "$1" "$2"
@@ -86,9 +84,9 @@ peer_runc_move() {
 	client_start beat --beat
 	client_begin copied
 	client_begin beat
-	on "$2" bash -o pipefail -c "$RUNC_TARGET" - "$RUNC_DIR" "$RUNC_PORT" "$RUNC_SERVER" >"$bench_work/target" 2>"$bench_work/target.err" &
+	on "$2" bash -o pipefail -c "$RUNC_TARGET" - "$RUNC_DIR" "$RUNC_PORT" "$RUNC_SERVER" "$RECEIVE" >"$bench_work/target" 2>"$bench_work/target.err" &
 	target=$!
-	wait_for 10 runc_listens "$2" || die "runc: nobody takes the copy on $2"
+	wait_for 10 receives "$2" "$RUNC_PORT" || die "runc: nobody takes the copy on $2"
 	if ! source=$(on "$1" bash -o pipefail -c "$RUNC_SOURCE" - "$RUNC_DIR" "$runc_pid" "$runc_id" "$2" "$RUNC_PORT" 2>"$bench_work/source.err"); then
 		kill "$target" 2>/dev/null || true
 		die "runc checkpoint: $(<"$bench_work/source.err")"
