@@ -56,6 +56,7 @@ struct talk {
 	int control_fd, signal_fd, guard_fd;
 	pid_t runc;	/* while it runs, else 0 */
 	int dead_looks; /* how often in a row it had a killed child */
+	bool unsaved;	/* the note is older than what we know: there was no room for it */
 };
 
 static int loopback_up(struct rb_err *err)
@@ -179,10 +180,16 @@ static void tell(struct talk *t)
 	say(t, line);
 }
 
+/* Whoever reads an old note takes a container that runs for one that is still arriving. */
+static void save(struct talk *t)
+{
+	t->unsaved = note_save(&t->p->note, NULL) < 0;
+}
+
 static void enter_state(struct talk *t, const char *state)
 {
 	snprintf(t->p->note.state, sizeof(t->p->note.state), "%s", state);
-	note_save(&t->p->note, NULL);
+	save(t);
 	tell(t);
 }
 
@@ -352,7 +359,7 @@ static void watch_runc(struct talk *t)
 
 static int patience_ms(const struct talk *t, bool lonely)
 {
-	if (t->runc > 0)
+	if (t->runc > 0 || t->unsaved)
 		return WATCH_MS;
 	return lonely ? RECONNECT_MS : -1;
 }
@@ -376,6 +383,8 @@ _Noreturn void placeholder_run(struct placeholder *p, int ready_fd)
 		if (poll(fds, 2, patience_ms(&t, lonely)) < 0)
 			continue;
 		watch_runc(&t);
+		if (t.unsaved)
+			save(&t);
 		if (fds[0].revents)
 			reap(&t);
 		if (fds[1].revents && t.control_fd >= 0)
