@@ -6,6 +6,8 @@
 
 # shellcheck source=tests/e2e/lib.sh
 . "$(dirname "$0")/lib.sh"
+# shellcheck source=tests/e2e/memory_lib.sh
+. "$(dirname "$0")/memory_lib.sh"
 readonly STATE=/var/lib/reberth MEMORY_MIB=48
 e2e_begin victim
 warm_up
@@ -25,14 +27,15 @@ big_disk() {
 at_the_end() {
 	local status=$? host
 	# Below it is the host's own disk, which is a mount, too.
+	on h2 sh -c 'rm -f /run/filler; mount -o remount,size=50% /run' 2>/dev/null
 	for host in h1 h2; do
 		[[ $(on "$host" stat -f -c %T "$STATE") != tmpfs ]] || on "$host" umount -l "$STATE"
 	done
 	(exit "$status")
 	e2e_end
 }
-fill() { on "$1" dd if=/dev/zero of=$STATE/filler bs=64k >/dev/null 2>&1; }
-unfill() { on "$1" rm -f $STATE/filler; }
+fill() { on "$1" dd if=/dev/zero of="${2:-$STATE}/filler" bs=64k >/dev/null 2>&1; }
+unfill() { on "$1" rm -f "${2:-$STATE}/filler"; }
 
 has_ended() { [[ $(api "$1" "/migrations/$id" | jq .active) == false ]]; }
 is_known() { api "$1" "/migrations/$id" >/dev/null; }
@@ -121,4 +124,65 @@ for point in source.arm.end source.freeze.end source.transfer.end source.restore
 	nothing_left "the source's disk fills up at $point" h1 h2
 done
 big_disk h1
+docker_on h1 rm -f web >/dev/null
+
+# --- the target's disk, or its /run, fills up while memory travels: in rounds, which need neither, and
+# when it runs there already and its memory does not
+
+readonly RUN=/run
+small_run() { on "$1" sh -c 'mount -o remount,size=$(($(df -k --output=used /run | tail -n 1) + 4096))k /run'; }
+
+# lives_in_one_place NAME: sets $here
+lives_in_one_place() {
+	local host places=()
+	for host in h1 h2; do
+		[[ $(container_state "$host" shifter) != running ]] || places+=("$host")
+	done
+	is "$1: it runs in one place" "${#places[@]} of 2" "1 of 2"
+	here=${places[0]:-h1}
+	goes_on "$1" "$here" "$at"
+	is "$1: complaints" "$(complaints "$here" shifter)" ""
+}
+
+# fills_up NAME DIRECTORY HOST POINT STRATEGY: the move waits there until h2 has no room
+fills_up() {
+	at=$(steps h1 shifter)
+	arm "$3" "$4" pause 1
+	id=$(on h1 reberth migrate --detach --strategy "$5" shifter h2)
+	wait_for 20 fault_reached "$3" || bail "point $4 is not reached"
+	fill h2 "$2"
+	release "$3"
+}
+
+# comes_to_an_end NAME: where it is then
+comes_to_an_end() {
+	check "$1: it comes to an end" wait_for 60 has_ended h1
+	wait_for 20 has_ended h2 || fail "$1: on the target, too"
+	lives_in_one_place "$1"
+	diag "$1: it is on $here"
+	nothing_left "$1" h1 h2
+	[[ $here == h1 ]] || moves "$1, and back" h2 shifter h1
+}
+
+shifter_start h1 96
+small_disk h2 160m
+small_run h2
+note_inventory h1 h2
+for directory in $STATE $RUN; do
+	for where in "h2 target.pages.end pre-copy" "h1 source.commit.begin pre-copy" "h1 source.commit.begin post-copy"; do
+		name="$directory is full, $where"
+		# shellcheck disable=SC2086 # three words
+		fills_up "$name" $directory $where
+		wait_for 5 has_ended h1 || diag "$name: it waits for room"
+		unfill h2 "$directory"
+		comes_to_an_end "$name"
+	done
+	# after GO there is no way back: it goes on there, and ends when there is room
+	name="$directory is full, after GO"
+	fills_up "$name" "$directory" h1 source.fetch.begin post-copy
+	check "$name: it goes on there" wait_for 20 has_steps h2 "$(docker_on h2 ps -q)" $((at + 50)) # under a name for the time being
+	unfill h2 "$directory"
+	comes_to_an_end "$name"
+done
+big_disk h2
 e2e_done
