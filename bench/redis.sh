@@ -16,7 +16,6 @@ pin_us() {
 	taskset -cp $OTHER_CPU $$ >/dev/null
 }
 
-# shellcheck disable=SC2016 # for the host's shell
 # may_use HOST PID...: where the threads of these processes run
 # shellcheck disable=SC2016 # for the host's shell
 may_use() { on "$1" sh -c 'for pid; do cat "/proc/$pid"/task/*/status; done' - "${@:2}" | sed -n 's/^Cpus_allowed_list:\t//p' | sort -u | xargs; }
