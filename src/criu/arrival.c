@@ -348,14 +348,20 @@ int rb_arrival_pages(struct rb_arrival *a, struct rb_err *err)
 
 int rb_arrival_call_off(struct rb_arrival *a, const struct rb_wait *wait, struct rb_err *err)
 {
+	bool told = false;
 	int r = 0;
 
 	catch_up(a);
-	if (a->control_fd >= 0 && (a->asked || a->state == RESTORING) &&
-	    rb_write_all(a->control_fd, "stop\n", 5) < 0)
-		rb_close_fd(&a->control_fd);
-	while (r >= 0 && (a->asked || a->state == RESTORING))
+	while (r >= 0 && (a->asked || a->state == RESTORING)) {
+		/* said again to one that comes anew */
+		if (a->control_fd < 0)
+			told = false;
+		else if (!told && rb_write_all(a->control_fd, "stop\n", 5) < 0)
+			rb_close_fd(&a->control_fd);
+		else
+			told = true;
 		r = pump(a, wait, err);
+	}
 	/* to a CRIU that runc had not yet put among the container's processes */
 	return r < 0 ? r : leave_word(a, "abort", err);
 }

@@ -118,14 +118,17 @@ int rb_vfork_waiters(const char *path, struct rb_err *err)
 /* Lets the thawed tasks run until nobody is seen to wait, but for a while at most. */
 static int let_run(const char *path, const struct rb_wait *wait, struct rb_err *err)
 {
-	int64_t until = rb_now_ms() + RUN_MS;
+	int64_t until = rb_now_ms() + RUN_MS, took_us = 0;
 	int r;
 
 	do {
-		usleep(LOOK_US);
+		/* a look at many threads must not take the processor from them */
+		usleep((useconds_t)(took_us > LOOK_US ? took_us : LOOK_US));
+		took_us = rb_now_us();
 		r = rb_wait_ms(0, wait, err);
 		if (r == 0)
 			r = count_waiters(path, 0, err);
+		took_us = rb_now_us() - took_us;
 	} while (r > 0 && rb_now_ms() < until);
 	return r;
 }

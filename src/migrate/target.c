@@ -116,13 +116,13 @@ static int in_doubt(struct rb_migration *m, struct rb_err *err)
 	struct rb_err why = { .code = RB_E_CANCELED };
 	int r;
 
-	rb_target_begin_sync(m);
 	snprintf(why.msg, sizeof(why.msg), "node '%s' rolled the migration back", m->entry.peer);
 	for (;;) {
 		struct rb_wait wait = rb_migration_cleanup_wait(10000);
 		enum rb_state theirs = RB_STATE_MAX;
 		struct rb_err ask = {};
 
+		rb_target_begin_sync(m);
 		r = rb_peer_state(m, &theirs, &wait, &ask);
 		/* it never ran here, and the memory that it needs is gone */
 		if (r >= 0 && theirs == RB_COMMIT && m->peer_rebooted && rb_memory_stays(m)) {
@@ -386,7 +386,9 @@ static int serve_calls(struct rb_migration *m, const struct rb_node *node, struc
 			return 1;
 		r = serve_call(m, node, conn, name, args, cancel_fd, err);
 		if (r < 0) {
+			/* the source may be sending still, and must find these words */
 			rb_conn_answer_error(conn, err, &answer, NULL);
+			rb_conn_see_off(conn, &answer);
 			return r;
 		}
 	}
@@ -434,6 +436,7 @@ int rb_target_recover(struct rb_migration *m, struct rb_err *err)
 {
 	struct rb_wait wait = rb_migration_cleanup_wait(RECOVER_MS);
 	struct rb_err why = {};
+	char mark[600];
 	int r;
 
 	rb_info("recovery: found in state %s, stage '%s'", rb_state_name(m->entry.state),
@@ -443,6 +446,9 @@ int rb_target_recover(struct rb_migration *m, struct rb_err *err)
 		return r;
 	rb_err_code(&why, RB_E_INTERNAL, -EIO, "the target's worker ended in stage '%s'",
 		    m->entry.stage);
+	/* who brought the images to the disk has ended with that worker */
+	rb_path(mark, sizeof(mark), "%s/images.synced", m->work_dir);
+	m->sync_due = m->entry.state == RB_READY && access(mark, F_OK) < 0;
 	return conclude(m, &why, err);
 }
 

@@ -56,6 +56,9 @@ int rb_target_arm(struct rb_migration *m, const json_t *args, json_t **ret, stru
  * taken away, if it can be */
 int rb_target_open_rootfs(struct rb_member *c, struct rb_err *err);
 
+/** rb_target_note_rootfs - files have come for it; did any change? */
+void rb_target_note_rootfs(struct rb_member *c, bool changed);
+
 /** rb_target_close_rootfs - all files and images are here: the overlay shows them. Calls a restore
  * off that has begun with others. */
 int rb_target_close_rootfs(struct rb_migration *m, struct rb_member *c, struct rb_err *err);

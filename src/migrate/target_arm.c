@@ -27,9 +27,11 @@
 #include "overlay.h"
 #include "receive.h"
 #include "target.h"
+#include "wait.h"
 #include "workdir.h"
 
 #define ARM_MS	    10000
+#define DETACH_MS   1000
 #define IMAGES_MAX  (64ULL << 20) /* more goes to the disk at once */
 #define IMAGES_ROOM (64ULL << 20) /* that /run keeps for others */
 
@@ -74,6 +76,13 @@ int rb_target_open_rootfs(struct rb_member *c, struct rb_err *err)
 	return c->armed ? 0 : detach(c, err);
 }
 
+/* Below a mounted overlay, what has changed once has changed for good: a dump may be tried again,
+ * and the next round brings none of these files any more. */
+void rb_target_note_rootfs(struct rb_member *c, bool changed)
+{
+	c->rootfs_changed = changed || (c->armed && c->rootfs_changed);
+}
+
 /* --- what was started too early */
 
 static int call_off(struct rb_migration *m, struct rb_member *c, const char *why,
@@ -96,6 +105,20 @@ static bool has_same_descriptors(const struct rb_member *c)
 	       rb_json_load(path, &now, NULL) >= 0 && json_equal(now, c->descriptors);
 }
 
+/* A CRIU that runc had hardly started, and that nobody could end with it, has the overlay mounted
+ * until it notices. */
+static int detach_soon(struct rb_migration *m, struct rb_member *c, struct rb_err *err)
+{
+	struct rb_wait wait = rb_migration_wait(m, DETACH_MS);
+	int r = detach(c, err);
+
+	while (r == -EBUSY && rb_wait_ms(2, &wait, NULL) == 0) {
+		rb_err_clear(err);
+		r = detach(c, err);
+	}
+	return r;
+}
+
 int rb_target_close_rootfs(struct rb_migration *m, struct rb_member *c, struct rb_err *err)
 {
 	int r = 0;
@@ -106,7 +129,7 @@ int rb_target_close_rootfs(struct rb_migration *m, struct rb_member *c, struct r
 		r = call_off(m, c, "its standard descriptors are others", err);
 	/* overlayfs has looked at what has changed */
 	if (r >= 0 && c->rootfs_changed && !c->detached)
-		r = detach(c, err);
+		r = detach_soon(m, c, err);
 	return r < 0 ? r : attach(c, err);
 }
 
@@ -162,11 +185,27 @@ int rb_target_start_restore(struct rb_member *c, const struct rb_wait *wait, str
 	return r < 0 ? r : rb_arrival_restore(c->arrival, wait, err);
 }
 
+/* Nothing is left of it when it fails: it is made again when the images come. */
+static int begin_images(struct rb_migration *m, struct rb_member *c, const json_t *descriptors,
+			struct rb_err *err)
+{
+	char path[PATH_MAX];
+	int r = make_images_folder(m, c, IMAGES_MAX, err);
+
+	if (r >= 0)
+		r = rb_path(path, sizeof(path), "%s/images/descriptors.json", c->work_dir);
+	if (r >= 0)
+		r = rb_json_save(path, descriptors, false, err);
+	if (r < 0 && rb_path(path, sizeof(path), "%s/images", c->work_dir) >= 0)
+		rb_rm_rf(path, NULL);
+	return r;
+}
+
 static int arm(struct rb_migration *m, struct rb_member *c, const json_t *descriptors,
 	       struct rb_err *err)
 {
 	struct rb_wait wait = rb_migration_wait(m, ARM_MS);
-	char path[PATH_MAX];
+	struct rb_err why = {};
 	int r = 0;
 
 	/* what changes that often will have changed once more */
@@ -177,14 +216,13 @@ static int arm(struct rb_migration *m, struct rb_member *c, const json_t *descri
 		r = rb_receiver_new(&c->receiver, err);
 	if (r >= 0)
 		r = attach(c, err);
-	if (r >= 0)
-		r = make_images_folder(m, c, IMAGES_MAX, err);
-	if (r >= 0)
-		r = rb_path(path, sizeof(path), "%s/images/descriptors.json", c->work_dir);
-	if (r >= 0)
-		r = rb_json_save(path, descriptors, false, err);
-	if (r >= 0)
-		r = rb_target_start_restore(c, &wait, err);
+	if (r < 0)
+		return r;
+	if (begin_images(m, c, descriptors, &why) < 0) {
+		rb_info("restore: not begun before the freeze: %s", why.msg);
+		return 0;
+	}
+	r = rb_target_start_restore(c, &wait, err);
 	if (r < 0)
 		return r;
 	json_decref(c->descriptors);

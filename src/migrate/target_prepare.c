@@ -414,7 +414,7 @@ int rb_target_tree(struct rb_migration *m, const json_t *args, json_t **ret, str
 	if (r < 0)
 		return r;
 	if (strcmp(what, "rootfs") == 0)
-		c->rootfs_changed = stats.files || stats.removed;
+		rb_target_note_rootfs(c, stats.files || stats.removed);
 	*ret = json_pack("{s:I, s:I}", "files", (json_int_t)stats.files, "bytes",
 			 (json_int_t)stats.bytes);
 	return 0;

@@ -153,9 +153,10 @@ void rb_target_begin_sync(struct rb_migration *m)
 
 	if (!m->sync_due)
 		return;
-	m->sync_due = false;
 	rb_path(mark, sizeof(mark), "%s/images.synced", m->work_dir);
 	m->sync_pid = fork();
+	/* tried again when there is no process to be had */
+	m->sync_due = m->sync_pid < 0;
 	if (m->sync_pid != 0)
 		return;
 	/* neither the lock nor the connection may outlive the worker in a child that only syncs */

@@ -61,8 +61,8 @@ int rb_netns_fork(int netns_fd, int (*fn)(void *arg, struct rb_err *err), void *
  */
 int rb_silence_on(int netns_fd, struct rb_err *err);
 
-/** rb_silence_prepare - make the tables with open gates, if they are not there: the other calls
- * take 0.3 ms then. Ends with rb_silence_off() */
+/** rb_silence_prepare - make the tables, with open gates but for those that are shut, whatever
+ * stands there: the other calls take 0.3 ms then. Ends with rb_silence_off() */
 int rb_silence_prepare(int netns_fd, struct rb_err *err);
 
 /** rb_silence_hearing - the first half of rb_silence_on(): nothing enters any more. What arrives

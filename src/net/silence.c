@@ -386,9 +386,15 @@ static int shut(int netns_fd, unsigned int which, struct rb_err *err)
 	return r == 1 ? 0 : rb_netns_fork(netns_fd, install, &which, err);
 }
 
+/* Made anew whatever stands there: a container that may do such things can have made tables of the
+ * same names, which do nothing. */
 int rb_silence_prepare(int netns_fd, struct rb_err *err)
 {
-	return shut(netns_fd, 0, err);
+	unsigned int none = 0;
+	int r = refuse_host(netns_fd, err);
+
+	return r < 0 ? rb_err_wrap(err, r, "silence the container's network")
+		     : rb_netns_fork(netns_fd, install, &none, err);
 }
 
 int rb_silence_all(int netns_fd, struct rb_err *err)

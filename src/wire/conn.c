@@ -169,8 +169,7 @@ int rb_conn_connect(struct rb_tls *tls, const char *address, const char *node,
 	return 0;
 }
 
-/* A client that has sent its HELLO meanwhile must find our alert or close_notify, not a reset. */
-static void turn_away(struct rb_conn *conn, const struct rb_wait *wait)
+void rb_conn_see_off(struct rb_conn *conn, const struct rb_wait *wait)
 {
 	if (conn->ready && !conn->broken)
 		SSL_shutdown(conn->ssl);
@@ -201,7 +200,7 @@ int rb_conn_accept(struct rb_tls *tls, int fd_in, const struct rb_wait *wait, st
 		return 0;
 	}
 	if (conn && r != -ECANCELED && r != -ETIMEDOUT)
-		turn_away(conn, wait);
+		rb_conn_see_off(conn, wait);
 	return r;
 }
 

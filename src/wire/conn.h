@@ -120,6 +120,11 @@ int rb_conn_next_call(struct rb_conn *conn, const char **ret_verb, json_t **ret_
 int rb_conn_answer(struct rb_conn *conn, const json_t *body, const struct rb_wait *wait,
 		   struct rb_err *err);
 
+/** rb_conn_see_off - say good-bye to a peer that may still be sending, so that it finds our last
+ * words and not a reset: waits a moment for its end. Nothing can be said any more; rb_conn_free()
+ * is next */
+void rb_conn_see_off(struct rb_conn *conn, const struct rb_wait *wait);
+
 /** rb_conn_answer_error - send an ERROR {"code":..., "errno":..., "stage":..., "message":...} */
 int rb_conn_answer_error(struct rb_conn *conn, const struct rb_err *what,
 			 const struct rb_wait *wait, struct rb_err *err);

@@ -166,6 +166,30 @@ is "one of a volume" "$(docker_on h2 exec files cat /data/file)" new
 docker_on h2 rm -fv files >/dev/null
 docker_on h2 volume rm stuff >/dev/null
 
+# The dump has to be tried again, for nobody accepts a connection; by then these files have come.
+run_container h1 files victim /victims/deaf 7000
+wait_for 10 has_log_lines h1 files 1 || bail "no container"
+in_background peer h3 bash -c 'exec 3<>"/dev/tcp/$1/7000"; echo connected; cat <&3' - "$(container_ip h1 files)"
+peer=$last_pid
+wait_for 10 grep -q connected "$E2E_WORK/peer.out" || bail "no connection: $(cat "$E2E_WORK/peer.err")"
+arm h1 source.freeze.begin pause 1
+in_background late h1 reberth migrate --json files h2
+move=$last_pid
+wait_for 30 fault_reached h1 || bail "source.freeze.begin is not reached"
+docker_on h1 exec files sh -c 'echo new >/etc/issue; mkdir /etc/made; echo new >/etc/made/file'
+release h1
+tries_again() { lab logs h1 reberthd | grep -q 'just being made'; }
+check "the dump is tried again" wait_for 10 tries_again
+on h1 pkill -USR1 -x deaf
+wait "$move"
+is "files change late, the dump is tried again: moved" "$? $(jq -r .result <"$E2E_WORK/late.out")" "0 completed"
+disarm h1
+is "a changed one" "$(docker_on h2 exec files cat /etc/issue)" new
+is "a new one" "$(docker_on h2 exec files cat /etc/made/file)" new
+is "the folder can be written to" "$(docker_on h2 exec files sh -c 'echo more >/etc/more && cat /etc/more')" more
+finish "$peer"
+docker_on h2 rm -fv files >/dev/null
+
 # --- images: the same container to a host with nothing, one with the base, one with all of it
 
 sent_to() {

@@ -32,7 +32,9 @@
 #include <sys/un.h>
 #include <unistd.h>
 
-enum { LINES = 4, LOOK_US = 100, RETRY_US = 20000 };
+#include "criu_hold.h"
+
+enum { LINES = 4, RETRY_US = 20000 };
 
 struct orders {
 	char text[4 * PATH_MAX];
@@ -68,18 +70,6 @@ static bool read_orders(struct orders *orders)
 	return slash &&
 	       snprintf(orders->dir, sizeof(orders->dir), "%.*s", (int)(slash - orders->socket),
 			orders->socket) < (int)sizeof(orders->dir);
-}
-
-/* Return: 0, or -1 with errno */
-static int look_for(const struct orders *orders, const char *name)
-{
-	char path[PATH_MAX];
-
-	if (snprintf(path, sizeof(path), "%s/%s", orders->dir, name) >= (int)sizeof(path)) {
-		errno = ENAMETOOLONG;
-		return -1;
-	}
-	return access(path, F_OK);
 }
 
 static bool make(const char *path)
@@ -147,26 +137,6 @@ static int tell_server(const struct orders *orders, const char *action)
 	return fd >= 0 && strcmp(reply, "go\n") == 0 ? 0 : 1;
 }
 
-/* Target: is there still somebody to restore for? runc dies with the placeholder */
-static bool is_wanted(const struct orders *orders, pid_t runc)
-{
-	return getppid() == runc && access(orders->dir, F_OK) == 0 &&
-	       look_for(orders, "abort") < 0 && errno == ENOENT;
-}
-
-/* Target, namespaces are made: the pages may still be on their way. */
-static int await_pages(const struct orders *orders)
-{
-	pid_t runc = getppid();
-
-	while (look_for(orders, "pages") < 0) {
-		if (!is_wanted(orders, runc))
-			return 1;
-		usleep(LOOK_US);
-	}
-	return 0;
-}
-
 /* Target, the tasks are there. The worker decides, or the one that comes after it. */
 static int hold(const struct orders *orders)
 {
@@ -211,7 +181,8 @@ int act(void)
 	if (strcmp(action, "post-dump") == 0)
 		return tell_server(&orders, action);
 	if (strcmp(action, "post-setup-namespaces") == 0)
-		return await_pages(&orders);
+		/* namespaces are made, and the pages may still be on their way */
+		return !criu_await_word(orders.dir, "pages");
 	if (strcmp(action, "post-restore") == 0)
 		return hold(&orders);
 	return ACT_NOT_OURS;

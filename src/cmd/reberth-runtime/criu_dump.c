@@ -138,6 +138,19 @@ static void hurry(const struct server *s)
 }
 
 /* The worker froze the container: note how its tasks are now, and let CRIU begin. */
+/* The worker takes its last look at the memory while CRIU works, and our library has CRIU wait for
+ * that: it must really be in it. */
+static bool is_not_held(const struct server *s)
+{
+	_cleanup_buf_ struct rb_buf maps = {};
+	char path[PATH_MAX];
+
+	if (rb_path(path, sizeof(path), "%s/skip/lock", s->work_dir) < 0 || access(path, F_OK) < 0)
+		return false;
+	snprintf(path, sizeof(path), "/proc/%d/maps", (int)s->criu);
+	return rb_read_file(path, 0, &maps, NULL) < 0 || !strstr(maps.data, "/reberth-criu.so");
+}
+
 static void begin(struct server *s, int fd)
 {
 	struct rb_wait wait = rb_wait_within(NULL, FREEZE_MS);
@@ -147,6 +160,14 @@ static void begin(struct server *s, int fd)
 	s->client_fd = fd;
 	if (s->phase != PARKED) {
 		reply(&s->client_fd, "failed 16 the dump has begun already\n");
+		return;
+	}
+	if (is_not_held(s)) {
+		rb_err_code(&err, RB_E_CRIU, -ENOTSUP,
+			    "CRIU runs without reberth-criu.so (is it linked statically?); use "
+			    "--strategy cold");
+		fail(s, &err);
+		reply(&s->action_fd, "abort\n");
 		return;
 	}
 	hurry(s);

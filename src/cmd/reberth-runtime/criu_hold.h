@@ -1,11 +1,15 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * criu_hold.h - a restore that has begun before there are images (criu_hold.c)
+ * criu_hold.h - CRIU waits for what a restore needs (criu_hold.c)
  */
 #pragma once
 
 #include <stdbool.h>
 
+/** criu_await_word - until the worker has left a file of this name in @dir. Return: false when it
+ * has left "abort", when the folder is gone, or runc is: nobody wants this restore any more */
+bool criu_await_word(const char *dir, const char *word);
+
 /** criu_await_images - if @image is the first that CRIU opens, and it was started before the images
  * came, wait for them. Return: false when there will be none. */
-__attribute__((visibility("hidden"))) bool criu_await_images(const char *image);
+bool criu_await_images(const char *image);

@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
- * test_await_images.c - a CRIU that was started before there are images waits for them (criu_hold.c)
+ * test_await_images.c - a CRIU that was started before there are images waits for them
+ * (criu_hold.c)
  *
- * `test_await_images LIBRARY` starts itself again with the library preloaded, and opens an image then.
+ * `test_await_images LIBRARY` starts itself again with the library preloaded, and opens an image
+ * then.
  */
 #include <errno.h>
 #include <fcntl.h>

@@ -319,11 +319,14 @@ static void test_prepared(void)
 	provoke(NULL);
 	CHECK(frames_seen(tap, FLOW_MS, SAW_OTHER, NULL, 0) & SAW_OTHER);
 	CHECK_INT(sh(net.inside, "nft add chain inet reberth marker"), 0);
+	/* whoever made what stands there */
 	CHECK_OK(rb_silence_prepare(net.inside, &err));
+	CHECK_INT(has_chain("inet reberth", "marker"), 0);
 	CHECK_OK(rb_silence_hearing(net.inside, &err));
 	CHECK_INT(rb_silence_is_on(net.inside, &err), 0);
 	/* a gate that is shut stays shut */
 	CHECK_OK(rb_silence_prepare(net.inside, &err));
+	CHECK_INT(sh(net.inside, "nft add chain inet reberth marker"), 0);
 	CHECK_OK(rb_silence_all(net.inside, &err));
 	CHECK_INT(rb_silence_is_on(net.inside, &err), 1);
 	drain(tap);
