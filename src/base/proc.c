@@ -290,6 +290,14 @@ bool rb_pid_was_killed(pid_t pid)
 	return fields && fields[0] == 'Z' && WIFSIGNALED((int)stat_number(pid, 52));
 }
 
+bool rb_pid_is_stopped(pid_t pid)
+{
+	_cleanup_buf_ struct rb_buf buf = {};
+	const char *fields = stat_fields(pid, &buf);
+
+	return fields && fields[0] == 'T';
+}
+
 bool rb_pid_alive(pid_t pid, unsigned long long starttime)
 {
 	_cleanup_buf_ struct rb_buf buf = {};

@@ -66,6 +66,10 @@ bool rb_pid_alive(pid_t pid, unsigned long long starttime);
 /** rb_pid_was_killed - is it a zombie that a signal has ended? Needs the rights of ptrace(2). */
 bool rb_pid_was_killed(pid_t pid);
 
+/** rb_pid_is_stopped - does it stand still by SIGSTOP or the like (job control)? Not told of one
+ * that is frozen as well */
+bool rb_pid_is_stopped(pid_t pid);
+
 /** rb_boot_id - the running kernel's boot id (36 characters and NUL into @ret) */
 int rb_boot_id(char ret[37], struct rb_err *err);
 

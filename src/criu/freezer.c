@@ -25,6 +25,7 @@
 #include "cleanup.h"
 #include "err.h"
 #include "io.h"
+#include "proc.h"
 #include "wait.h"
 
 enum { ASK_AGAIN_MS = 50, PIDS_MAX = 4096, SHORT_STEPS = 10, SHORT_STEP_US = 100 };
@@ -175,6 +176,23 @@ static int walk_pids(const char *folder, pid_t *ret, size_t max, int count, stru
 int rb_freezer_pids(const char *path, pid_t *ret, size_t max, struct rb_err *err)
 {
 	return walk_pids(path, ret, max, 0, err);
+}
+
+/*
+ * Version 1 since Linux 6.1: a task that was stopped already when it is frozen is not woken for
+ * ptrace, and PTRACE_SEIZE, which waits for that (kernel/ptrace.c, JOBCTL_TRAPPING), never comes
+ * back. CRIU does the same.
+ */
+int rb_freezer_stopped(const char *path, struct rb_err *err)
+{
+	_cleanup_free_ pid_t *pids = calloc(PIDS_MAX, sizeof(*pids));
+	int count = pids ? rb_freezer_pids(path, pids, PIDS_MAX, err)
+			 : rb_err_set(err, -ENOMEM, "list the processes of '%s'", path);
+
+	for (int i = 0; i < count && i < PIDS_MAX && is_v1(path); i++)
+		if (rb_pid_is_stopped(pids[i]))
+			return pids[i];
+	return count < 0 ? count : 0;
 }
 
 /* SIGKILL to all that are there now. Return: their number, negative errno. */

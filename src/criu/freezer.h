@@ -32,6 +32,10 @@ int rb_freezer_is_frozen(const char *path, struct rb_err *err);
  */
 int rb_freezer_kill(const char *path, const struct rb_wait *wait, struct rb_err *err);
 
+/** rb_freezer_stopped - a process in it or below that nobody could trace once it is frozen, for it
+ * is stopped (SIGSTOP) already. Return: its pid, 0 if there is none, negative errno. */
+int rb_freezer_stopped(const char *path, struct rb_err *err);
+
 /** rb_freezer_pids - all processes in it and below. Return: count (at most @max are stored). */
 int rb_freezer_pids(const char *path, pid_t *ret, size_t max, struct rb_err *err);
 

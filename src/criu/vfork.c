@@ -138,8 +138,15 @@ int rb_vfork_freeze(const char *path, const struct rb_wait *wait, struct rb_err 
 	int64_t until = rb_now_ms() + PATIENCE_MS;
 
 	for (;;) {
-		int r = rb_freezer_freeze(path, wait, err);
+		int r = rb_freezer_stopped(path, err);
 
+		if (r > 0)
+			return rb_err_code(err, RB_E_REFUSED, -EBUSY,
+					   "process %d of the container is stopped (SIGSTOP); have "
+					   "it go on with 'kill -CONT', or end it",
+					   r);
+		if (r == 0)
+			r = rb_freezer_freeze(path, wait, err);
 		if (r >= 0)
 			r = rb_vfork_waiters(path, err);
 		if (r <= 0)

@@ -18,7 +18,7 @@ int rb_vfork_waiters(const char *path, struct rb_err *err);
 /**
  * rb_vfork_freeze - rb_freezer_freeze(), but thawed and frozen again until there is no waiter
  *
- * Return: 0; -EBUSY when there still is one after a while (it is frozen then), or another negative
- * errno.
+ * Return: 0; -EBUSY when there still is one after a while (it is frozen then), or a process that
+ * could not be traced (rb_freezer_stopped()); or another negative errno.
  */
 int rb_vfork_freeze(const char *path, const struct rb_wait *wait, struct rb_err *err);

@@ -5,13 +5,16 @@
 #include "obstacles.h"
 
 #include <errno.h>
+#include <limits.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
 
 #include "cleanup.h"
+#include "dump.h"
 #include "engine.h"
 #include "err.h"
+#include "freezer.h"
 #include "group.h"
 #include "json.h"
 #include "spec.h"
@@ -200,6 +203,22 @@ static void check_exec_sessions(const struct subject *s)
 	}
 }
 
+static void check_stopped(const struct subject *s)
+{
+	int init, pid = 0;
+	char freezer[PATH_MAX];
+
+	if (rb_criu_init_pid(s->node->runtime_root, rb_json_str(s->inspect, "Id", ""), &init,
+			     NULL) >= 0 &&
+	    rb_freezer_find(init, freezer, sizeof(freezer), NULL) >= 0)
+		pid = rb_freezer_stopped(freezer, NULL);
+	if (pid > 0)
+		rb_obstacle_add(s->obstacles, "error", "have it go on (kill -CONT), or end it",
+				"process %d of the container is stopped (SIGSTOP), and cannot be "
+				"saved so",
+				pid);
+}
+
 static void check_controllers(const struct subject *s)
 {
 	const json_t *labels = rb_json_path(s->inspect, "Config.Labels");
@@ -237,8 +256,9 @@ static void check_leftovers(const struct subject *s)
 }
 
 static void (*const checks[])(const struct subject *s) = {
-	check_shared_namespaces, check_tty,	      check_devices,	 check_binds,
-	check_volume_users,	 check_exec_sessions, check_controllers, check_leftovers,
+	check_shared_namespaces, check_tty,	      check_devices, check_binds,
+	check_volume_users,	 check_exec_sessions, check_stopped, check_controllers,
+	check_leftovers,
 };
 
 int rb_obstacles_source(const struct rb_node *node, const json_t *inspect, bool reconnect,

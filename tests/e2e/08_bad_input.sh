@@ -104,6 +104,28 @@ refused "an open exec session" 5 "docker exec.*end it" web h2
 docker_on h1 exec web sh -c 'kill $(pidof sleep)'
 wait "$last_pid"
 
+# --- a process that is stopped: nobody can trace it once it is frozen, with cgroups of version 1
+
+if [[ -d /sys/fs/cgroup/freezer ]]; then
+	run_container h1 odd victim sh -c 'sleep 600 & while :; do sleep 1; done'
+	on h1 pkill -STOP -fx 'sleep 600'
+	refused "a stopped process" 5 "process [0-9]* .*is stopped.*kill -CONT" odd h2
+	on h1 pkill -CONT -fx 'sleep 600'
+	arm h1 source.freeze.begin pause 1
+	in_background late h1 reberth migrate odd h2
+	check "one that is stopped later: not yet" wait_for 20 fault_reached h1
+	on h1 pkill -STOP -fx 'sleep 600'
+	release h1
+	wait "$last_pid"
+	isnt "one that is stopped later: refused" "$?" 0
+	like "one that is stopped later: why" "$(<"$E2E_WORK/late.err")" "is stopped .SIGSTOP."
+	is "one that is stopped later: runs on" "$(container_state h1 odd)" running
+	disarm h1
+	docker_on h1 rm -f odd >/dev/null
+else
+	skip "a stopped process" "only a freezer of version 1 is in the way of that"
+fi
+
 # --- a second migration of one container
 
 arm h1 source.create.begin pause 1
