@@ -56,9 +56,9 @@ done
 # At a point with a star everything strikes; at the others what is only about that very stage.
 readonly POINTS=(
 	source.connect.begin:A0* source.check.begin:A0 source.check.end:A* source.image.begin:A source.create.begin:A
-	target.create.begin:A target.create.end:A* source.sync.begin:A target.tree.begin:A target.tree.end:A* target.log.begin:A
+	target.create.begin:A target.create.end:A source.sync.begin:A target.tree.begin:A target.tree.end:A* target.log.begin:A
 	source.start.begin:A target.start.begin:A target.runtime.create:A* target.start.end:A*
-	source.memory.begin:A target.pages.begin:A target.pages.end:A* source.memory.end:A*
+	source.memory.begin:A target.pages.begin:A target.pages.end:A* source.memory.end:A
 	source.ports.begin:A source.ports.end:A
 	source.arm.begin:A target.arm.begin:A target.arm.end:A* source.arm.end:A* source.freeze.begin:A source.freeze.silent:B* source.freeze.end:B
 	source.dump.begin:B source.dump.look:B* source.criu.post-dump:B source.dump.end:B* source.transfer.begin:B target.restore.begin:B*
