@@ -186,10 +186,13 @@ int rb_freezer_pids(const char *path, pid_t *ret, size_t max, struct rb_err *err
 int rb_freezer_stopped(const char *path, struct rb_err *err)
 {
 	_cleanup_free_ pid_t *pids = calloc(PIDS_MAX, sizeof(*pids));
-	int count = pids ? rb_freezer_pids(path, pids, PIDS_MAX, err)
-			 : rb_err_set(err, -ENOMEM, "list the processes of '%s'", path);
+	int count;
 
-	for (int i = 0; i < count && i < PIDS_MAX && is_v1(path); i++)
+	if (!is_v1(path))
+		return 0;
+	count = pids ? rb_freezer_pids(path, pids, PIDS_MAX, err)
+		     : rb_err_set(err, -ENOMEM, "list the processes of '%s'", path);
+	for (int i = 0; i < count && i < PIDS_MAX; i++)
 		if (rb_pid_is_stopped(pids[i]))
 			return pids[i];
 	return count < 0 ? count : 0;

@@ -126,9 +126,14 @@ static int freeze_all(struct rb_migration *m, const struct rb_wait *wait, struct
 	return r;
 }
 
-/* While the container runs: what the switch-over needs is there, and does nothing yet. */
-static int prepare_switch(struct rb_migration *m, int netns, struct rb_err *err)
+/* While the container runs, and before the last round, after which each moment has more written:
+ * what the switch-over needs is there, and does nothing yet. */
+static int prepare_switch(struct rb_migration *m, struct rb_err *err)
 {
+	_cleanup_close_ int netns = rb_source_netns(m, err);
+
+	if (netns < 0)
+		return netns;
 	rb_switchover_capture(m, netns);
 	return rb_silence_prepare(netns, err);
 }
@@ -143,9 +148,6 @@ static int stop_tasks(struct rb_migration *m, struct rb_err *err)
 	netns = rb_source_netns(m, err);
 	if (netns < 0)
 		return netns;
-	r = prepare_switch(m, netns, err);
-	if (r < 0)
-		return r;
 	rb_migration_hurry(true);
 	m->frozen_us = rb_now_us();
 	r = rb_silence_hearing(netns, err);
@@ -158,14 +160,6 @@ static int stop_tasks(struct rb_migration *m, struct rb_err *err)
 	/* also loopback: connections of the container to itself, or to another of the group: both
 	 * their ends must stand still */
 	return r < 0 ? r : rb_silence_all(netns, err);
-}
-
-/* Before the last round, after which each moment has more written. */
-static int prepare_early(struct rb_migration *m, struct rb_err *err)
-{
-	_cleanup_close_ int netns = rb_source_netns(m, err);
-
-	return netns < 0 ? netns : prepare_switch(m, netns, err);
 }
 
 int rb_source_freeze(struct rb_migration *m, struct rb_err *err)
@@ -185,7 +179,7 @@ int rb_source_freeze(struct rb_migration *m, struct rb_err *err)
 	if (r < 0)
 		return r;
 	m->entry.state = RB_FROZEN;
-	r = prepare_early(m, err);
+	r = prepare_switch(m, err);
 	if (r >= 0 && strategy->last_round)
 		r = strategy->last_round(m, err);
 	return r < 0 ? r : stop_tasks(m, err);
@@ -206,6 +200,8 @@ static int dump_later(struct rb_migration *m, int tried, struct rb_err *err)
 		r = rb_wait_ms(20 * tried, &m->wait, err);
 	if (r >= 0)
 		r = rb_source_arm(m, err);
+	if (r >= 0)
+		r = prepare_switch(m, err);
 	return r < 0 ? r : stop_tasks(m, err);
 }
 

@@ -105,7 +105,7 @@ static int ask_once(int index, struct rb_devices *ret)
 {
 	char buffer[REQUEST_BYTES];
 	struct nlmsghdr *request = mnl_nlmsg_put_header(buffer);
-	struct mnl_socket *nl = rb_netlink_open();
+	struct mnl_socket *nl = rb_netlink_open(NETLINK_ROUTE);
 	struct ifinfomsg *link;
 	int r;
 

@@ -41,23 +41,6 @@ static const struct {
 	{ RB_GATE_LOOPBACK, NFPROTO_INET, "lo_gate", NULL },
 };
 
-static void close_netlink(struct mnl_socket **nl)
-{
-	if (*nl)
-		mnl_socket_close(*nl);
-}
-
-static struct mnl_socket *open_netlink(void)
-{
-	struct mnl_socket *nl = mnl_socket_open2(NETLINK_NETFILTER, SOCK_CLOEXEC);
-
-	if (nl && mnl_socket_bind(nl, 0, MNL_SOCKET_AUTOPID) < 0) {
-		mnl_socket_close(nl);
-		nl = NULL;
-	}
-	return nl;
-}
-
 static struct nlmsghdr *put_message(void *at, uint16_t type, uint16_t flags, uint8_t family,
 				    uint16_t resource)
 {
@@ -150,7 +133,7 @@ static int read_answers(struct mnl_socket *nl, int expected)
 
 int rb_gates_turn(unsigned int which, bool shut)
 {
-	_cleanup_(close_netlink) struct mnl_socket *nl = open_netlink();
+	_cleanup_(rb_netlink_close) struct mnl_socket *nl = rb_netlink_open(NETLINK_NETFILTER);
 	char bytes[BATCH_BYTES];
 	struct nlmsghdr *message;
 	uint32_t number = 0;
@@ -283,7 +266,7 @@ static int list_covered(struct mnl_socket *nl, struct look *look)
 
 static int read_once(struct rb_gates *ret)
 {
-	_cleanup_(close_netlink) struct mnl_socket *nl = open_netlink();
+	_cleanup_(rb_netlink_close) struct mnl_socket *nl = rb_netlink_open(NETLINK_NETFILTER);
 	struct look look = { .gates = ret };
 	int r;
 

@@ -71,7 +71,7 @@ static int list_family(struct mnl_socket *nl, int family, json_t *list)
 /* in the thread that is inside */
 static int read_inside(void *arg, struct rb_err *err)
 {
-	struct mnl_socket *nl = rb_netlink_open();
+	struct mnl_socket *nl = rb_netlink_open(NETLINK_ROUTE);
 	json_t *list = arg;
 	int r;
 
@@ -125,7 +125,7 @@ static int write_one(struct mnl_socket *nl, const json_t *entry, uint32_t number
 /* in the thread that is inside */
 static int write_inside(void *arg, struct rb_err *err)
 {
-	struct mnl_socket *nl = rb_netlink_open();
+	struct mnl_socket *nl = rb_netlink_open(NETLINK_ROUTE);
 	const json_t *list = arg, *entry;
 	size_t i;
 

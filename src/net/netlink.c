@@ -8,9 +8,9 @@
 
 #include "cleanup.h"
 
-struct mnl_socket *rb_netlink_open(void)
+struct mnl_socket *rb_netlink_open(int bus)
 {
-	struct mnl_socket *nl = mnl_socket_open2(NETLINK_ROUTE, SOCK_CLOEXEC);
+	struct mnl_socket *nl = mnl_socket_open2(bus, SOCK_CLOEXEC);
 
 	if (nl && mnl_socket_bind(nl, 0, MNL_SOCKET_AUTOPID) < 0) {
 		mnl_socket_close(nl);
@@ -36,7 +36,7 @@ int rb_netlink_ask(struct mnl_socket *nl, const struct nlmsghdr *request, mnl_cb
 	return r < 0 ? -errno : 0;
 }
 
-static void close_netlink(struct mnl_socket **nl)
+void rb_netlink_close(struct mnl_socket **nl)
 {
 	if (*nl)
 		mnl_socket_close(*nl);
@@ -44,7 +44,7 @@ static void close_netlink(struct mnl_socket **nl)
 
 int rb_netlink_once(const struct nlmsghdr *request, mnl_cb_t each, void *arg)
 {
-	_cleanup_(close_netlink) struct mnl_socket *nl = rb_netlink_open();
+	_cleanup_(rb_netlink_close) struct mnl_socket *nl = rb_netlink_open(NETLINK_ROUTE);
 
 	return nl ? rb_netlink_ask(nl, request, each, arg) : -errno;
 }

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * netlink.h - private to net/: ask the kernel for devices and neighbours (rtnetlink(7))
+ * netlink.h - private to net/: speak with the kernel: devices and neighbours (rtnetlink(7)),
+ * nftables
  */
 #pragma once
 
@@ -8,8 +9,12 @@
 
 #define NETLINK_BYTES 32768 /* the most that a part of a dump has */
 
-/** rb_netlink_open - in the namespace that we are in; NULL with errno. For mnl_socket_close(). */
-struct mnl_socket *rb_netlink_open(void);
+/** rb_netlink_open - in the namespace that we are in; NULL with errno. For mnl_socket_close().
+ * @bus: NETLINK_ROUTE, NETLINK_NETFILTER */
+struct mnl_socket *rb_netlink_open(int bus);
+
+/** rb_netlink_close - for _cleanup_(); *@nl may be NULL */
+void rb_netlink_close(struct mnl_socket **nl);
 
 /**
  * rb_netlink_ask - send a request, and hand the answers to @each until they end

@@ -90,7 +90,7 @@ static int each(int (*fn)(struct mnl_socket *nl, const struct rb_device *device)
 
 	if (r < 0)
 		return r;
-	nl = rb_netlink_open();
+	nl = rb_netlink_open(NETLINK_ROUTE);
 	if (!nl)
 		return -errno;
 	for (size_t i = 0; i < devices.n; i++) {

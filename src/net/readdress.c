@@ -95,7 +95,7 @@ static int change_route(struct mnl_socket *nl, int family, bool lend)
 static int change_inside(void *arg, struct rb_err *err)
 {
 	const struct change *change = arg;
-	struct mnl_socket *nl = rb_netlink_open();
+	struct mnl_socket *nl = rb_netlink_open(NETLINK_ROUTE);
 	const json_t *value;
 	struct rb_ip ip;
 	size_t i;

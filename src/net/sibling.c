@@ -62,7 +62,7 @@ static int set_up(unsigned int index)
 {
 	char buffer[REQUEST_BYTES];
 	struct nlmsghdr *request = mnl_nlmsg_put_header(buffer);
-	struct mnl_socket *nl = rb_netlink_open();
+	struct mnl_socket *nl = rb_netlink_open(NETLINK_ROUTE);
 	struct ifinfomsg *link;
 	int r;
 
@@ -95,7 +95,7 @@ static int enter_new_netns(struct rb_err *err)
 static int open_sibling(void *arg, struct rb_err *err)
 {
 	struct sockaddr_ll here = { .sll_family = AF_PACKET };
-	struct mnl_socket *outside = rb_netlink_open();
+	struct mnl_socket *outside = rb_netlink_open(NETLINK_ROUTE);
 	_cleanup_close_ int netns = -EBADF, fd = -EBADF;
 	int r = outside ? 0 : -errno;
 

@@ -6,8 +6,8 @@
  * While the container stands still that takes half a millisecond for one that does nothing, and
  * three for `reberth-runtime criu-action`. So CRIU does these things itself: where it would fork
  *for the script, act() is called, and its own wait for that process is told the outcome
- *(criu_quick.c). What it does is described in criu_action.c, which is asked when fault points are
- *armed, and for what is not urgent.
+ * (criu_quick.c). What it does is described in criu_action.c, which is asked when fault points are
+ * armed, and for what is not urgent.
  *
  *	$REBERTH_ACTIONS	a file:
  *	    line 1		the actions that are wanted, each between blanks
@@ -16,8 +16,8 @@
  *	    line 4		a file to be made for action "post-resume", or nothing
  *
  * What must always hold: a CRIU that holds tasks lets them run for "go" alone. It is killed, or
- *asks again, when the other end is gone. With CRIU the connection ends, so that nobody takes tasks
- *for held that are not.
+ * asks again, when the other end is gone. With CRIU the connection ends, so that nobody takes tasks
+ * for held that are not.
  */
 #include "criu_act.h"
 

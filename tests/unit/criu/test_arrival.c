@@ -40,19 +40,28 @@ static void expect(int fd, const char *want)
 		_exit(8);
 }
 
-/* A child that plays a placeholder whose restore ends as @outcome says. */
-static pid_t play(const char *outcome, bool with_script)
+/* Return: the placeholder's connection, after its greeting and the worker's first word */
+static int begin_to_restore(void)
 {
-	pid_t pid = fork();
 	char line[64];
 	int control;
 
-	if (pid != 0)
-		return pid;
 	snprintf(line, sizeof(line), "hello %d waiting\n", (int)getpid());
 	control = say("control.sock", line);
 	expect(control, "restore");
 	(void)!write(control, "restoring\n", 10);
+	return control;
+}
+
+/* A child that plays a placeholder whose restore ends as @outcome says. */
+static pid_t play(const char *outcome, bool with_script)
+{
+	pid_t pid = fork();
+	int control;
+
+	if (pid != 0)
+		return pid;
+	control = begin_to_restore();
 	if (with_script)
 		expect(say("hold.sock", "held 4711\n"), "go");
 	(void)!write(control, outcome, strlen(outcome));
@@ -103,15 +112,12 @@ static void good_restore(void)
 static pid_t play_waiting(void)
 {
 	pid_t pid = fork();
-	char line[64], path[PATH_MAX];
+	char path[PATH_MAX];
 	int control;
 
 	if (pid != 0)
 		return pid;
-	snprintf(line, sizeof(line), "hello %d waiting\n", (int)getpid());
-	control = say("control.sock", line);
-	expect(control, "restore");
-	(void)!write(control, "restoring\n", 10);
+	control = begin_to_restore();
 	expect(control, "stop");
 	(void)!write(control, "failed CRIU: no images\n", 23);
 	expect(control, "restore");
