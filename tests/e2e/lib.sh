@@ -218,6 +218,9 @@ clean_host() {
 	wait_for 20 no_active_migration "$1" || diag "$1: a migration does not end: $(api "$1" /migrations | jq -c '.[] | select(.active)')"
 	# shellcheck disable=SC2016 # for the inner shell
 	on "$1" sh -c 'docker ps -aq | xargs -r docker rm -fv; docker volume ls -q | xargs -r docker volume rm; reberth forward rm --all' >/dev/null 2>&1
+	# The next container with an address may be on another host than the last one, with the same hardware
+	# address, and silent: who still knows its neighbour does not ask, so the switch sends it to the old place.
+	on "$1" ip neigh flush all
 }
 
 no_active_migration() { [[ $(api "$1" /migrations | jq 'any(.active)') != true ]]; }
