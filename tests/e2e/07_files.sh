@@ -149,6 +149,14 @@ docker_on "$there" volume rm stuff >/dev/null
 
 run_container h1 files --volume stuff:/data victim sh -c 'echo ready; while :; do sleep 1; done'
 wait_for 10 has_log_lines h1 files 1 || bail "no container"
+# a dump itself changes no folder: that would be such a change
+times() { docker_on h1 exec files stat -c '%n %Z' / /tmp; }
+before=$(times)
+arm h1 source.transfer.begin fail 1
+migrate h1 files h2
+is "a dump that comes to nothing" "$result" rolled-back
+is "has changed no folder" "$(times)" "$before"
+disarm h1
 docker_on h1 exec files sh -c 'echo old >/etc/issue; echo old >/etc/old; echo old >/data/file'
 arm h1 source.freeze.begin pause 1
 in_background late h1 reberth migrate --json files h2

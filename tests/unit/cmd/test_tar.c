@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
  * test_tar.c - the process that CRIU forks for tar does simple things by itself, and becomes tar
- * for the rest
+ * for the rest; and no folder is made for what it shall see
  *
  * `test_tar LIBRARY` starts itself again with the library preloaded. No tar can be found by name
  * but one that only says that it was started.
@@ -115,6 +115,24 @@ static void malformed(void)
 	CHECK_INT(tar("--extract", in("to")), 1);
 }
 
+/* a dump is given one that there is already, and its removal is left out; others get their own */
+static void place(void)
+{
+	char wanted[] = "/tmp/cr-tmpfs.XXXXXX", other[] = "/tmp/test_tar.XXXXXX";
+
+	setenv("REBERTH_SKIP", dir, 1);
+	CHECK_STR(mkdtemp(wanted), "/proc");
+	CHECK_INT(rmdir(wanted), 0);
+	CHECK(mkdtemp(other) != NULL);
+	CHECK_INT(access(other, F_OK), 0);
+	CHECK_INT(rmdir(other), 0);
+	CHECK(access(other, F_OK) < 0);
+	unsetenv("REBERTH_SKIP");
+	snprintf(wanted, sizeof(wanted), "/tmp/cr-tmpfs.XXXXXX");
+	CHECK(mkdtemp(wanted) && strncmp(wanted, "/tmp/cr-tmpfs.", 14) == 0);
+	CHECK_INT(rmdir(wanted), 0);
+}
+
 int main(int argc, char **argv)
 {
 	char command[128];
@@ -142,6 +160,7 @@ int main(int argc, char **argv)
 	TAP_RUN(file);
 	TAP_RUN(others_archive);
 	TAP_RUN(malformed);
+	TAP_RUN(place);
 	snprintf(command, sizeof(command), "/bin/rm -rf %s", dir);
 	return system(command) == 0 ? tap_done() : 1;
 }
