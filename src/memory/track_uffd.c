@@ -19,6 +19,13 @@
  * registration nor protection. Locked memory is CRIU's; if it was ours it is unregistered, so that
  * it is new, all of it, should it be unlocked.
  *
+ * Mappings change while they are registered, and of a mapping that is registered to one half the
+ * kernel makes two, which mremap(2) refuses (EFAULT). So no range ends where memory of this kind
+ * could be mapped across: it reaches from the last mapping that is of another kind (a file's, the
+ * vdso) to the next one. What else it takes in that was not registered has no protection, and so
+ * counts as written, all of it; but for kernels that leave protection on pages that mremap(2) moves
+ * (before 6.13 and some updates): there, only the mapping itself is registered.
+ *
  * exec(2) gives the process other memory, which the userfaultfd does not know: a new one is made.
  */
 #include <errno.h>
@@ -47,15 +54,23 @@ enum {
 		   UFFD_FEATURE_WP_ASYNC,
 };
 
+#define KERNELS (1ULL << 63) /* addresses of the kernel's; of [vsyscall], too */
+
+/* This kernel takes protection off pages that mremap(2) moves; see uffd_supported(). */
+static bool moves_clean;
+
 struct state {
 	pid_t pid;
 	int uffd;
+	bool fresh; /* has not been over all of the memory yet */
 };
 
 /* One pass over all mappings. */
 struct scan {
 	struct state *state;
 	struct rb_pages pages;
+	struct rb_vma *vmas;
+	int count;
 	bool rearm;
 	bool known;  /* one is registered: the userfaultfd is of this memory */
 	bool failed; /* one could not be registered */
@@ -68,6 +83,22 @@ static int enable(int uffd)
 	struct uffdio_api api = { .api = UFFD_API, .features = FEATURES };
 
 	return ioctl(uffd, UFFDIO_API, &api) < 0 ? -errno : 0;
+}
+
+/* Around mapping @i are more of its kind: where does one of another kind end before them, and begin
+ * behind them? */
+static void find_region(const struct rb_vma *vmas, int count, int i, uint64_t *ret_start,
+			uint64_t *ret_end)
+{
+	int from = i, to = i;
+
+	while (from > 0 && vmas[from - 1].ours)
+		from--;
+	while (to + 1 < count && vmas[to + 1].ours)
+		to++;
+	*ret_start = from > 0 ? vmas[from - 1].end : vmas[from].start;
+	*ret_end = to + 1 < count && vmas[to + 1].start < KERNELS ? vmas[to + 1].start
+								  : vmas[to].end;
 }
 
 static int register_range(int uffd, uint64_t start, uint64_t end)
@@ -104,21 +135,32 @@ static int list_all(struct scan *scan, uint64_t pos, uint64_t end)
 	return rb_pages_list(&scan->pages, RB_PAGES_POPULATED, &pos, end, scan->ret);
 }
 
-/* The rest of a mapping shall be watched. Return: 0 when it is worth another look. */
-static int follow(struct scan *scan, uint64_t pos, uint64_t end)
+/* Mapping @i shall be watched from @pos on. Return: 0 when it is worth another look. */
+static int follow(struct scan *scan, int i, uint64_t pos)
 {
-	int r = register_range(scan->state->uffd, pos, end);
+	int uffd = scan->state->uffd, r = -EINVAL;
+	uint64_t start, end;
 
+	find_region(scan->vmas, scan->count, i, &start, &end);
+	if (moves_clean)
+		r = register_range(uffd, start, end);
+	/* what a userfaultfd before this one may have left, whose owner was killed */
+	if (r == 0 && scan->state->fresh)
+		clear_marks(uffd, &scan->pages, start, end);
+	/* somebody else's is in between, or what cannot be registered */
+	if (r == -EINVAL || r == -EPERM || r == -EBUSY)
+		r = register_range(uffd, pos, scan->vmas[i].end);
 	if (r == 0)
-		clear_marks(scan->state->uffd, &scan->pages, pos, end);
+		clear_marks(uffd, &scan->pages, pos, scan->vmas[i].end);
 	/* which number it is depends on the call */
 	if (r == -ESRCH || r == -ENOMEM)
 		scan->dead = true;
 	return r;
 }
 
-static int scan_vma(struct scan *scan, const struct rb_vma *vma)
+static int scan_vma(struct scan *scan, int i)
 {
+	const struct rb_vma *vma = &scan->vmas[i];
 	enum rb_pages_what what = scan->rearm ? RB_PAGES_REARM : RB_PAGES_WRITTEN;
 	uint64_t pos = vma->start;
 
@@ -131,7 +173,7 @@ static int scan_vma(struct scan *scan, const struct rb_vma *vma)
 			return r;
 		/* the last: it changes all the time, or the userfaultfd is of other memory, or it
 		 * belongs to another userfaultfd, or is none of ours any more */
-		if (!scan->rearm || tries == TRIES || follow(scan, pos, vma->end) < 0)
+		if (!scan->rearm || tries == TRIES || follow(scan, i, pos) < 0)
 			break;
 	}
 	scan->failed = true;
@@ -140,19 +182,18 @@ static int scan_vma(struct scan *scan, const struct rb_vma *vma)
 
 static int scan_all(struct scan *scan, struct rb_err *err)
 {
-	_cleanup_free_ struct rb_vma *vmas = NULL;
-	int count, r = rb_pages_open(scan->state->pid, &scan->pages, err);
+	int r = rb_pages_open(scan->state->pid, &scan->pages, err);
 
 	if (r < 0)
 		return r;
-	count = rb_vmas_read(scan->state->pid, &vmas, err);
-	if (count < 0)
-		return count;
-	for (int i = 0; r == 0 && i < count && !scan->dead; i++) {
-		if (vmas[i].ours)
-			r = scan_vma(scan, &vmas[i]);
-		else if (vmas[i].locked && scan->rearm)
-			unregister_range(scan->state->uffd, vmas[i].start, vmas[i].end);
+	scan->count = rb_vmas_read(scan->state->pid, &scan->vmas, err);
+	if (scan->count < 0)
+		return scan->count;
+	for (int i = 0; r == 0 && i < scan->count && !scan->dead; i++) {
+		if (scan->vmas[i].ours)
+			r = scan_vma(scan, i);
+		else if (scan->vmas[i].locked && scan->rearm)
+			unregister_range(scan->state->uffd, scan->vmas[i].start, scan->vmas[i].end);
 	}
 	if (r == -ESRCH)
 		return -EAGAIN;
@@ -171,6 +212,9 @@ static int pass(struct state *state, bool rearm, struct rb_ranges *ret_dirty, st
 	int r = scan_all(&scan, err);
 
 	rb_pages_close(&scan.pages);
+	free(scan.vmas);
+	if (r == 0 && rearm)
+		state->fresh = false;
 	if (r == 0 && rearm && (scan.dead || (scan.failed && !scan.known)))
 		r = 1;
 	if (r != 0) {
@@ -195,6 +239,7 @@ static int new_uffd(struct state *state, const struct rb_wait *wait, struct rb_e
 				   : rb_err_wrap(err, r, "follow the memory of process %d",
 						 (int)state->pid);
 	state->uffd = TAKE_FD(uffd);
+	state->fresh = true;
 	return 0;
 }
 
@@ -276,14 +321,31 @@ static void uffd_free(void *data)
 	struct state *state = data;
 	int count = state->uffd >= 0 ? rb_vmas_read(state->pid, &vmas, NULL) : 0;
 
-	for (int i = 0; i < count; i++)
-		if (vmas[i].ours)
-			unregister_range(state->uffd, vmas[i].start, vmas[i].end);
+	for (int i = 0; i < count; i++) {
+		uint64_t start, end;
+
+		if (!vmas[i].ours || (i > 0 && vmas[i - 1].ours))
+			continue;
+		find_region(vmas, count, i, &start, &end);
+		unregister_range(state->uffd, start, end);
+	}
 	rb_close_fd(&state->uffd);
 	free(state);
 }
 
-/* A page of our own, written, watched, written. */
+/* Is a protected page that has moved to @to, and is registered there, one that was written? */
+static bool is_clean_there(int uffd, struct rb_pages *pages, void *page, void *to, size_t size)
+{
+	_cleanup_(rb_ranges_free) struct rb_ranges ranges = {};
+	uint64_t pos = (uint64_t)(uintptr_t)to;
+
+	return mremap(page, size, size, MREMAP_MAYMOVE | MREMAP_FIXED, to) == to &&
+	       register_range(uffd, pos, pos + size) == 0 &&
+	       rb_pages_list(pages, RB_PAGES_WRITTEN, &pos, pos + size, &ranges) == 0 &&
+	       rb_ranges_bytes(&ranges) == size;
+}
+
+/* A page of our own, written, watched, written; there is room for one behind it. */
 static bool works(int uffd, unsigned char *page, size_t size)
 {
 	uint64_t start = (uint64_t)(uintptr_t)page, end = start + size;
@@ -304,6 +366,7 @@ static bool works(int uffd, unsigned char *page, size_t size)
 		if (i == 1)
 			*byte = 2;
 	}
+	moves_clean = good && is_clean_there(uffd, &pages, page, page + size, size);
 	return good;
 }
 
@@ -316,10 +379,10 @@ static bool uffd_supported(void)
 
 	if (uffd < 0)
 		return false;
-	page = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	page = mmap(NULL, 2 * size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 	good = page != MAP_FAILED && works(uffd, page, size);
 	if (page != MAP_FAILED)
-		munmap(page, size);
+		munmap(page, 2 * size);
 	return good;
 }
 

@@ -222,6 +222,77 @@ static void soft_dirty(void)
 	end();
 }
 
+/* Maps, moves and unmaps as fast as it can, beside what others of its mappings leave free. Ends
+ * with the error of the first call that fails, or 0. */
+static int reshape(volatile const bool *stop)
+{
+	enum { AREAS = 8, MOST = 32 };
+	struct {
+		char *at;
+		size_t pages;
+	} areas[AREAS] = {};
+	unsigned int seed = 1;
+
+	while (!*stop) {
+		int i = rand_r(&seed) % AREAS;
+		size_t pages = 1 + (size_t)rand_r(&seed) % MOST;
+		void *at = areas[i].at;
+
+		if (at && rand_r(&seed) % 2) {
+			munmap(at, areas[i].pages * PAGE);
+			areas[i].at = NULL;
+			continue;
+		}
+		if (at)
+			at = mremap(at, areas[i].pages * PAGE, pages * PAGE, MREMAP_MAYMOVE);
+		else
+			at = mmap(NULL, pages * PAGE, PROT_READ | PROT_WRITE,
+				  MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+		if (at == MAP_FAILED)
+			return errno;
+		areas[i].at = at;
+		areas[i].pages = pages;
+		*areas[i].at = 1;
+	}
+	return 0;
+}
+
+/* Who follows a process does not make a mapping two of which it knows one: mremap(2) would refuse
+ * it. */
+static void reshaped(void)
+{
+	enum { SECONDS = 3 };
+	volatile bool *stop =
+		mmap(NULL, PAGE, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	int64_t end_ms = rb_now_ms() + 1000 * SECONDS;
+	int status = -1, r = 0;
+	pid_t pid;
+
+	CHECK(stop != MAP_FAILED);
+	pid = fork();
+	if (pid == 0) {
+		prctl(PR_SET_PDEATHSIG, SIGKILL);
+		if (rb_cgroup_move(getpid(), victim_cgroup, true, false, NULL) < 0)
+			_exit(99);
+		stop[1] = true;
+		_exit(reshape(stop));
+	}
+	while (!stop[1] && rb_now_ms() < end_ms)
+		usleep(1000);
+	while (r == 0 && rb_now_ms() < end_ms) {
+		r = rb_tracker_arm(pid, RB_TRACK_UFFD_WP, &tracker, &wait_limit, &err);
+		for (int i = 0; r == 0 && i < 20; i++)
+			r = scan(true);
+		rb_tracker_free(TAKE_PTR(tracker));
+	}
+	*stop = true;
+	CHECK_INT(waitpid(pid, &status, 0), pid);
+	CHECK(WIFEXITED(status));
+	CHECK_INT(WEXITSTATUS(status), 0);
+	CHECK_INT(r, 0);
+	munmap((void *)stop, PAGE);
+}
+
 static void gone(void)
 {
 	CHECK(begin());
@@ -272,6 +343,7 @@ int main(int argc, char **argv)
 	TAP_RUN(owner_is_killed);
 	TAP_RUN(other_methods);
 	TAP_RUN(soft_dirty);
+	TAP_RUN(reshaped);
 	TAP_RUN(gone);
 	return teardown();
 }
