@@ -313,6 +313,12 @@ static int tell_pages(struct rb_migration *m, struct rb_member *only, struct rb_
 	return r;
 }
 
+/* A CRIU without our library fills segments of System V before it waits. */
+static bool waits_for_pages(void)
+{
+	return rb_criu_can_skip();
+}
+
 int rb_target_restore(struct rb_migration *m, const json_t *args, json_t **ret, struct rb_err *err)
 {
 	int r = 0;
@@ -328,7 +334,7 @@ int rb_target_restore(struct rb_migration *m, const json_t *args, json_t **ret, 
 	rb_each_member (c, m)
 		if (r >= 0)
 			r = rb_target_close_rootfs(m, c, err);
-	return r < 0 ? r : begin_restore(m, NULL, err);
+	return r < 0 || !waits_for_pages() ? r : begin_restore(m, NULL, err);
 }
 
 void rb_target_prepare_switchover(struct rb_migration *m)
@@ -362,9 +368,10 @@ int rb_target_unhide(struct rb_migration *m, int netns, struct rb_err *err)
 int rb_target_ready(struct rb_migration *m, const json_t *args, json_t **ret, struct rb_err *err)
 {
 	char boot_id[37];
-	int r;
+	int r = waits_for_pages() ? 0 : begin_restore(m, NULL, err);
 
-	r = tell_pages(m, NULL, err);
+	if (r >= 0)
+		r = tell_pages(m, NULL, err);
 	/* while CRIU does its work */
 	rb_migration_fact(m, "neighbours", json_incref(json_object_get(args, "neighbours")));
 	rb_each_member (c, m)

@@ -65,4 +65,19 @@ for there in h2 h1; do
 done
 is "no program was lost" "$(docker_on "$there" logs spawner 2>&1 | grep -v '^ok ')" ""
 docker_on "$there" rm -f spawner >/dev/null
+
+# --- a segment that CRIU fills while it makes the namespaces, when its pages may still be on their way
+
+lab image h1 h2 rb-base >/dev/null
+segment() { docker_on "$1" exec segment perl -e 'shmread(shmget(4711, 0, 0), $it, 0, 16 << 20) or die "none: $!"; print $it eq "reberth!" x (2 << 20) ? "right" : "wrong"'; }
+# shellcheck disable=SC2016 # for perl
+run_container h1 segment rb-base perl -e '$id = shmget(4711, 16 << 20, 01600); shmwrite($id, "reberth!" x 512, $_ << 12, 4096) for 0 .. 4095; $| = 1; print "up\n"; sleep 1 while 1'
+wait_for 10 has_log_lines h1 segment 1 || bail "no segment"
+is "a segment" "$(segment h1)" right
+for host in h1 h2; do lab link $host --rate 20mbit; done
+moves "a segment whose pages come late" h1 segment h2 --strategy cold
+for host in h1 h2; do lab link $host --rate none; done
+is "a segment whose pages came late" "$(segment h2)" right
+is "and it was not made once more" "$(docker_on h2 logs segment)" up
+docker_on h2 rm -f segment >/dev/null
 e2e_done

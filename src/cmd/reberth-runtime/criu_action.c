@@ -114,8 +114,9 @@ static int hold(const char *dir)
 }
 
 /*
- * The namespaces are made, no task has been forked and no page been read yet: everything so far was
- * done while the pages still travelled. Go on when the worker says that they are here.
+ * The namespaces are made and no task has been forked yet: everything so far was done while the
+ * pages still travelled. Go on when the worker says that they are here. (Segments of System V were
+ * filled before: criu_await_pages().)
  */
 static int await_pages(const char *dir)
 {

@@ -8,12 +8,17 @@
  *
  *	$REBERTH_IMAGES		a file, made when the images are here
  *
+ * CRIU waits for the images with pages in its action post-setup-namespaces, when they may still be
+ *on their way. But segments of System V it fills before that, while it makes the namespaces; so the
+ * same wait is where such an image is opened, too.
+ *
  * Words are files in the folder of the arrival (criu/arrival.h). CRIU is woken by the kernel when
  * one is made: it has to share the container's part of the processor already, which may be small.
  */
 #include "criu_hold.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <limits.h>
 #include <poll.h>
 #include <stdio.h>
@@ -23,6 +28,10 @@
 #include <unistd.h>
 
 enum { LOOK_MS = 50, LOOK_UNTOLD_MS = 1 };
+
+/* from CRIU's folder of images to the host's root: more folders than its path has do no harm */
+#define UP8  "../../../../../../../../"
+#define UP32 UP8 UP8 UP8 UP8
 
 static bool is_there(const char *dir, const char *word)
 {
@@ -73,4 +82,39 @@ bool criu_await_images(const char *image)
 		return true;
 	return snprintf(dir, sizeof(dir), "%.*s", (int)(slash - path), path) < (int)sizeof(dir) &&
 	       criu_await_word(dir, slash + 1);
+}
+
+/* "pages-7.img" */
+static bool has_pages(const char *image)
+{
+	unsigned int number;
+	int end = 0;
+
+	return sscanf(image, "pages-%u.img%n", &number, &end) == 1 && end > 0 && image[end] == '\0';
+}
+
+/* A task may see another root already, and other processes. */
+static bool is_there_of(int images, const char *dir, const char *word)
+{
+	char path[PATH_MAX];
+
+	return snprintf(path, sizeof(path), UP32 "%s/%s", dir, word) < (int)sizeof(path) &&
+	       faccessat(images, path, F_OK, 0) == 0;
+}
+
+bool criu_await_pages(int images, const char *image)
+{
+	const char *path = getenv("REBERTH_IMAGES"), *slash = path ? strrchr(path, '/') : NULL;
+	char dir[PATH_MAX];
+
+	if (!slash || !has_pages(image))
+		return true;
+	if (snprintf(dir, sizeof(dir), "%.*s", (int)(slash - path), path) >= (int)sizeof(dir))
+		return false;
+	while (!is_there_of(images, dir, "pages")) {
+		if (is_there_of(images, dir, "abort") || !is_there_of(images, dir, "."))
+			return false;
+		poll(NULL, 0, LOOK_UNTOLD_MS);
+	}
+	return true;
 }

@@ -13,3 +13,7 @@ bool criu_await_word(const char *dir, const char *word);
 /** criu_await_images - if @image is the first that CRIU opens, and it was started before the images
  * came, wait for them. Return: false when there will be none. */
 bool criu_await_images(const char *image);
+
+/** criu_await_pages - if @image is one with pages, wait until they are all here
+ * @images: CRIU's folder of images. Return: false when nobody wants this restore any more */
+bool criu_await_pages(int images, const char *image);

@@ -249,6 +249,11 @@ EXPORT int openat64(int dir, const char *path, int flags, ...)
 		errno = ENOENT;
 		return -1;
 	}
+	/* not ENOENT: CRIU takes that for no pages */
+	if (!(flags & O_CREAT) && !criu_await_pages(dir, path)) {
+		errno = EIO;
+		return -1;
+	}
 	if (is_image(path, &number))
 		return open_image(dir, path, flags, mode, number);
 	if (strcmp(path, "smaps") == 0) {
