@@ -27,7 +27,8 @@ struct rb_dump {
 	int init_pid;		  /* the container's real init (runc's state), not a placeholder */
 };
 
-/** rb_criu_has_room_in_memory - is the folder in memory (tmpfs), with so much room? */
+/** rb_criu_has_room_in_memory - is the folder in memory (tmpfs), with so much room, and may we use
+ * it? */
 bool rb_criu_has_room_in_memory(const char *dir, unsigned long long need_bytes);
 
 /** rb_criu_images_to_memory - make work_dir/images lead to @memory_dir, which is made anew, and the

@@ -25,6 +25,7 @@
 #include <sys/vfs.h>
 #include <unistd.h>
 
+#include "cgroup_memory.h"
 #include "cleanup.h"
 #include "dump.h"
 #include "err.h"
@@ -38,7 +39,8 @@ bool rb_criu_has_room_in_memory(const char *dir, unsigned long long need_bytes)
 	struct statfs fs;
 
 	return statfs(dir, &fs) == 0 && fs.f_type == TMPFS_MAGIC &&
-	       (unsigned long long)fs.f_bavail * (unsigned long long)fs.f_bsize > need_bytes;
+	       (unsigned long long)fs.f_bavail * (unsigned long long)fs.f_bsize > need_bytes &&
+	       rb_cgroup_memory_left(0) > need_bytes;
 }
 
 static int link_pages(const char *images, const char *pages, struct rb_err *err)

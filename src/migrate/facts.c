@@ -15,6 +15,7 @@
 #include <unistd.h>
 
 #include "cgroup.h"
+#include "cgroup_memory.h"
 #include "cleanup.h"
 #include "dump.h"
 #include "err.h"
@@ -93,19 +94,6 @@ static uint64_t kib_of(const char *text, const char *key)
 	return at ? strtoull(at + strlen(key), NULL, 10) << 10 : 0;
 }
 
-/* Bytes of the line "<key> <number>" of a memory.stat. */
-static uint64_t stat_of(const char *text, const char *key)
-{
-	size_t len = strlen(key);
-
-	for (const char *line = text; line; line = strchr(line, '\n')) {
-		line += *line == '\n';
-		if (strncmp(line, key, len) == 0 && line[len] == ' ')
-			return strtoull(line + len, NULL, 10);
-	}
-	return 0;
-}
-
 /* What the kernel has charged for anonymous memory. Return: 0 when unknown */
 static uint64_t charged(pid_t pid)
 {
@@ -115,15 +103,11 @@ static uint64_t charged(pid_t pid)
 	if (!place || rb_cgroup_place(pid, place, NULL) < 0)
 		return 0;
 	for (int i = 0; i < place->count && !bytes; i++) {
-		_cleanup_buf_ struct rb_buf text = {};
-		char path[PATH_MAX + 16];
+		const char *folder = place->dirs[i].path;
 
-		snprintf(path, sizeof(path), "%s/memory.stat", place->dirs[i].path);
-		if (rb_read_file(path, 0, &text, NULL) < 0)
-			continue;
-		bytes = stat_of(text.data, "anon"); /* version 2 */
+		bytes = rb_cgroup_memory_stat(folder, "anon"); /* version 2 */
 		if (!bytes)
-			bytes = stat_of(text.data, "total_rss");
+			bytes = rb_cgroup_memory_stat(folder, "total_rss");
 	}
 	return bytes;
 }
@@ -218,6 +202,11 @@ uint64_t rb_memory_available(void)
 	return rb_read_file("/proc/meminfo", 0, &text, NULL) < 0
 		       ? 0
 		       : kib_of(text.data, "\nMemAvailable:");
+}
+
+uint64_t rb_memory_allowed(void)
+{
+	return rb_cgroup_memory_left(0);
 }
 
 uint64_t rb_disk_free(const char *path)

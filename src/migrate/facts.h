@@ -35,6 +35,10 @@ bool rb_memory_would_grow(const struct rb_memory_size *size);
  * unknown */
 uint64_t rb_memory_available(void);
 
+/** rb_memory_allowed - bytes that the limits of our own cgroups, and of those above, still let us
+ * have; UINT64_MAX without any */
+uint64_t rb_memory_allowed(void);
+
 /** rb_disk_free - bytes that root can still write on the file system of @path (or of its nearest
  * parent that exists) */
 uint64_t rb_disk_free(const char *path);

@@ -46,10 +46,11 @@ int rb_obstacles_target(const struct rb_node *node, const json_t *offer, json_t 
 
 /** What a host has room for, in bytes. */
 struct rb_room {
-	uint64_t images; /* on the disk that CRIU's images are written to */
-	uint64_t files;	 /* on Docker's */
-	uint64_t memory; /* 0: unknown */
-	bool lazy;	 /* memory need not go through the disk (strategy.h) */
+	uint64_t images;  /* on the disk that CRIU's images are written to */
+	uint64_t files;	  /* on Docker's */
+	uint64_t memory;  /* 0: unknown */
+	uint64_t allowed; /* of that, to reberthd: rb_memory_allowed() */
+	bool lazy;	  /* memory need not go through the disk (strategy.h) */
 };
 
 /** rb_obstacles_room - of these, that there is too little of it for what the offer says */

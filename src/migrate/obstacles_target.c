@@ -24,6 +24,10 @@
 /* what arriving takes beside the memory itself: index of the store, page tables, CRIU */
 #define MEMORY_RESERVE_BYTES ((uint64_t)128 << 20)
 
+/* the same of us alone: all but page tables of the tasks and CRIU */
+#define OWN_RESERVE_BYTES ((uint64_t)32 << 20)
+#define INDEX_SHARE	  128 /* of the pages: memory/store.h, and page tables of both views */
+
 #define CONNECT_MS 5000
 
 struct subject {
@@ -114,6 +118,26 @@ static uint64_t bytes_of(const json_t *offer, const char *key)
 	return bytes > 0 ? (uint64_t)bytes : 0;
 }
 
+/* Pages wait in our memory until they are placed; those that stay at the source do not. */
+static void check_allowed(const struct rb_node *node, const json_t *offer, uint64_t allowed,
+			  json_t *obstacles)
+{
+	bool stays = rb_strategy_lets_stay(rb_json_str(offer, "strategy", ""));
+	uint64_t pages = bytes_of(offer, "pages_bytes");
+	uint64_t need = (stays ? 0 : pages) + pages / INDEX_SHARE +
+			bytes_of(offer, "shared_bytes") + OWN_RESERVE_BYTES;
+
+	if (allowed < need)
+		rb_obstacle_add(
+			obstacles, "error",
+			stays ? "raise that limit"
+			      : "raise that limit, or use --strategy post-copy",
+			"reberthd on node '%s' is not allowed enough memory: %llu MiB needed, "
+			"the limit of its cgroup leaves %llu MiB",
+			node->name, (unsigned long long)(need >> 20),
+			(unsigned long long)(allowed >> 20));
+}
+
 void rb_obstacles_room(const struct rb_node *node, const json_t *offer, const struct rb_room *room,
 		       json_t *obstacles)
 {
@@ -132,6 +156,8 @@ void rb_obstacles_room(const struct rb_node *node, const json_t *offer, const st
 				"available",
 				node->name, (unsigned long long)(memory >> 20),
 				(unsigned long long)(room->memory >> 20));
+	if (lazy)
+		check_allowed(node, offer, room->allowed, obstacles);
 }
 
 static void check_room(const struct subject *s)
@@ -140,6 +166,7 @@ static void check_room(const struct subject *s)
 	struct rb_room room = { .images = rb_disk_free(s->node->state_dir),
 				.files = rb_disk_free(docker),
 				.memory = rb_memory_available(),
+				.allowed = rb_memory_allowed(),
 				.lazy = rb_lazy_restore_works() };
 
 	rb_obstacles_room(s->node, s->offer, &room, s->obstacles);

@@ -196,6 +196,11 @@ bool rb_strategy_may_fetch(struct rb_migration *m)
 	       strcmp(rb_json_str(m->entry.facts, "on_no_convergence", ""), "post-copy") == 0;
 }
 
+bool rb_strategy_lets_stay(const char *name)
+{
+	return strcmp(name, rb_strategy_postcopy.name) == 0;
+}
+
 /* It is the one thing that can be lost without any host of the move having failed before. */
 static void warn_of_post_copy(struct rb_migration *m, json_t *obstacles)
 {

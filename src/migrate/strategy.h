@@ -58,6 +58,10 @@ void rb_strategy_warn(struct rb_migration *m, json_t *obstacles);
  * there? Before the target was asked */
 bool rb_strategy_may_fetch(struct rb_migration *m);
 
+/** rb_strategy_lets_stay - does all private memory stay at the source with this one (its name),
+ * until the container runs on the target? */
+bool rb_strategy_lets_stay(const char *name);
+
 /** rb_strategy_of - the one that was settled */
 const struct rb_strategy *rb_strategy_of(const struct rb_migration *m);
 

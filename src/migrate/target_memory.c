@@ -22,6 +22,7 @@
 #include "dump.h"
 #include "err.h"
 #include "facts.h"
+#include "fault.h"
 #include "freezer.h"
 #include "io.h"
 #include "json.h"
@@ -38,14 +39,27 @@
 #define GROWTH_BYTES ((uint64_t)1 << 30)
 #define SOCKET	     "lazy-pages.socket" /* CRIU looks for it in its work folder */
 
+/* What pages that wait here may take. Those that stay at the source until they are placed take
+ * nothing of ours, only of the container's. */
+static uint64_t room_for_pages(const json_t *offer)
+{
+	bool stays = rb_strategy_lets_stay(rb_json_str(offer, "strategy", ""));
+	uint64_t available = rb_memory_available();
+	uint64_t room = stays ? UINT64_MAX : rb_memory_allowed();
+
+	if (available && available < room)
+		room = available;
+	return room - room / 32;
+}
+
 /*
  * A container grows while it is being moved; one that has grown by half, or more where it is small,
- * is measured again. And whatever was announced, this host goes on.
+ * is measured again. And whatever was announced, this host goes on, and so do we.
  */
 static uint64_t limit_of_all(struct rb_migration *m)
 {
 	const json_t *offer = json_object_get(m->entry.facts, "offer");
-	uint64_t available = rb_memory_available(), limit;
+	uint64_t room, limit;
 	int64_t bytes = rb_json_int(offer, "pages_bytes", rb_json_int(offer, "memory_bytes", 0));
 
 	if (m->memory_limit)
@@ -54,8 +68,9 @@ static uint64_t limit_of_all(struct rb_migration *m)
 	bytes = rb_json_int(offer, "shared_bytes", 0);
 	limit += bytes > 0 ? (uint64_t)bytes : 0;
 	limit += limit / 2 + GROWTH_BYTES;
-	if (available && limit > available - available / 32)
-		limit = available - available / 32;
+	room = room_for_pages(offer);
+	if (limit > room)
+		limit = room;
 	m->memory_limit = limit;
 	return limit;
 }
@@ -79,12 +94,17 @@ static int take_blocks(struct rb_migration *m, struct rb_member *c, bool last, s
 {
 	const void *block;
 	ssize_t n;
+	int r;
 
 	set_limit(m, c);
+	r = rb_fault_point("target.pages.limited", &m->wait, err);
+	if (r < 0) {
+		rb_stream_drain(m->conn, &m->wait, NULL);
+		return r;
+	}
 	rb_receiver_begin(c->receiver, last);
 	while ((n = rb_stream_read(m->conn, &block, &m->wait, err)) > 0) {
-		int r = rb_receiver_take(c->receiver, block, (size_t)n, err);
-
+		r = rb_receiver_take(c->receiver, block, (size_t)n, err);
 		if (r < 0) {
 			rb_stream_drain(m->conn, &m->wait, NULL);
 			return r;

@@ -203,12 +203,62 @@ static void only_what_is_needed_must_be_free(void)
 		struct rb_room room = { .images = cases[i].images * GIB,
 					.files = GIB,
 					.memory = cases[i].memory * GIB,
+					.allowed = UINT64_MAX,
 					.lazy = cases[i].lazy };
 
 		rb_obstacles_room(&node, offer, &room, found);
 		printf("# case %zu\n", i);
 		CHECK_STR(rb_json_str(json_array_get(found, 0), "what", ""), cases[i].what);
 		CHECK_INT(json_array_size(found), *cases[i].what ? 1 : 0);
+	}
+}
+
+static void what_waits_here_must_be_allowed(void)
+{
+	/* the same container */
+	static const struct {
+		const char *strategy;
+		uint64_t allowed_mib;
+		const char *what, *remedy;
+	} cases[] = {
+		{ "pre-copy", (8 << 10) + 88, "", "" },
+		{ "pre-copy", (8 << 10) + 87,
+		  "reberthd on node 'h2' is not allowed enough memory: 8280 MiB needed, the limit "
+		  "of "
+		  "its cgroup leaves 8279 MiB",
+		  "raise that limit, or use --strategy post-copy" },
+		{ "hybrid", 8 << 10,
+		  "reberthd on node 'h2' is not allowed enough memory: 8280 MiB needed, the limit "
+		  "of "
+		  "its cgroup leaves 8192 MiB",
+		  "raise that limit, or use --strategy post-copy" },
+		/* private memory stays where it is, and what is shared does not */
+		{ "post-copy", (1 << 10) + 88, "", "" },
+		{ "post-copy", 1 << 10,
+		  "reberthd on node 'h2' is not allowed enough memory: 1112 MiB needed, the limit "
+		  "of "
+		  "its cgroup leaves 1024 MiB",
+		  "raise that limit" },
+		{ "cold", 1, "", "" },
+	};
+	const struct rb_node node = { .name = "h2", .state_dir = "/state" };
+
+	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+		_cleanup_json_ json_t *offer =
+			json_pack("{s:I, s:I, s:I, s:s}", "memory_bytes", (json_int_t)(8 * GIB),
+				  "pages_bytes", (json_int_t)(7 * GIB), "shared_bytes",
+				  (json_int_t)GIB, "strategy", cases[i].strategy);
+		_cleanup_json_ json_t *found = json_array();
+		struct rb_room room = { .images = 99 * GIB,
+					.files = GIB,
+					.memory = 99 * GIB,
+					.allowed = cases[i].allowed_mib << 20,
+					.lazy = true };
+
+		rb_obstacles_room(&node, offer, &room, found);
+		printf("# case %zu\n", i);
+		CHECK_STR(rb_json_str(json_array_get(found, 0), "what", ""), cases[i].what);
+		CHECK_STR(rb_json_str(json_array_get(found, 0), "remedy", ""), cases[i].remedy);
 	}
 }
 
@@ -297,6 +347,7 @@ int main(void)
 	TAP_RUN(controllers_that_would_start_a_second_copy_are_refused);
 	TAP_RUN(missing_processor_features_are_named);
 	TAP_RUN(only_what_is_needed_must_be_free);
+	TAP_RUN(what_waits_here_must_be_allowed);
 	TAP_RUN(only_connections_that_are_lost_are_named);
 	TAP_RUN(networks_that_translate);
 	return tap_done();
