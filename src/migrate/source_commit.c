@@ -10,6 +10,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "attached.h"
 #include "cleanup.h"
 #include "conn.h"
 #include "engine.h"
@@ -66,7 +67,8 @@ int rb_source_wait_target(struct rb_migration *m, struct rb_err *err)
 	}
 }
 
-/* A user who killed, removed or thawed it meanwhile has cancelled the move. */
+/* A user who killed, removed or thawed it meanwhile has cancelled the move; or who connected it to
+ * a network. */
 static int still_frozen(struct rb_migration *m, struct rb_err *err)
 {
 	rb_each_member (c, m)
@@ -75,7 +77,7 @@ static int still_frozen(struct rb_migration *m, struct rb_err *err)
 				err, RB_E_CANCELED, -ECANCELED,
 				"'%s' was killed or thawed here during the move, which cancels it",
 				c->name);
-	return 0;
+	return rb_attached_still(m, err);
 }
 
 /* @send: writes the stream that follows the call, or NULL */

@@ -16,6 +16,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "attached.h"
 #include "cleanup.h"
 #include "conn.h"
 #include "dump.h"
@@ -91,6 +92,8 @@ int rb_source_arm(struct rb_migration *m, struct rb_err *err)
 	struct rb_err their = {};
 	int r = rb_obstacles_joined(m->node, group, &wait, err), r2 = 0;
 
+	if (r >= 0)
+		r = rb_attached_networks(m, &wait, err);
 	if (r >= 0 && lazy)
 		r = arm_target(m, err);
 	if (r < 0)
@@ -131,9 +134,10 @@ static int freeze_all(struct rb_migration *m, const struct rb_wait *wait, struct
 static int prepare_switch(struct rb_migration *m, struct rb_err *err)
 {
 	_cleanup_close_ int netns = rb_source_netns(m, err);
+	int r = netns < 0 ? netns : rb_attached_still(m, err);
 
-	if (netns < 0)
-		return netns;
+	if (r < 0)
+		return r;
 	rb_switchover_capture(m, netns);
 	return rb_silence_prepare(netns, err);
 }

@@ -7,6 +7,7 @@
 #include <string.h>
 #include <sys/stat.h>
 
+#include "attached.h"
 #include "cleanup.h"
 #include "conn.h"
 #include "dump.h"
@@ -286,6 +287,8 @@ int rb_source_check(struct rb_migration *m, struct rb_err *err)
 	int r;
 
 	r = find_obstacles(m, obstacles, &wait, err);
+	if (r >= 0)
+		r = rb_attached_note(m, err);
 	if (r >= 0)
 		r = rb_wait_placed(m, NULL, &m->wait, err);
 	if (r >= 0)

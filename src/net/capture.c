@@ -17,6 +17,7 @@
 #include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -108,6 +109,16 @@ int rb_capture_fd(const struct rb_capture *capture)
 	return capture->fd;
 }
 
+/* One that came since; the socket is in its namespace. */
+static void ask_device(const struct rb_capture *capture, uint32_t index, uint8_t *ret)
+{
+	struct ifreq request = { .ifr_ifindex = (int)index };
+
+	if (index && ioctl(capture->fd, SIOCGIFNAME, &request) == 0 &&
+	    ioctl(capture->fd, SIOCGIFHWADDR, &request) == 0)
+		memcpy(ret, request.ifr_hwaddr.sa_data, ETH_ALEN);
+}
+
 /* The hardware address of the device whose index is the mark; zeros when that is not known. */
 static void note_device(const struct rb_capture *capture, struct msghdr *message, uint8_t *ret)
 {
@@ -118,8 +129,11 @@ static void note_device(const struct rb_capture *capture, struct msghdr *message
 			memcpy(&mark, CMSG_DATA(head), sizeof(mark));
 	memset(ret, 0, ETH_ALEN);
 	for (size_t i = 0; i < capture->devices.n; i++)
-		if ((uint32_t)capture->devices.list[i].index == mark)
+		if ((uint32_t)capture->devices.list[i].index == mark) {
 			memcpy(ret, capture->devices.list[i].address, ETH_ALEN);
+			return;
+		}
+	ask_device(capture, mark, ret);
 }
 
 /* Offload and frame, to their places in capture->block. Return: length of both, as recvmsg(2). */

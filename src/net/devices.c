@@ -133,6 +133,14 @@ int rb_devices_ask(int index, struct rb_devices *ret)
 	return r;
 }
 
+bool rb_device_ends_here(const struct rb_device *device)
+{
+	struct rb_devices here = {};
+
+	return rb_devices_ask(device->peer, &here) == 0 && here.n == 1 &&
+	       here.list[0].index == device->peer && here.list[0].peer == device->index;
+}
+
 /* in the thread that is inside */
 static int list_inside(void *arg, struct rb_err *err)
 {
@@ -144,4 +152,19 @@ static int list_inside(void *arg, struct rb_err *err)
 int rb_devices_of(int netns_fd, struct rb_devices *ret, struct rb_err *err)
 {
 	return rb_netns_run(netns_fd, list_inside, ret, err);
+}
+
+int rb_cables_of(int netns_fd, json_t **ret, struct rb_err *err)
+{
+	struct rb_devices devices = {};
+	int r = rb_devices_of(netns_fd, &devices, err);
+
+	if (r < 0)
+		return r;
+	*ret = json_array();
+	for (size_t i = 0; i < devices.n; i++)
+		if (devices.list[i].kind == RB_DEVICE_MACVLAN ||
+		    rb_device_ends_here(&devices.list[i]))
+			json_array_append_new(*ret, json_integer(devices.list[i].index));
+	return 0;
 }

@@ -44,5 +44,9 @@ struct rb_devices {
  */
 int rb_devices_ask(int index, struct rb_devices *ret);
 
+/** rb_device_ends_here - does the other end of its cable lie in our own namespace, and not in a
+ * third? A container may have devices of its own making. */
+bool rb_device_ends_here(const struct rb_device *device);
+
 /** rb_devices_of - those of another namespace */
 int rb_devices_of(int netns_fd, struct rb_devices *ret, struct rb_err *err);

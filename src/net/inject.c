@@ -72,22 +72,13 @@ static int open_sender(struct rb_err *err)
 	return TAKE_FD(fd);
 }
 
-/* Does the other end of its cable lie here, and not in a third namespace? */
-static bool ends_here(const struct rb_device *device)
-{
-	struct rb_devices here = {};
-
-	return rb_devices_ask(device->peer, &here) == 0 && here.n == 1 &&
-	       here.list[0].index == device->peer && here.list[0].peer == device->index;
-}
-
 /* A way that cannot be had is missing; the others may do. */
 static void add_way(struct rb_injector *injector, const struct rb_device *device)
 {
 	struct way way = { *device, -EBADF, 0 };
 
 	if (device->kind == RB_DEVICE_VETH) {
-		if (!ends_here(device))
+		if (!rb_device_ends_here(device))
 			return;
 		way.fd = injector->fd;
 		way.index = device->peer;

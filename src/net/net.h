@@ -50,6 +50,11 @@ int rb_netns_run(int netns_fd, int (*fn)(void *arg, struct rb_err *err), void *a
 int rb_netns_fork(int netns_fd, int (*fn)(void *arg, struct rb_err *err), void *arg,
 		  struct rb_err *err);
 
+/** rb_cables_of - the namespace's devices that this host has put there: an array of the indices of
+ * veths that end in our own namespace, and of macvlans. One that is taken away and put there again
+ * has another index. */
+int rb_cables_of(int netns_fd, json_t **ret, struct rb_err *err);
+
 /**
  * rb_silence_on - nothing leaves or enters the namespace any more, on layers 2 and 3
  *

@@ -154,6 +154,27 @@ disarm h1
 check "it is still reached" host_reaches h2 "$game"
 moves "after a roll-back" h1 game h3
 
+# --- what is connected or disconnected during a move would be undone by it
+
+# cancelled POINT CONNECT|DISCONNECT: to or from network lan, while the move stands at a fault point
+cancelled() {
+	arm h3 "$1" pause 1
+	in_background move h3 reberth migrate game h2
+	wait_for 30 fault_reached h3 || fail "$1 is reached"
+	docker_on h3 network "$2" lan game
+	release h3
+	wait "$last_pid"
+	is "$2 at $1: exit status" "$?" 13
+	like "$2 at $1: it says why" "$(<"$E2E_WORK/move.err")" "'game' was connected to a network or disconnected"
+	disarm h3
+	check "$2 at $1: it is still reached" host_reaches h2 "$game"
+	is "$2 at $1: it is nowhere else" "$(docker_on h2 ps -aq -f name=game -f name=reberth-)" ""
+}
+cancelled source.freeze.silent connect
+check "and at its new address" container_pings h3 game 10.88.0.3
+cancelled source.memory.end disconnect
+moves "when its networks stay" h3 game h1
+
 # --- it goes
 
 output=$(on h2 reberth network rm "$NET" 2>&1) && fail "one that is in use is not removed"

@@ -3,6 +3,7 @@
 #include <sys/wait.h>
 
 #include "frames.h"
+#include "json.h"
 #include "testnet.h"
 
 #define PORT 7777
@@ -323,8 +324,9 @@ static void test_golden(void)
 	CHECK_INT(view.frame[14], 0x99);
 }
 
-/* Each device of two has its own broadcasts back, also those that look alike. */
-static void test_many_devices(void)
+/* Each device of two has its own broadcasts back, also those that look alike.
+ * @later: one of them came when all was prepared */
+static void two_devices(bool later)
 {
 	_cleanup_buf_ struct rb_buf caught = {};
 	struct rb_capture *capture = NULL;
@@ -332,8 +334,12 @@ static void test_many_devices(void)
 	int c0, d0, broadcasts = 0;
 	size_t at = 0;
 
-	CHECK_INT(add_cable(&net, "d0", "q0"), 0);
+	if (!later)
+		CHECK_INT(add_cable(&net, "d0", "q0"), 0);
 	CHECK_OK(rb_capture_open(net.inside, &capture, &err));
+	CHECK_OK(rb_silence_prepare(net.inside, &err));
+	if (later)
+		CHECK_INT(add_cable(&net, "d0", "q0"), 0);
 	CHECK_OK(rb_silence_hearing(net.inside, &err));
 	go_to(net.peer);
 	send_raw("q0");
@@ -361,6 +367,43 @@ static void test_many_devices(void)
 	close(d0);
 	CHECK_OK(rb_silence_off(net.inside, &err));
 	CHECK_INT(sh(net.inside, "ip link del d0"), 0);
+}
+
+static void test_many_devices(void)
+{
+	two_devices(false);
+}
+
+static void test_a_device_that_comes_later(void)
+{
+	two_devices(true);
+}
+
+/* what the host has put there, and nothing that is only inside */
+static void test_cables(void)
+{
+	_cleanup_json_ json_t *before = NULL, *more = NULL, *again = NULL;
+
+	go_to(net.peer); /* where the cables' other ends are */
+	CHECK_OK(rb_cables_of(net.inside, &before, &err));
+	CHECK_INT(json_array_size(before), 1);
+	CHECK_INT(sh(net.inside, "ip link add own0 type veth peer name own1"), 0);
+	CHECK_OK(rb_cables_of(net.inside, &again, &err));
+	CHECK(json_equal(before, again));
+	json_decref(TAKE_PTR(again));
+	CHECK_INT(add_cable(&net, "d0", "q0"), 0);
+	CHECK_OK(rb_cables_of(net.inside, &more, &err));
+	CHECK_INT(json_array_size(more), 2);
+	CHECK_INT(sh(net.inside, "ip link del d0"), 0);
+	CHECK_OK(rb_cables_of(net.inside, &again, &err));
+	CHECK(json_equal(before, again));
+	json_decref(TAKE_PTR(again));
+	/* another one of the same name */
+	CHECK_INT(add_cable(&net, "d0", "q0"), 0);
+	CHECK_OK(rb_cables_of(net.inside, &again, &err));
+	CHECK(!json_equal(more, again));
+	CHECK_INT(sh(net.inside, "ip link del d0 && ip link del own0"), 0);
+	go_to(net.host);
 }
 
 static void test_malformed(void)
@@ -453,6 +496,8 @@ int main(void)
 	NET_RUN(net, test_loopback_is_not_caught);
 	NET_RUN(net, test_golden);
 	NET_RUN(net, test_many_devices);
+	NET_RUN(net, test_a_device_that_comes_later);
+	NET_RUN(net, test_cables);
 	NET_RUN(net, test_malformed);
 	NET_RUN(net, test_subtract);
 	NET_RUN(net, test_waiting_datagrams);
