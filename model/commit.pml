@@ -20,6 +20,8 @@
  *            -DREBOOT_ABORTS   a source that lost its frozen tasks rolls back;
  *                              without it, it rolls forward to the target,
  *                              which has the only copy of the memory
+ *            -DFETCH           the target fetches memory when the container runs
+ *                              there already (post-copy); with REBOOT_ABORTS
  *            -DPERSON          somebody uses `migration resolve`
  *            -DPROMISE         with PERSON: `--commit` only when the source
  *                              really did not go on after the freeze
@@ -33,22 +35,26 @@ mtype = {
 	FROZEN, COMMIT, ABORTED,
 	READY, GO,
 
-	/* Messages: M_READY and M_RUNNING go to the source, the others from it. */
-	M_PREPARE, M_DATA, M_READY, M_GO, M_RUNNING,
+	/* Not in a journal: COMMIT, by a source that was rebooted since READY. */
+	LOST,
+
+	/* Messages: M_READY, M_RUNNING and M_FETCHED go to the source, the others from it. */
+	M_PREPARE, M_DATA, M_READY, M_GO, M_RUNNING, M_FETCHED,
 
 	/* What the container is on a host. */
 	ABSENT, STOPPED, HELD, FREEZED, RUNNING,
 
 	/* Steps of the source. */
 	S_START, S_PREPARE, S_POLICY, S_JOURNAL, S_FREEZE, S_SEND, S_WAIT,
-	S_COMMIT, S_GO, S_CONFIRM, S_POLL, S_POLLED,
+	S_COMMIT, S_GO, S_CONFIRM, S_FETCH, S_POLL, S_POLLED,
 	S_KILL, S_REMOVE, S_DONE,
 	S_ABORT, S_THAW, S_ASK, S_ASKED, S_AGAIN, S_UNPOLICY, S_ABORTED,
 	S_RECOVER, S_LOST, S_LOST_ASKED, S_OFF, S_END,
 
 	/* Steps of the target. */
 	T_WAIT, T_DATA, T_RESTORE, T_JOURNAL, T_READY, T_HELD,
-	T_POLL, T_POLLED, T_AGAIN, T_GO, T_RUN, T_POLICY, T_RUNNING, T_DONE,
+	T_POLL, T_POLLED, T_AGAIN, T_GO, T_RUN, T_POLICY, T_RUNNING,
+	T_FETCH, T_FETCHED, T_DONE,
 	T_ABORT, T_CLEAN, T_RECOVER, T_OFF, T_END
 }
 
@@ -67,6 +73,9 @@ mtype s_ct = RUNNING;
 mtype t_ct = ABSENT;
 bool s_orphan = false;		/* a dead worker's CRIU, still about to freeze */
 bool t_orphan = false;		/* a dead worker's CRIU, still restoring */
+#ifdef FETCH
+bool t_lacks = false;		/* it runs, and some of its memory is still at the source */
+#endif
 
 /* Of the worker. */
 mtype s_pc = S_START, t_pc = T_WAIT;
@@ -96,6 +105,7 @@ bool stale_run = false;		/* an older state ran after a newer one */
 bool destroyed_early = false;	/* the source's went while the target had no GO */
 bool images_missing = false;	/* restored from images that a power loss took */
 bool nothing_known = false;	/* an undecided side was told "never heard of it" */
+bool made_up = false;		/* pages were placed that the source did not have any more */
 bool none_running = false;	/* all is quiet and nobody runs */
 bool not_settled = false;	/* all is quiet and the journals do not agree */
 
@@ -106,6 +116,28 @@ bool not_settled = false;	/* all is quiet and the journals do not agree */
 #endif
 #define S_ENDED(j)	((j) == DONE || (j) == ABORTED || (j) == FORGOTTEN)
 #define T_WENT(j)	((j) == GO || (j) == DONE)
+
+/* Without FETCH all memory is there before GO. */
+#ifdef FETCH
+#define LACKING		(t_ct == RUNNING && t_lacks)
+#define STILL_THERE	(s_ct == FREEZED && (sj == FROZEN || sj == COMMIT))
+#define LACKS(so)	t_lacks = so
+#define S_SAYS		(sj == COMMIT && s_boot_over -> LOST : sj)
+#else
+#define LACKING		false
+#define LACKS(so)	skip
+#define S_SAYS		sj
+#endif
+/* What lets the source kill what it keeps. */
+#if defined(FETCH) && !defined(MUT_FETCH_KILLS)
+#define AFTER_RUNNING	S_FETCH
+#define NO_NEED(j)	((j) == DONE)
+#define NEEDED(j)	((j) == GO)
+#else
+#define AFTER_RUNNING	S_KILL
+#define NO_NEED(j)	T_WENT(j)
+#define NEEDED(j)	false
+#endif
 
 /* Temporal logic must find it by itself. */
 #ifdef LTL
@@ -274,8 +306,22 @@ active proctype source()
 #endif
 	:: atomic { s_pc == S_CONFIRM && t2s?[M_RUNNING] ->
 		t2s?M_RUNNING;
+		s_pc = AFTER_RUNNING
+	}
+#if defined(FETCH) && !defined(MUT_FETCH_KILLS)
+	/*
+	 * The frozen tasks are the only copy of what the target still lacks:
+	 * they stay until it says that it needs them no more.
+	 */
+	:: atomic { s_pc == S_FETCH && t2s?[M_FETCHED] ->
+		t2s?M_FETCHED;
 		s_pc = S_KILL
 	}
+	:: atomic { s_pc == S_FETCH && !link ->
+		forget_all(t2s);
+		s_pc = S_POLL
+	}
+#endif
 	:: atomic { s_pc == S_CONFIRM && !link ->
 		forget_all(t2s);
 #ifdef MUT_UNDO_AFTER_COMMIT
@@ -289,12 +335,12 @@ active proctype source()
 	 * COMMIT and no conversation: ask until the target has decided.  Its
 	 * ABORT, out of READY, ends its right to run just as GO ends ours.
 	 */
-	:: atomic { s_pc == S_POLL && t_up && tj != PREPARING && tj != READY ->
+	:: atomic { s_pc == S_POLL && t_up && tj != PREPARING && tj != READY && !NEEDED(tj) ->
 		s_asks();
 		s_pc = S_POLLED
 	}
-	:: atomic { s_pc == S_POLLED && T_WENT(s_answer) ->
-		SAY("source: hears GO from the target\n");
+	:: atomic { s_pc == S_POLLED && NO_NEED(s_answer) ->
+		SAY("source: hears from the target that it went\n");
 		s_answer = NONE;
 		s_pc = S_KILL
 	}
@@ -312,7 +358,7 @@ active proctype source()
 	}
 	:: atomic { s_pc == S_KILL ->
 		SAY("source: kills the frozen tasks\n");
-		destroyed_early = !T_WENT(tj);
+		destroyed_early = !T_WENT(tj) || LACKING;
 		NEVER(destroyed_early);
 		s_ct = STOPPED;
 		s_pc = S_REMOVE
@@ -384,6 +430,7 @@ active proctype source()
 		s_answer = NONE;
 		s_pc = S_AGAIN
 	}
+#ifndef FETCH
 	/*
 	 * Only by a person's word: the target was told to go.  What we have is
 	 * not running, and it may be newer than what runs there: keep it.
@@ -393,6 +440,7 @@ active proctype source()
 		s_answer = NONE;
 		s_pc = S_DONE
 	}
+#endif
 	:: atomic { s_pc == S_ASKED && s_answer == FORGOTTEN ->
 		nothing_known = true;
 		NEVER(nothing_known)
@@ -577,7 +625,7 @@ active proctype target()
 	}
 	:: atomic { t_pc == T_POLL && tj == READY && s_up &&
 		    (sj == COMMIT || sj == ABORT || S_ENDED(sj)) ->
-		t_answer = sj;
+		t_answer = S_SAYS;
 		t_pc = T_POLLED
 	}
 	:: atomic { t_pc == T_POLLED && (t_answer == COMMIT || t_answer == DONE) ->
@@ -590,6 +638,14 @@ active proctype target()
 		t_answer = NONE;
 		t_pc = T_ABORT
 	}
+#ifdef FETCH
+	/* It never ran here, and never could without the memory that was there. */
+	:: atomic { t_pc == T_POLLED && t_answer == LOST ->
+		SAY("target: hears COMMIT from a source that was rebooted\n");
+		t_answer = NONE;
+		t_pc = T_ABORT
+	}
+#endif
 	:: atomic { t_pc == T_POLLED && t_answer == FORGOTTEN ->
 		nothing_known = true;
 		NEVER(nothing_known)
@@ -654,7 +710,8 @@ active proctype target()
 		:: t_ct == HELD ->
 			SAY("target: lets the tasks run\n");
 			STALE(t_ran);
-			t_runs()
+			t_runs();
+			LACKS(true)
 		:: t_ct == ABSENT ->
 #ifdef MUT_GO_RESTORES
 			SAY("target: GO, restores from the images\n");
@@ -675,8 +732,35 @@ active proctype target()
 	:: atomic { t_pc == T_RUNNING ->
 		SAY("target: sends RUNNING\n");
 		t_says(M_RUNNING);
+#ifdef FETCH
+		t_pc = T_FETCH
+#else
+		t_pc = T_DONE
+#endif
+	}
+#ifdef FETCH
+	/* All is here, or what was to come is lost, and the container with it. */
+#ifdef MUT_FETCH_DONE_EARLY
+	:: atomic { t_pc == T_FETCH ->
+#else
+	:: atomic { t_pc == T_FETCH && !LACKING ->
+#endif
+		SAY("target: needs nothing more from the source\n");
+		t_says(M_FETCHED);
+		t_pc = T_FETCHED
+	}
+	:: atomic { t_pc == T_FETCHED ->
+		if
+#ifndef MUT_FETCH_LEFT
+		:: t_ct == ABSENT ->
+			SAY("target: its memory is lost: starts it afresh\n");
+			t_runs()
+#endif
+		:: else
+		fi;
 		t_pc = T_DONE
 	}
+#endif
 	:: atomic { t_pc == T_DONE ->
 		SAY("target: journal DONE\n");
 		tj = DONE;
@@ -720,6 +804,36 @@ active proctype target()
 	}
 	od
 }
+
+#ifdef FETCH
+/*
+ * The pager on the target gets the pages over connections of its own, from
+ * whoever answers there out of journal and frozen tasks.  It outlives the
+ * worker, and the container does not outlive it.
+ */
+active proctype pager()
+{
+	do
+#ifdef MUT_FETCH_ZEROS
+	:: atomic { LACKING && s_up ->
+#else
+	:: atomic { LACKING && s_up && STILL_THERE ->
+#endif
+		SAY("target: the last pages have come\n");
+		made_up = !STILL_THERE;
+		NEVER(made_up);
+		t_lacks = false
+	}
+#ifndef MUT_FETCH_WAITS
+	:: atomic { LACKING && s_up && !STILL_THERE ->
+		SAY("target: pages are lost: its pager kills the container\n");
+		t_ct = ABSENT;
+		t_lacks = false
+	}
+#endif
+	od
+}
+#endif
 
 /*
  * What may happen to them, each at any time.
@@ -807,6 +921,7 @@ active proctype environment()
 		FAILURE("--- the target loses power\n");
 		t_up = false;
 		t_ct = ABSENT;
+		LACKS(false);
 #ifndef NO_GIVING_UP
 		t_images = t_synced;
 #endif
@@ -837,6 +952,14 @@ active proctype environment()
 		FAILURE("--- the held tasks on the target are killed\n");
 		t_ct = ABSENT
 	}
+
+#ifdef FETCH
+	:: atomic { MAY_FAIL && LACKING ->
+		FAILURE("--- the pager is killed, and the container with it\n");
+		t_ct = ABSENT;
+		t_lacks = false
+	}
+#endif
 
 	/* Not counted as failures, each can happen once. */
 	:: atomic { s_up && (sj == PREPARING || sj == FROZEN
@@ -913,9 +1036,11 @@ bool said_commit = false, said_abort = false;
 active proctype person()
 {
 	do
+#ifndef FETCH
 	/*
 	 * --commit on the target, in READY.  The promise: the source's host has
-	 * been switched off or rebooted since the freeze.
+	 * been switched off or rebooted since the freeze.  Refused where memory
+	 * was left there.
 	 */
 	:: atomic { t_up && tj == READY && SOURCE_IS_OFF && DID_NOT_RUN_ON &&
 		    NOT_SAID(said_abort) ->
@@ -923,6 +1048,7 @@ active proctype person()
 		said_commit = true;
 		tj = GO
 	}
+#endif
 	/* --abort on the target, in READY: no promise. */
 	:: atomic { t_up && tj == READY ->
 		SAY("*** resolve --abort on the target: journal ABORT\n");
@@ -955,7 +1081,7 @@ active proctype person()
  * side where it does not run keeps nothing that could.
  */
 #define ENDED_HERE	(s_ct == RUNNING && s_policy && !t_policy && t_ct == ABSENT)
-#define ENDED_THERE	(t_ct == RUNNING && t_policy && !s_policy && s_ct != FREEZED)
+#define ENDED_THERE	(t_ct == RUNNING && !LACKING && t_policy && !s_policy && s_ct != FREEZED)
 
 active proctype the_end()
 {
