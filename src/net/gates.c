@@ -25,6 +25,9 @@
 #define REQUEST_BYTES 256
 #define TRIES_MAX     8
 
+/* those of silence.c that are not of a gate, but lead there */
+enum { INET_RULES = 6, ARP_RULES = 3 };
+
 /* each chain that one of the gates consists of */
 static const struct {
 	unsigned int gate;
@@ -181,28 +184,53 @@ static bool has_string(const struct nlattr *attr, const char *text)
 	       memcmp(mnl_attr_get_payload(attr), text, len) == 0;
 }
 
-/* Is it `drop`, and nothing before that? */
-static bool drops(const struct nlattr *expressions)
+/* Is it a verdict, and nothing before that?
+ * @to: of a jump; NULL: it drops */
+static bool decides(const struct nlattr *expressions, const char *to)
 {
-	const struct nlattr *expr = find(expressions, NFTA_LIST_ELEM), *code;
+	const struct nlattr *expr = find(expressions, NFTA_LIST_ELEM), *verdict, *code;
 
-	code = find(find(find(find(expr, NFTA_EXPR_DATA), NFTA_IMMEDIATE_DATA), NFTA_DATA_VERDICT),
-		    NFTA_VERDICT_CODE);
-	return has_string(find(expr, NFTA_EXPR_NAME), "immediate") && code &&
-	       mnl_attr_get_payload_len(code) == sizeof(uint32_t) &&
-	       ntohl(mnl_attr_get_u32(code)) == NF_DROP;
+	verdict = find(find(find(expr, NFTA_EXPR_DATA), NFTA_IMMEDIATE_DATA), NFTA_DATA_VERDICT);
+	code = find(verdict, NFTA_VERDICT_CODE);
+	if (!has_string(find(expr, NFTA_EXPR_NAME), "immediate") || !code ||
+	    mnl_attr_get_payload_len(code) != sizeof(uint32_t))
+		return false;
+	if (!to)
+		return ntohl(mnl_attr_get_u32(code)) == NF_DROP;
+	return (int32_t)ntohl(mnl_attr_get_u32(code)) == NFT_JUMP &&
+	       has_string(find(verdict, NFTA_VERDICT_CHAIN), to);
 }
 
 struct look {
 	struct rb_gates *gates;
-	unsigned int seen; /* gates: their first rules decide */
+	bool present;		       /* the set of devices is there */
+	bool seen[ARRAY_SIZE(chains)]; /* their first rules decide */
+	bool shut[ARRAY_SIZE(chains)];
+	bool heard;		    /* netdev: there is something in that chain */
+	size_t jumps_in, jumps_out; /* netdev: of devices to the gates */
+	size_t inet, arp;	    /* rules that lead to gates */
 };
+
+/* of no gate */
+static void see_other(struct look *look, uint8_t family, const struct nlattr *chain,
+		      const struct nlattr *expressions)
+{
+	look->inet += family == NFPROTO_INET;
+	look->arp += family == NFPROTO_ARP;
+	if (family != NFPROTO_NETDEV)
+		return;
+	look->heard |= has_string(chain, RB_GATE_HEARD);
+	look->jumps_in += decides(expressions, "gate_in");
+	look->jumps_out += decides(expressions, "gate_out");
+}
 
 /* the chains' rules come in their order */
 static int see_rule(const struct nlmsghdr *message, void *arg)
 {
+	const struct nfgenmsg *head = mnl_nlmsg_get_payload(message);
 	struct look *look = arg;
 	const struct nlattr *attr, *chain = NULL, *expressions = NULL;
+	bool of_gate = false;
 
 	mnl_attr_for_each (attr, message, sizeof(struct nfgenmsg)) {
 		if (mnl_attr_get_type(attr) == NFTA_RULE_CHAIN)
@@ -211,13 +239,15 @@ static int see_rule(const struct nlmsghdr *message, void *arg)
 			expressions = attr;
 	}
 	for (size_t i = 0; i < ARRAY_SIZE(chains); i++) {
-		if (chains[i].family != NFPROTO_INET || look->seen & chains[i].gate ||
-		    !has_string(chain, chains[i].chain))
+		if (chains[i].family != head->nfgen_family || !has_string(chain, chains[i].chain))
 			continue;
-		look->seen |= chains[i].gate;
-		if (drops(expressions))
-			look->gates->shut |= chains[i].gate;
+		of_gate = true;
+		if (!look->seen[i])
+			look->shut[i] = decides(expressions, chains[i].shut_to);
+		look->seen[i] = true;
 	}
+	if (!of_gate)
+		see_other(look, head->nfgen_family, chain, expressions);
 	return MNL_CB_OK;
 }
 
@@ -242,12 +272,14 @@ static int see_elements(const struct nlmsghdr *message, void *arg)
 	return MNL_CB_OK;
 }
 
-static int list_rules(struct mnl_socket *nl, struct look *look)
+/* Without the table there are none. (A dump for all families ends with the first table of a name:
+ * nf_tables_dump_rules() of the kernel.) */
+static int list_rules(struct mnl_socket *nl, uint8_t family, struct look *look)
 {
 	char bytes[REQUEST_BYTES];
-	struct nlmsghdr *request = put_request(bytes, NFT_MSG_GETRULE, NLM_F_DUMP, NFPROTO_INET);
+	struct nlmsghdr *request = put_request(bytes, NFT_MSG_GETRULE, NLM_F_DUMP, family);
 
-	request->nlmsg_seq = 1;
+	request->nlmsg_seq = family;
 	mnl_attr_put_strz(request, NFTA_RULE_TABLE, RB_GATES_TABLE);
 	return rb_netlink_ask(nl, request, see_rule, look);
 }
@@ -258,14 +290,34 @@ static int list_covered(struct mnl_socket *nl, struct look *look)
 	char bytes[REQUEST_BYTES];
 	struct nlmsghdr *request = put_request(bytes, NFT_MSG_GETSETELEM, NLM_F_DUMP, NFPROTO_INET);
 
-	request->nlmsg_seq = 2;
+	request->nlmsg_seq = 1000;
 	mnl_attr_put_strz(request, NFTA_SET_ELEM_LIST_TABLE, RB_GATES_TABLE);
 	mnl_attr_put_strz(request, NFTA_SET_ELEM_LIST_SET, RB_GATES_SET);
 	return rb_netlink_ask(nl, request, see_elements, look);
 }
 
+/* Devices that the netdev table does not cover pass the hooks of the others: then it has no say. */
+static void conclude(const struct look *look)
+{
+	struct rb_gates *gates = look->gates;
+	size_t devices = gates->covered_count ? gates->covered_count - 1 : 0; /* lo is one */
+	unsigned int open = 0;
+
+	for (size_t i = 0; i < ARRAY_SIZE(chains); i++) {
+		if (look->shut[i])
+			gates->shut_some |= chains[i].gate;
+		else if (chains[i].family != NFPROTO_NETDEV || devices)
+			open |= chains[i].gate;
+	}
+	gates->shut = gates->shut_some & ~open;
+	gates->whole = look->present && look->inet == INET_RULES && look->arp == ARP_RULES;
+	if (devices && (!look->heard || look->jumps_in != devices || look->jumps_out != devices))
+		gates->whole = false;
+}
+
 static int read_once(struct rb_gates *ret)
 {
+	static const uint8_t families[] = { NFPROTO_NETDEV, NFPROTO_INET, NFPROTO_ARP };
 	_cleanup_(rb_netlink_close) struct mnl_socket *nl = rb_netlink_open(NETLINK_NETFILTER);
 	struct look look = { .gates = ret };
 	int r;
@@ -274,7 +326,14 @@ static int read_once(struct rb_gates *ret)
 		return -errno;
 	memset(ret, 0, sizeof(*ret));
 	r = list_covered(nl, &look);
-	return r < 0 ? r : list_rules(nl, &look);
+	look.present = r >= 0;
+	if (r == -ENOENT)
+		r = 0;
+	for (size_t i = 0; r >= 0 && i < ARRAY_SIZE(families); i++)
+		r = list_rules(nl, families[i], &look);
+	if (r >= 0)
+		conclude(&look);
+	return r;
 }
 
 int rb_gates_read(struct rb_gates *ret)
@@ -284,8 +343,5 @@ int rb_gates_read(struct rb_gates *ret)
 	/* they may change while they are listed */
 	for (int i = 0; r == -EINTR && i < TRIES_MAX; i++)
 		r = read_once(ret);
-	if (r == -ENOENT)
-		memset(ret, 0, sizeof(*ret));
-	ret->present = r == 0;
-	return r == -ENOENT ? 0 : r;
+	return r;
 }

@@ -20,10 +20,12 @@ enum { RB_GATE_IN = 1, RB_GATE_OUT = 2, RB_GATE_LOOPBACK = 4 };
 
 enum { RB_GATES_DEVICES_MAX = 1024 };
 
-/* What is there now; the inet table stands for all three, as they come and go together. */
+/* What is there now. The tables are made together; but anyone may take some of it away. */
 struct rb_gates {
-	bool present;
-	unsigned int shut;			/* RB_GATE_* */
+	bool whole;		/* all tables, and what leads to their gates */
+	unsigned int shut;	/* RB_GATE_*: in each table */
+	unsigned int shut_some; /* in any of them */
+
 	uint32_t covered[RB_GATES_DEVICES_MAX]; /* indices of devices, lo among them */
 	size_t covered_count;			/* may be more than there is room for */
 };

@@ -102,7 +102,7 @@ int rb_silence_lift(int netns_fd, struct rb_err *err);
 /** rb_silence_off - remove these tables; absent is fine */
 int rb_silence_off(int netns_fd, struct rb_err *err);
 
-/** rb_silence_is_on - 1 (tables there, gate shut), 0 or negative errno */
+/** rb_silence_is_on - 1 (tables there and whole, gates shut), 0 or negative errno */
 int rb_silence_is_on(int netns_fd, struct rb_err *err);
 
 /**

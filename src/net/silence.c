@@ -116,12 +116,12 @@ static bool is_covered(const struct rb_gates *gates, unsigned int index)
 	return false;
 }
 
-/* Are the covered devices exactly those that exist? */
+/* Are the covered devices exactly those that exist, and do all tables do what they are for? */
 static bool is_complete(const struct rb_gates *gates, const struct if_nameindex *devs)
 {
 	size_t found = 0;
 
-	if (!gates->present || gates->covered_count > RB_GATES_DEVICES_MAX)
+	if (!gates->whole || gates->covered_count > RB_GATES_DEVICES_MAX)
 		return false;
 	for (; devs->if_index; devs++) {
 		if (!is_coverable(devs) && strcmp(devs->if_name, "lo") != 0)
@@ -293,7 +293,7 @@ static int install_once(unsigned int which, struct rb_err *err)
 	struct rb_gates gates;
 	int r = look_around(&gates, &devs, err);
 
-	return r < 0 ? r : build(devs, which | gates.shut, err);
+	return r < 0 ? r : build(devs, which | gates.shut_some, err);
 }
 
 static int install(void *arg, struct rb_err *err)
@@ -345,7 +345,8 @@ static int is_on(void *arg, struct rb_err *err)
 	int r = rb_gates_read(&gates);
 
 	(void)arg;
-	return r < 0 ? rb_err_set(err, r, "examine the silence") : (gates.shut & both) == both;
+	return r < 0 ? rb_err_set(err, r, "examine the silence")
+		     : gates.whole && (gates.shut & both) == both;
 }
 
 static bool is_netns_of(pid_t pid, const struct stat *netns)

@@ -349,6 +349,64 @@ static void test_prepared(void)
 	CHECK_OK(rb_silence_off(net.inside, &err));
 }
 
+/* whatever somebody takes away while the rest stays is missed, and made again: of layer 2 above all
+ */
+static void test_parts_of_it(void)
+{
+	static const char *const commands[] = {
+		"nft flush table netdev reberth",
+		"nft delete table netdev reberth",
+		"nft flush chain netdev reberth gate_out",
+		"nft flush chain netdev reberth out_c0",
+		"nft flush chain netdev reberth in_c0",
+		"nft flush chain netdev reberth heard",
+		"nft insert rule netdev reberth gate_in accept",
+		"nft flush chain arp reberth gate_out",
+		"nft flush table inet reberth",
+	};
+	_cleanup_close_ int tap = sniff_peer("p0");
+
+	for (size_t i = 0; i < sizeof(commands) / sizeof(commands[0]); i++) {
+		printf("# %s\n", commands[i]);
+		CHECK_OK(rb_silence_all(net.inside, &err));
+		CHECK_INT(rb_silence_is_on(net.inside, &err), 1);
+		CHECK_INT(sh(net.inside, "%s", commands[i]), 0);
+		CHECK_INT(rb_silence_is_on(net.inside, &err), 0);
+		CHECK_OK(rb_silence_on(net.inside, &err));
+		CHECK_INT(rb_silence_is_on(net.inside, &err), 1);
+		/* loopback stays as it was, unless it was its own table */
+		go_to(net.inside);
+		if (!strstr(commands[i], "inet"))
+			CHECK_INT(send_udp("127.0.0.1", 9), -EPERM);
+		go_to(net.host);
+	}
+	drain(tap);
+	provoke(NULL);
+	CHECK_INT(frames_seen(tap, QUIET_MS, 0, NULL, 0), 0);
+	CHECK_OK(rb_silence_off(net.inside, &err));
+}
+
+/* what the frozen time has of it: the fastest of some */
+static void test_time_of_a_look(void)
+{
+	enum { LOOKS = 200 };
+	int64_t on_us = INT64_MAX, all_us = INT64_MAX;
+
+	CHECK_OK(rb_silence_all(net.inside, &err));
+	for (int i = 0; i < LOOKS; i++) {
+		int64_t began_us = rb_now_us(), then_us;
+
+		CHECK_INT(rb_silence_is_on(net.inside, &err), 1);
+		then_us = rb_now_us();
+		CHECK_OK(rb_silence_all(net.inside, &err));
+		on_us = then_us - began_us < on_us ? then_us - began_us : on_us;
+		all_us = rb_now_us() - then_us < all_us ? rb_now_us() - then_us : all_us;
+	}
+	printf("# is it on: %lld us; nothing to turn: %lld us\n", (long long)on_us,
+	       (long long)all_us);
+	CHECK_OK(rb_silence_off(net.inside, &err));
+}
+
 /* many of them, each of which a gate has to know */
 static void test_many_devices(void)
 {
@@ -408,6 +466,8 @@ int main(void)
 	NET_RUN(net, test_hostile_device_name);
 	NET_RUN(net, test_calls_repeat);
 	NET_RUN(net, test_prepared);
+	NET_RUN(net, test_parts_of_it);
+	NET_RUN(net, test_time_of_a_look);
 	NET_RUN(net, test_many_devices);
 	NET_RUN(net, test_host_namespace_is_refused);
 	NET_RUN(net, test_own_namespace_is_allowed);
