@@ -28,7 +28,13 @@
 #include "proc.h"
 #include "wait.h"
 
-enum { ASK_AGAIN_MS = 50, PIDS_MAX = 4096, SHORT_STEPS = 10, SHORT_STEP_US = 100 };
+enum {
+	ASK_AGAIN_MS = 50,
+	PIDS_MAX = 4096,
+	SHORT_STEPS = 10,
+	SHORT_STEP_US = 100,
+	LONGEST_STEP_MS = 10
+};
 
 static bool is_v1(const char *path)
 {
@@ -101,24 +107,28 @@ int rb_freezer_is_frozen(const char *path, struct rb_err *err)
 	return r == 0 && !is_v1(path) ? has_words(path, "cgroup.freeze", "1", err) : r;
 }
 
+/* Most take no millisecond; what takes long need not be looked at that often. */
+static int wait_a_little(int step, const struct rb_wait *wait, struct rb_err *err)
+{
+	int ms = step - SHORT_STEPS + 1;
+
+	if (ms < 1) {
+		usleep(SHORT_STEP_US);
+		return 0;
+	}
+	return rb_wait_ms(ms < LONGEST_STEP_MS ? ms : LONGEST_STEP_MS, wait, err);
+}
+
 int rb_freezer_freeze(const char *path, const struct rb_wait *wait, struct rb_err *err)
 {
 	int64_t asked_ms = rb_now_ms();
 	int r = write_state(path, true, err);
 
-	/* most take no millisecond */
-	for (int i = 0; r == 0 && i < SHORT_STEPS; i++) {
-		r = has_settled(path, err);
-		if (r == 0)
-			usleep(SHORT_STEP_US);
-	}
-	if (r == 1)
-		return 0;
-	for (int64_t step_ms = 1; r == 0; step_ms += step_ms < 10) {
+	for (int step = 0; r == 0; step++) {
 		r = has_settled(path, err);
 		if (r != 0)
 			return r < 0 ? r : 0;
-		r = rb_wait_ms(step_ms, wait, err);
+		r = wait_a_little(step, wait, err);
 		if (r == 0 && rb_now_ms() - asked_ms >= ASK_AGAIN_MS) {
 			asked_ms = rb_now_ms();
 			r = write_state(path, true, err);
