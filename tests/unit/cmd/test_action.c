@@ -17,24 +17,13 @@
 #include <unistd.h>
 
 #include "cleanup.h"
+#include "folder.h"
 #include "io.h"
 #include "tap.h"
 #include "wait.h"
 #include "workdir.h"
 
 enum { IS_SCRIPT = 42 };
-
-static char dir[] = "/tmp/test_action.XXXXXX";
-
-static const char *in(const char *name)
-{
-	static char paths[4][128];
-	static int next;
-	char *path = paths[next++ % 4];
-
-	snprintf(path, sizeof(paths[0]), "%s/%s", dir, name);
-	return path;
-}
 
 static bool there(const char *name)
 {
@@ -85,7 +74,7 @@ static bool write_list(const char *actions, const char *socket, const char *resu
 static pid_t play(const char *socket, const char *want, const char *const *answers,
 		  const char *mark)
 {
-	_cleanup_close_ int listen_fd = rb_criu_listen_at(dir, socket, NULL);
+	_cleanup_close_ int listen_fd = rb_criu_listen_at(top, socket, NULL);
 	struct rb_wait wait = rb_wait_within(NULL, 5000);
 	pid_t pid = fork();
 
@@ -225,7 +214,7 @@ int main(int argc, char **argv)
 		return 1;
 	}
 	unsetenv("LD_PRELOAD");
-	if (!mkdtemp(dir) ||
+	if (!mkdtemp(top) ||
 	    rb_write_file(in("action.sh"), script, strlen(script), 0755, false, NULL) < 0)
 		return 1;
 	setenv("REBERTH_ACTIONS", in("action.list"), 1);
@@ -236,6 +225,6 @@ int main(int argc, char **argv)
 	TAP_RUN(held_for_nobody);
 	TAP_RUN(faults);
 	TAP_RUN(processes);
-	rb_rm_rf(dir, NULL);
+	rb_rm_rf(top, NULL);
 	return tap_done();
 }

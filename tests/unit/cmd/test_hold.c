@@ -17,22 +17,14 @@
 
 #include "cleanup.h"
 #include "dump.h"
+#include "folder.h"
 #include "io.h"
 #include "tap.h"
 #include "wait.h"
 
 enum { DELAY_MS = 60 };
 
-static char work_dir[] = "/tmp/test_hold.XXXXXX";
-static struct rb_dump dump = { .work_dir = work_dir };
-
-static const char *in(const char *name)
-{
-	static char path[128];
-
-	snprintf(path, sizeof(path), "%s/skip/%s", work_dir, name);
-	return path;
-}
+static struct rb_dump dump = { .work_dir = top };
 
 /* In a process of its own: the library remembers. Return: errno of the opening, 0 for the kernel's
  * file, -1 for ours; @ret_ms: how long it waited */
@@ -93,8 +85,8 @@ static void end_worker(pid_t pid)
 {
 	kill(pid, SIGKILL);
 	waitpid(pid, NULL, 0);
-	unlink(in("lock"));
-	unlink(in("complete"));
+	unlink(in("skip/lock"));
+	unlink(in("skip/complete"));
 }
 
 static void nobody_holds(void)
@@ -106,7 +98,7 @@ static void put_together(void)
 {
 	char name[32];
 
-	snprintf(name, sizeof(name), "%d.smaps", (int)getpid());
+	snprintf(name, sizeof(name), "skip/%d.smaps", (int)getpid());
 	CHECK_INT(rb_write_file(in(name), "ours", 4, 0600, false, NULL), 0);
 	CHECK_INT(open_smaps(NULL), -1);
 	unlink(in(name));
@@ -163,24 +155,21 @@ static void killed(void)
 
 int main(int argc, char **argv)
 {
-	char skip[64];
-
 	if (argc == 2) {
-		if (!mkdtemp(work_dir))
+		if (!mkdtemp(top))
 			return 1;
-		snprintf(skip, sizeof(skip), "%s/skip", work_dir);
-		mkdir(skip, 0700);
+		mkdir(in("skip"), 0700);
 		setenv("LD_PRELOAD", argv[1], 1);
-		setenv("REBERTH_SKIP", skip, 1);
-		execl("/proc/self/exe", argv[0], argv[1], work_dir, NULL);
+		setenv("REBERTH_SKIP", in("skip"), 1);
+		execl("/proc/self/exe", argv[0], argv[1], top, NULL);
 		return 1;
 	}
-	strcpy(work_dir, argv[2]);
+	strcpy(top, argv[2]);
 	TAP_RUN(nobody_holds);
 	TAP_RUN(put_together);
 	TAP_RUN(waits);
 	TAP_RUN(given_up);
 	TAP_RUN(killed);
-	rb_rm_rf(work_dir, NULL);
+	rb_rm_rf(top, NULL);
 	return tap_done();
 }

@@ -14,21 +14,12 @@
 #include <unistd.h>
 
 #include "cleanup.h"
+#include "folder.h"
 #include "tap.h"
 
 enum { IS_TAR = 42 };
 
-static char dir[] = "/tmp/test_tar.XXXXXX", archive[64];
-
-static const char *in(const char *name)
-{
-	static char paths[4][128];
-	static int next;
-	char *path = paths[next++ % 4];
-
-	snprintf(path, sizeof(paths[0]), "%s/%s", dir, name);
-	return path;
-}
+static char archive[64];
 
 /* as CRIU does it. Return: exit status */
 static int tar(const char *what, const char *folder)
@@ -120,7 +111,7 @@ static void place(void)
 {
 	char wanted[] = "/tmp/cr-tmpfs.XXXXXX", other[] = "/tmp/test_tar.XXXXXX";
 
-	setenv("REBERTH_SKIP", dir, 1);
+	setenv("REBERTH_SKIP", top, 1);
 	CHECK_STR(mkdtemp(wanted), "/proc");
 	CHECK_INT(rmdir(wanted), 0);
 	CHECK(mkdtemp(other) != NULL);
@@ -144,9 +135,9 @@ int main(int argc, char **argv)
 		return 1;
 	}
 	unsetenv("LD_PRELOAD");
-	if (!mkdtemp(dir))
+	if (!mkdtemp(top))
 		return 1;
-	snprintf(archive, sizeof(archive), "%s/archive", dir);
+	snprintf(archive, sizeof(archive), "%s/archive", top);
 	/* standard input has not been read from */
 	script = fopen(in("tar"), "we");
 	if (!script)
@@ -155,12 +146,12 @@ int main(int argc, char **argv)
 		IS_TAR);
 	fclose(script);
 	chmod(in("tar"), 0755);
-	setenv("PATH", dir, 1);
+	setenv("PATH", top, 1);
 	TAP_RUN(round_trip);
 	TAP_RUN(file);
 	TAP_RUN(others_archive);
 	TAP_RUN(malformed);
 	TAP_RUN(place);
-	snprintf(command, sizeof(command), "/bin/rm -rf %s", dir);
+	snprintf(command, sizeof(command), "/bin/rm -rf %s", top);
 	return system(command) == 0 ? tap_done() : 1;
 }
