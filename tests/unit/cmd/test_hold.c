@@ -22,7 +22,7 @@
 #include "tap.h"
 #include "wait.h"
 
-enum { DELAY_MS = 60 };
+enum { DELAY_MS = 400 };
 
 static struct rb_dump dump = { .work_dir = top };
 
