@@ -30,7 +30,10 @@ begin_without_memory() {
 	release h1
 	wait_for 30 is_in h2 "$id" go || fail "it runs on the target"
 	is "the source waits" "$(state_of h1 "$id")" commit
+	# the target has noted that it runs: who ends before that is started afresh
+	wait_for 30 says_it_runs h1 || fail "the source knows that it runs"
 }
+says_it_runs() { [[ $(api "$1" "/migrations/$id") == *"it runs there"* ]]; }
 
 shifter_start h1 $MEBIBYTES
 here=h1 there=h2
