@@ -24,6 +24,10 @@ int rb_obstacles_source(const struct rb_node *node, const json_t *inspect, bool 
 			const json_t *group, json_t *obstacles, const struct rb_wait *wait,
 			struct rb_err *err);
 
+/** rb_obstacles_shm - of these, that a /dev/shm which others may share has something in it: not
+ * when the container is frozen either. Return: 0, or RB_E_REFUSED */
+int rb_obstacles_shm(const json_t *inspect, int init_pid, struct rb_err *err);
+
 /** rb_obstacles_network - of these, what has to do with its network and its sockets */
 void rb_obstacles_network(const struct rb_node *node, const json_t *inspect, bool reconnect,
 			  const json_t *group, json_t *obstacles, const struct rb_wait *wait);

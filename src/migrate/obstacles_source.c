@@ -4,7 +4,9 @@
  */
 #include "obstacles.h"
 
+#include <dirent.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <limits.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -219,6 +221,42 @@ static void check_stopped(const struct subject *s)
 				pid);
 }
 
+static bool has_entries(const char *path)
+{
+	int fd = open(path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC), n = 0;
+	_cleanup_closedir_ DIR *dir = fd < 0 ? NULL : fdopendir(fd);
+
+	if (!dir)
+		rb_close_fd(&fd);
+	while (dir && n <= 2 && readdir(dir))
+		n++;
+	return n > 2;
+}
+
+/* Docker mounts such a one on the host, and CRIU takes it for the host's. */
+int rb_obstacles_shm(const json_t *inspect, int init_pid, struct rb_err *err)
+{
+	const char *mode = rb_json_str(rb_json_path(inspect, "HostConfig"), "IpcMode", "");
+	char path[64];
+
+	snprintf(path, sizeof(path), "/proc/%d/root/dev/shm", init_pid);
+	if (strcmp(mode, "shareable") != 0 || !has_entries(path))
+		return 0;
+	return rb_err_code(err, RB_E_REFUSED, -ENOTSUP,
+			   "IpcMode is 'shareable': what is in /dev/shm does not move along");
+}
+
+static void check_shm(const struct subject *s)
+{
+	struct rb_err why = {};
+	int init;
+
+	if (rb_criu_init_pid(s->node->runtime_root, rb_json_str(s->inspect, "Id", ""), &init,
+			     NULL) >= 0 &&
+	    rb_obstacles_shm(s->inspect, init, &why) < 0)
+		refuse(s, "run it with --ipc private, or empty that folder", why.msg);
+}
+
 static void check_controllers(const struct subject *s)
 {
 	const json_t *labels = rb_json_path(s->inspect, "Config.Labels");
@@ -257,8 +295,8 @@ static void check_leftovers(const struct subject *s)
 
 static void (*const checks[])(const struct subject *s) = {
 	check_shared_namespaces, check_tty,	      check_devices, check_binds,
-	check_volume_users,	 check_exec_sessions, check_stopped, check_controllers,
-	check_leftovers,
+	check_volume_users,	 check_exec_sessions, check_stopped, check_shm,
+	check_controllers,	 check_leftovers,
 };
 
 int rb_obstacles_source(const struct rb_node *node, const json_t *inspect, bool reconnect,

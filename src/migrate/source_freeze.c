@@ -311,6 +311,10 @@ static int dump_and_sync(struct rb_migration *m, struct rb_err *err)
 	int r, r2;
 
 	r = strategy->frozen ? strategy->frozen(m, err) : 0;
+	rb_each_member (c, m)
+		if (r >= 0)
+			r = rb_obstacles_shm(json_object_get(c->facts, "inspect"),
+					     rb_member_init(c), err);
 	if (r >= 0)
 		r = begin_and_look(m, begun, err);
 	if (r < 0)

@@ -71,6 +71,7 @@ cannot "another's network" "shares the network of container .web" --network cont
 cannot "default bridge" "default bridge.*user-defined network"
 cannot "host's processes" "PidMode" --network lan --pid host
 cannot "host's IPC" "IpcMode" --network lan --ipc host
+cannot "an IPC namespace for others" "IpcMode.*/dev/shm" --network lan --ipc shareable -v /dev/shm/content
 cannot "terminal" "terminal" --network lan -t
 cannot "folder of the host" "/srv.*is mounted" --network lan -v /srv:/srv
 cannot "Docker's socket" "docker.sock" --network lan -v /var/run/docker.sock:/var/run/docker.sock
