@@ -8,7 +8,7 @@
  *
  *	$REBERTH_IMAGES		a file, made when the images are here
  *
- * CRIU waits for the images with pages in its action post-setup-namespaces, when they may still be
+ * CRIU waits for the images with pages in its action post-setup-namespaces: until then they may be
  *on their way. But segments of System V it fills before that, while it makes the namespaces; so the
  * same wait is where such an image is opened, too.
  *
@@ -28,10 +28,6 @@
 #include <unistd.h>
 
 enum { LOOK_MS = 50, LOOK_UNTOLD_MS = 1 };
-
-/* from CRIU's folder of images to the host's root: more folders than its path has do no harm */
-#define UP8  "../../../../../../../../"
-#define UP32 UP8 UP8 UP8 UP8
 
 static bool is_there(const char *dir, const char *word)
 {
@@ -73,15 +69,24 @@ bool criu_await_word(const char *dir, const char *word)
 	return here;
 }
 
-bool criu_await_images(const char *image)
+/* The folder of the words, and the one for images: NULL when this is no restore of ours. Return:
+ * false when the folder's name is too long */
+static bool find_words(char dir[PATH_MAX], const char **ret_word)
 {
 	const char *path = getenv("REBERTH_IMAGES"), *slash = path ? strrchr(path, '/') : NULL;
-	char dir[PATH_MAX];
 
-	if (!slash || strcmp(image, "inventory.img") != 0)
+	*ret_word = slash ? slash + 1 : NULL;
+	return !slash || snprintf(dir, PATH_MAX, "%.*s", (int)(slash - path), path) < PATH_MAX;
+}
+
+bool criu_await_images(const char *image)
+{
+	char dir[PATH_MAX];
+	const char *word;
+
+	if (strcmp(image, "inventory.img") != 0)
 		return true;
-	return snprintf(dir, sizeof(dir), "%.*s", (int)(slash - path), path) < (int)sizeof(dir) &&
-	       criu_await_word(dir, slash + 1);
+	return find_words(dir, &word) && (!word || criu_await_word(dir, word));
 }
 
 /* "pages-7.img" */
@@ -98,19 +103,21 @@ static bool is_there_of(int images, const char *dir, const char *word)
 {
 	char path[PATH_MAX];
 
-	return snprintf(path, sizeof(path), UP32 "%s/%s", dir, word) < (int)sizeof(path) &&
+	return snprintf(path, sizeof(path), CRIU_HOST "%s/%s", dir, word) < (int)sizeof(path) &&
 	       faccessat(images, path, F_OK, 0) == 0;
 }
 
 bool criu_await_pages(int images, const char *image)
 {
-	const char *path = getenv("REBERTH_IMAGES"), *slash = path ? strrchr(path, '/') : NULL;
 	char dir[PATH_MAX];
+	const char *word;
 
-	if (!slash || !has_pages(image))
+	if (!has_pages(image))
 		return true;
-	if (snprintf(dir, sizeof(dir), "%.*s", (int)(slash - path), path) >= (int)sizeof(dir))
+	if (!find_words(dir, &word))
 		return false;
+	if (!word)
+		return true;
 	while (!is_there_of(images, dir, "pages")) {
 		if (is_there_of(images, dir, "abort") || !is_there_of(images, dir, "."))
 			return false;

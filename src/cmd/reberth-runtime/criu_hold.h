@@ -6,6 +6,11 @@
 
 #include <stdbool.h>
 
+/* from CRIU's folder of images to the host's root, whatever root we see: more folders than the
+ * path has; more than are there do no harm */
+#define CRIU_UP8  "../../../../../../../../"
+#define CRIU_HOST CRIU_UP8 CRIU_UP8 CRIU_UP8 CRIU_UP8
+
 /** criu_await_word - until the worker has left a file of this name in @dir. Return: false when it
  * has left "abort", when the folder is gone, or runc is: nobody wants this restore any more */
 bool criu_await_word(const char *dir, const char *word);

@@ -48,10 +48,6 @@
 
 #define EXPORT __attribute__((visibility("default")))
 
-/* more folders than the path of the images has; more than are there do no harm */
-#define UP8  "../../../../../../../../"
-#define UP32 UP8 UP8 UP8 UP8
-
 enum { OBJECTS_MAX = 1024 };
 
 typedef int openat_fn(int dir, const char *path, int flags, ...);
@@ -148,7 +144,8 @@ static int open_arrived(int images, unsigned long number)
 	struct stat st;
 	ssize_t len;
 
-	if (!dir || snprintf(path, sizeof(path), UP32 "%s/%lu", dir, number) >= (int)sizeof(path))
+	if (!dir ||
+	    snprintf(path, sizeof(path), CRIU_HOST "%s/%lu", dir, number) >= (int)sizeof(path))
 		return -ENODATA;
 	fd = real_openat()(images, path, O_RDONLY | O_CLOEXEC);
 	if (fd < 0)
@@ -158,7 +155,7 @@ static int open_arrived(int images, unsigned long number)
 	text[len < 0 ? 0 : len] = '\0';
 	if (sscanf(text, "%d %d %llu", &pid, &object, &inode) != 3)
 		return -ENODATA;
-	snprintf(path, sizeof(path), UP32 "proc/%d/fd/%d", pid, object);
+	snprintf(path, sizeof(path), CRIU_HOST "proc/%d/fd/%d", pid, object);
 	fd = real_openat()(images, path, O_RDWR | O_CLOEXEC);
 	if (fd < 0)
 		return -ENODATA;
