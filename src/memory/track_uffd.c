@@ -145,8 +145,10 @@ static int follow(struct scan *scan, int i, uint64_t pos)
 	if (moves_clean)
 		r = register_range(uffd, start, end);
 	/* what a userfaultfd before this one may have left, whose owner was killed */
-	if (r == 0 && scan->state->fresh)
+	if (r == 0 && scan->state->fresh) {
 		clear_marks(uffd, &scan->pages, start, end);
+		return 0;
+	}
 	/* somebody else's is in between, or what cannot be registered */
 	if (r == -EINVAL || r == -EPERM || r == -EBUSY)
 		r = register_range(uffd, pos, scan->vmas[i].end);

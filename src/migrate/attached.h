@@ -14,7 +14,7 @@ struct rb_wait;
 /** rb_attached_note - for the other two: which devices there are, as a fact */
 int rb_attached_note(struct rb_migration *m, struct rb_err *err);
 
-/** rb_attached_still - are there the same devices? Takes 0.1 ms. Return: 0, or RB_E_CANCELED */
+/** rb_attached_still - are there the same devices? Return: 0, or RB_E_CANCELED */
 int rb_attached_still(struct rb_migration *m, struct rb_err *err);
 
 /** rb_attached_networks - the same, and what Docker says, which may have been about to connect it
