@@ -11,7 +11,8 @@
  * is taken off, and the scan goes on where it was. The same is right when the mapping was changed
  * in the middle of a scan that had already protected pages and then failed without reporting them.
  * Protection can be left on pages of a mapping that lost its registration; a write then makes the
- * page writable and keeps the mark, and would stay unseen for ever.
+ * page writable and keeps the mark, and would stay unseen for ever. A mapping loses it when another
+ * one is moved to its side: the kernel makes one of the two, and then lets go of it, all of it.
  *
  * What is asked for is pages with content (pages.c): a page that was dropped is not protected any
  * more, and reported when it has content again. brk(2), mmap(2) and mremap(2) make new mappings or
@@ -22,9 +23,7 @@
  * Mappings change while they are registered, and of a mapping that is registered to one half the
  * kernel makes two, which mremap(2) refuses (EFAULT). So no range ends where memory of this kind
  * could be mapped across: it reaches from the last mapping that is of another kind (a file's, the
- * vdso) to the next one. What else it takes in that was not registered has no protection, and so
- * counts as written, all of it; but for kernels that leave protection on pages that mremap(2) moves
- * (before 6.13 and some updates): there, only the mapping itself is registered.
+ * vdso) to the next one, and takes in what is registered already; see watch.c.
  *
  * exec(2) gives the process other memory, which the userfaultfd does not know: a new one is made.
  */
@@ -46,6 +45,7 @@
 #include "uapi.h"
 #include "vmas.h"
 #include "wait.h"
+#include "watch.h"
 
 enum {
 	TRIES = 3,	  /* registering a range that changes all the time */
@@ -56,13 +56,9 @@ enum {
 
 #define KERNELS (1ULL << 63) /* addresses of the kernel's; of [vsyscall], too */
 
-/* This kernel takes protection off pages that mremap(2) moves; see uffd_supported(). */
-static bool moves_clean;
-
 struct state {
 	pid_t pid;
 	int uffd;
-	bool fresh; /* has not been over all of the memory yet */
 };
 
 /* One pass over all mappings. */
@@ -75,6 +71,7 @@ struct scan {
 	bool known;  /* one is registered: the userfaultfd is of this memory */
 	bool failed; /* one could not be registered */
 	bool dead;   /* the memory that the userfaultfd is of has ended */
+	bool singly; /* something among the mappings cannot be registered: each by itself */
 	struct rb_ranges *ret;
 };
 
@@ -85,10 +82,9 @@ static int enable(int uffd)
 	return ioctl(uffd, UFFDIO_API, &api) < 0 ? -errno : 0;
 }
 
-/* Around mapping @i are more of its kind: where does one of another kind end before them, and begin
- * behind them? */
-static void find_region(const struct rb_vma *vmas, int count, int i, uint64_t *ret_start,
-			uint64_t *ret_end)
+/* Around mapping @i are more of its kind: from where one of another kind ends before them to where
+ * one begins behind them. */
+static struct rb_range find_region(const struct rb_vma *vmas, int count, int i)
 {
 	int from = i, to = i;
 
@@ -96,37 +92,11 @@ static void find_region(const struct rb_vma *vmas, int count, int i, uint64_t *r
 		from--;
 	while (to + 1 < count && vmas[to + 1].ours)
 		to++;
-	*ret_start = from > 0 ? vmas[from - 1].end : vmas[from].start;
-	*ret_end = to + 1 < count && vmas[to + 1].start < KERNELS ? vmas[to + 1].start
-								  : vmas[to].end;
-}
-
-static int register_range(int uffd, uint64_t start, uint64_t end)
-{
-	struct uffdio_register reg = { .range = { start, end - start },
-				       .mode = UFFDIO_REGISTER_MODE_WP };
-
-	return ioctl(uffd, UFFDIO_REGISTER, &reg) < 0 ? -errno : 0;
-}
-
-/* Take protection off where there is any; there hardly is, and taking it off costs more than ten
- * times as much as looking. */
-static void clear_marks(int uffd, struct rb_pages *pages, uint64_t start, uint64_t end)
-{
-	_cleanup_(rb_ranges_free) struct rb_ranges marked = {};
-	struct uffdio_writeprotect off = { .range = { start, end - start } };
-	uint64_t pos = start;
-
-	/* a mapping that is not there any more is met by the next scan */
-	if (rb_pages_list(pages, RB_PAGES_MARKED, &pos, end, &marked) < 0 || marked.n)
-		ioctl(uffd, UFFDIO_WRITEPROTECT, &off);
-}
-
-static void unregister_range(int uffd, uint64_t start, uint64_t end)
-{
-	struct uffdio_range range = { start, end - start };
-
-	ioctl(uffd, UFFDIO_UNREGISTER, &range);
+	return (struct rb_range){
+		.start = from > 0 ? vmas[from - 1].end : vmas[from].start,
+		.end = to + 1 < count && vmas[to + 1].start < KERNELS ? vmas[to + 1].start
+								      : vmas[to].end,
+	};
 }
 
 /* Everything in [pos, end) that has content, and not watched: it will be reported again. */
@@ -135,25 +105,22 @@ static int list_all(struct scan *scan, uint64_t pos, uint64_t end)
 	return rb_pages_list(&scan->pages, RB_PAGES_POPULATED, &pos, end, scan->ret);
 }
 
-/* Mapping @i shall be watched from @pos on. Return: 0 when it is worth another look. */
+/* Mapping @i shall be watched from @pos on; what the scan protected there before it failed was not
+ * reported. Return: 0 when it is worth another look. */
 static int follow(struct scan *scan, int i, uint64_t pos)
 {
-	int uffd = scan->state->uffd, r = -EINVAL;
-	uint64_t start, end;
+	struct rb_range written = { pos, scan->vmas[i].end };
+	struct state *state = scan->state;
+	int r = -EINVAL;
 
-	find_region(scan->vmas, scan->count, i, &start, &end);
-	if (moves_clean)
-		r = register_range(uffd, start, end);
-	/* what a userfaultfd before this one may have left, whose owner was killed */
-	if (r == 0 && scan->state->fresh) {
-		clear_marks(uffd, &scan->pages, start, end);
-		return 0;
-	}
+	if (!scan->singly)
+		r = rb_watch(state->uffd, state->pid, &scan->pages,
+			     find_region(scan->vmas, scan->count, i), written);
 	/* somebody else's is in between, or what cannot be registered */
-	if (r == -EINVAL || r == -EPERM || r == -EBUSY)
-		r = register_range(uffd, pos, scan->vmas[i].end);
-	if (r == 0)
-		clear_marks(uffd, &scan->pages, pos, scan->vmas[i].end);
+	if (r == -EINVAL || r == -EPERM || r == -EBUSY) {
+		scan->singly = true;
+		r = rb_watch(state->uffd, state->pid, &scan->pages, written, written);
+	}
 	/* which number it is depends on the call */
 	if (r == -ESRCH || r == -ENOMEM)
 		scan->dead = true;
@@ -195,7 +162,8 @@ static int scan_all(struct scan *scan, struct rb_err *err)
 		if (scan->vmas[i].ours)
 			r = scan_vma(scan, i);
 		else if (scan->vmas[i].locked && scan->rearm)
-			unregister_range(scan->state->uffd, scan->vmas[i].start, scan->vmas[i].end);
+			rb_unwatch(scan->state->uffd,
+				   (struct rb_range){ scan->vmas[i].start, scan->vmas[i].end });
 	}
 	if (r == -ESRCH)
 		return -EAGAIN;
@@ -215,8 +183,6 @@ static int pass(struct state *state, bool rearm, struct rb_ranges *ret_dirty, st
 
 	rb_pages_close(&scan.pages);
 	free(scan.vmas);
-	if (r == 0 && rearm)
-		state->fresh = false;
 	if (r == 0 && rearm && (scan.dead || (scan.failed && !scan.known)))
 		r = 1;
 	if (r != 0) {
@@ -241,7 +207,6 @@ static int new_uffd(struct state *state, const struct rb_wait *wait, struct rb_e
 				   : rb_err_wrap(err, r, "follow the memory of process %d",
 						 (int)state->pid);
 	state->uffd = TAKE_FD(uffd);
-	state->fresh = true;
 	return 0;
 }
 
@@ -323,52 +288,34 @@ static void uffd_free(void *data)
 	struct state *state = data;
 	int count = state->uffd >= 0 ? rb_vmas_read(state->pid, &vmas, NULL) : 0;
 
-	for (int i = 0; i < count; i++) {
-		uint64_t start, end;
-
-		if (!vmas[i].ours || (i > 0 && vmas[i - 1].ours))
-			continue;
-		find_region(vmas, count, i, &start, &end);
-		unregister_range(state->uffd, start, end);
-	}
+	for (int i = 0; i < count; i++)
+		if (vmas[i].ours && !(i > 0 && vmas[i - 1].ours))
+			rb_unwatch(state->uffd, find_region(vmas, count, i));
 	rb_close_fd(&state->uffd);
 	free(state);
 }
 
-/* Is a protected page that has moved to @to, and is registered there, one that was written? */
-static bool is_clean_there(int uffd, struct rb_pages *pages, void *page, void *to, size_t size)
-{
-	_cleanup_(rb_ranges_free) struct rb_ranges ranges = {};
-	uint64_t pos = (uint64_t)(uintptr_t)to;
-
-	return mremap(page, size, size, MREMAP_MAYMOVE | MREMAP_FIXED, to) == to &&
-	       register_range(uffd, pos, pos + size) == 0 &&
-	       rb_pages_list(pages, RB_PAGES_WRITTEN, &pos, pos + size, &ranges) == 0 &&
-	       rb_ranges_bytes(&ranges) == size;
-}
-
-/* A page of our own, written, watched, written; there is room for one behind it. */
+/* A page of our own, written, watched, written. */
 static bool works(int uffd, unsigned char *page, size_t size)
 {
-	uint64_t start = (uint64_t)(uintptr_t)page, end = start + size;
+	struct rb_range range = { (uint64_t)(uintptr_t)page, (uint64_t)(uintptr_t)page + size };
 	_cleanup_(rb_pages_close) struct rb_pages pages = { .fd = -EBADF };
 	_cleanup_(rb_ranges_free) struct rb_ranges ranges = {};
 	bool good = rb_pages_open(getpid(), &pages, NULL) == 0 && enable(uffd) == 0;
 	volatile unsigned char *byte = page;
 
 	*byte = 1;
-	good = good && register_range(uffd, start, end) == 0;
+	good = good && rb_watch(uffd, getpid(), &pages, range, range) == 0;
 	for (int i = 0; good && i < 3; i++) {
-		uint64_t pos = start;
+		uint64_t pos = range.start;
 
 		rb_ranges_clear(&ranges);
-		good = rb_pages_list(&pages, RB_PAGES_REARM, &pos, end, &ranges) == 0 &&
+		good = rb_pages_list(&pages, RB_PAGES_REARM, &pos, range.end, &ranges) == 0 &&
 		       rb_ranges_bytes(&ranges) == (i == 1 ? 0 : size);
 		/* seen as written at first, and the third time */
 		if (i == 1)
 			*byte = 2;
 	}
-	moves_clean = good && is_clean_there(uffd, &pages, page, page + size, size);
 	return good;
 }
 
@@ -381,10 +328,10 @@ static bool uffd_supported(void)
 
 	if (uffd < 0)
 		return false;
-	page = mmap(NULL, 2 * size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	page = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 	good = page != MAP_FAILED && works(uffd, page, size);
 	if (page != MAP_FAILED)
-		munmap(page, 2 * size);
+		munmap(page, size);
 	return good;
 }
 

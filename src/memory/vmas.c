@@ -130,15 +130,25 @@ static int read_all(pid_t pid, const char *name, struct list *list, struct rb_er
 	return r < 0 && r != -ESRCH ? rb_err_set(err, r, "read '%s'", path) : r;
 }
 
-int rb_vmas_read(pid_t pid, struct rb_vma **ret, struct rb_err *err)
+static int read_list(pid_t pid, const char *name, struct rb_vma **ret, struct rb_err *err)
 {
 	struct list list = {};
-	int r = read_all(pid, rb_task_is_special(pid, NULL) ? "smaps" : "maps", &list, err);
+	int r = read_all(pid, name, &list, err);
 
 	if (r < 0)
 		return r;
 	*ret = list.vmas;
 	return (int)list.n;
+}
+
+int rb_vmas_read(pid_t pid, struct rb_vma **ret, struct rb_err *err)
+{
+	return read_list(pid, rb_task_is_special(pid, NULL) ? "smaps" : "maps", ret, err);
+}
+
+int rb_vmas_outline(pid_t pid, struct rb_vma **ret, struct rb_err *err)
+{
+	return read_list(pid, "maps", ret, err);
 }
 
 int rb_vmas_wiped(pid_t pid, struct rb_ranges *ret, struct rb_err *err)

@@ -28,6 +28,10 @@ struct rb_vma {
  * or a shadow stack (/proc/PID/status). Return: their number, allocated in @ret; -ESRCH. */
 int rb_vmas_read(pid_t pid, struct rb_vma **ret, struct rb_err *err);
 
+/** rb_vmas_outline - the same, but from maps alone, which is quick: it counts as ours what is
+ * locked, and a shadow stack. Return: as above. */
+int rb_vmas_outline(pid_t pid, struct rb_vma **ret, struct rb_err *err);
+
 /** rb_vmas_wiped - mappings that a child of the process finds empty (MADV_WIPEONFORK), of those
  * that a userfaultfd looks after (for missing pages). Reads smaps. Return: 0, -ESRCH */
 int rb_vmas_wiped(pid_t pid, struct rb_ranges *ret, struct rb_err *err);

@@ -122,6 +122,35 @@ static void moved(void)
 	end();
 }
 
+/* The kernel makes one mapping of two that lie side by side and have the same registration, and
+ * then lets go of it, for it was moved: also of the half that was not. */
+static void joined(void)
+{
+	uint64_t other, new;
+
+	CHECK(begin());
+	other = (uint64_t)DO(&victim, DO_MMAP, .addr = area + 20 * PAGE, .len = 4 * PAGE,
+			     .arg = PROT_READ | PROT_WRITE);
+	DO(&victim, DO_WRITE, .addr = area, .len = PAGES * PAGE, .arg = 1);
+	CHECK_STR(scan_map(true), "DDDDDDDDDDDDDDDD");
+	CHECK_STR(scan_map(true), "................");
+	CHECK_INT(DO(&victim, DO_MREMAP, .addr = other, .len = 4 * PAGE, .arg = 4 * PAGE,
+		     .addr2 = area + PAGES * PAGE),
+		  (long)(area + PAGES * PAGE));
+	DO(&victim, DO_WRITE, .addr = area + 3 * PAGE, .len = PAGE, .arg = 2);
+	/* which is looked at first, and followed */
+	new = area - 8 * PAGE;
+	DO(&victim, DO_MMAP, .addr = new, .len = PAGE, .arg = PROT_READ | PROT_WRITE);
+	DO(&victim, DO_WRITE, .addr = new, .len = PAGE, .arg = 2);
+	CHECK_INT(scan(true), 0);
+	CHECK_STR(page_map(&dirty, new, 1), "D");
+	CHECK(page_map(&dirty, area, PAGES)[3] == 'D');
+	CHECK_INT(scan(true), 0);
+	DO(&victim, DO_WRITE, .addr = area + 5 * PAGE, .len = PAGE, .arg = 3);
+	CHECK_STR(scan_map(true), ".....D..........");
+	end();
+}
+
 static void grown(void)
 {
 	CHECK(begin());
@@ -332,6 +361,7 @@ int main(void)
 	TAP_RUN(mapped_and_unmapped);
 	TAP_RUN(dropped);
 	TAP_RUN(moved);
+	TAP_RUN(joined);
 	TAP_RUN(grown);
 	TAP_RUN(heap);
 	TAP_RUN(protections);
