@@ -16,6 +16,7 @@
 
 #include "cleanup.h"
 #include "conn.h"
+#include "conntrack.h"
 #include "err.h"
 #include "fault.h"
 #include "io.h"
@@ -120,6 +121,7 @@ void rb_migration_close(struct rb_migration *m)
 {
 	rb_conn_free(m->conn);
 	rb_switchover_close(m);
+	rb_conntrack_close(m->tracked);
 	rb_each_member (c, m) {
 		rb_memory_free(c->memory);
 		rb_receiver_free(c->receiver);

@@ -69,10 +69,11 @@ struct rb_migration {
 	size_t members_count; /* at least 1 once it is open */
 
 	/* source */
-	int64_t frozen_us;    /* rb_now_us() when the freeze began; 0: not yet */
-	int64_t downtime_ms;  /* -1: unknown */
-	bool ready_asked;     /* the target may be READY */
-	int64_t held_back_ms; /* that sending memory waited for --bandwidth */
+	int64_t frozen_us;	      /* rb_now_us() when the freeze began; 0: not yet */
+	int64_t downtime_ms;	      /* -1: unknown */
+	bool ready_asked;	      /* the target may be READY */
+	int64_t held_back_ms;	      /* that sending memory waited for --bandwidth */
+	struct rb_conntrack *tracked; /* hears of new connections, or NULL */
 
 	/* target */
 	bool peer_rebooted;    /* by its last answer (peer.h) */

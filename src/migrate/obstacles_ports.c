@@ -94,7 +94,7 @@ void rb_obstacles_ports_source(const struct rb_node *node, const json_t *facts,
 					"itself, or by IPv6) will end",
 					lost, plural(lost, "connection", "connections"));
 	}
-	count = rb_ports_flows(node, inspect, flows, passed, NULL);
+	count = rb_ports_flows(node, inspect, NULL, flows, passed, NULL);
 	lost = rb_ports_forwards(facts, inspect) ? count - RB_FLOWS_MAX : count;
 	if (lost > 0)
 		rb_obstacle_add(obstacles, "warning", "they have to be made anew",

@@ -15,6 +15,7 @@
 
 #include "node.h"
 
+struct rb_conntrack;
 struct rb_err;
 struct rb_migration;
 struct rb_wait;
@@ -33,13 +34,14 @@ const char *rb_ports_ip(const json_t *inspect);
 
 /**
  * rb_ports_flows - the connections of a container that go by hosts, see flow.h
+ * @listener: knows those of this host, or NULL: they are listed now
  * @own: array for those that go by this one
  * @passed: for those that go by others, where the container was before
  *
  * Return: number of the first, also of those that there is no room for; or negative errno.
  */
-int rb_ports_flows(const struct rb_node *node, const json_t *inspect, json_t *own, json_t *passed,
-		   struct rb_err *err);
+int rb_ports_flows(const struct rb_node *node, const json_t *inspect, struct rb_conntrack *listener,
+		   json_t *own, json_t *passed, struct rb_err *err);
 
 /** rb_ports_forwards - shall this migration leave a forward behind, and can it? */
 bool rb_ports_forwards(const json_t *facts, const json_t *inspect);
@@ -48,6 +50,11 @@ bool rb_ports_forwards(const json_t *facts, const json_t *inspect);
  * wherever it is; so those that need more than that are known at the freeze */
 int rb_source_ports(struct rb_migration *m, struct rb_err *err);
 int rb_source_ports_undo(struct rb_migration *m, struct rb_err *err);
+
+/** rb_ports_listen - some time before the freeze: hear of new connections, see conntrack.h;
+ * rb_ports_look() - shortly before it: list those that there are */
+void rb_ports_listen(struct rb_migration *m);
+void rb_ports_look(struct rb_migration *m);
 
 /** rb_ports_note - while the container stands still: which connections go by this host, or by
  * others that it was on before; facts "flows", "flows_passed" */

@@ -5,7 +5,8 @@
  *   ports   (stage, while the container runs) new connections through published ports are led to
  *	     it by our own rules, and see this host's address on the segment: they find it here and
  *	     there alike
- *   dump    the others are listed: nothing new joins them any more
+ *   freeze  the others are listed while the container still runs (rb_ports_look())
+ *   dump    what came since is added: nothing new joins them any more
  *   ready   the list travels to the target, which leads the container's answers back here
  *   finish  the list becomes rules that translate; only then the container is removed, and with it
  *	     Docker's rules and the kernel's entries, which did that so far
@@ -33,6 +34,8 @@
 #include "sockets.h"
 #include "spec.h"
 #include "way_back.h"
+
+enum { ADDRESSES_MAX = 64 }; /* of a container, on segments of this host */
 
 /* Docker publishes ports on the network that the container's default route is in. */
 const char *rb_ports_ip(const json_t *inspect)
@@ -181,18 +184,32 @@ static json_t *passed_on(const struct rb_node *node, const char *container_id)
 	return flows;
 }
 
-static int tracked(const json_t *inspect, json_t *flows, struct rb_err *err)
+static int open_tracked(const json_t *inspect, struct rb_conntrack **ret, struct rb_err *err)
 {
 	_cleanup_json_ json_t *addresses = NULL;
-	struct in_addr ip;
-	size_t at = 0;
-	int count = 0, r = rb_spec_addresses(inspect, &addresses, err);
+	struct in_addr ips[ADDRESSES_MAX];
+	size_t at = 0, n = 0;
+	int r = rb_spec_addresses(inspect, &addresses, err);
 
-	while (r >= 0 && next_ip(addresses, &at, &ip)) {
-		r = rb_conntrack_flows(ip, flows, err);
-		count += r;
-	}
-	return r < 0 ? r : count;
+	while (r >= 0 && n < ADDRESSES_MAX && next_ip(addresses, &at, &ips[n]))
+		n++;
+	return r < 0 ? r : rb_conntrack_open(ips, n, ret, err);
+}
+
+/* @listener: or NULL */
+static int tracked(struct rb_conntrack *listener, const json_t *inspect, json_t *flows,
+		   struct rb_err *err)
+{
+	struct rb_conntrack *once = NULL;
+	int r;
+
+	if (listener)
+		return rb_conntrack_flows(listener, flows, err);
+	r = open_tracked(inspect, &once, err);
+	if (r >= 0)
+		r = rb_conntrack_flows(once, flows, err);
+	rb_conntrack_close(once);
+	return r;
 }
 
 static const char *name_socket(char *ret, size_t size, const char *protocol, int port,
@@ -259,12 +276,12 @@ static void add_named(json_t *to, const json_t *flows, bool only_translated, con
  * (bridge-nf-call-iptables). So what is translated here goes by this host, what else is known to go
  * by another one does that, and only then the rest counts.
  */
-int rb_ports_flows(const struct rb_node *node, const json_t *inspect, json_t *own, json_t *passed,
-		   struct rb_err *err)
+int rb_ports_flows(const struct rb_node *node, const json_t *inspect, struct rb_conntrack *listener,
+		   json_t *own, json_t *passed, struct rb_err *err)
 {
 	_cleanup_json_ json_t *here = json_array(), *names = json_object(), *there = NULL;
 	_cleanup_json_ json_t *sockets = NULL;
-	int r = tracked(inspect, here, err);
+	int r = tracked(listener, inspect, here, err);
 
 	there = passed_on(node, rb_json_str(inspect, "Id", ""));
 	/* the kernel walks all its hash buckets for that, twice for each table (10 ms) */
@@ -291,12 +308,32 @@ static json_t *translated(const json_t *flows)
 	return some;
 }
 
+void rb_ports_listen(struct rb_migration *m)
+{
+	struct rb_err why = {};
+
+	if (m->tracked)
+		return;
+	if (open_tracked(inspect_of(m), &m->tracked, &why) < 0)
+		rb_warn("freeze: %s; it is tried again when the container stands still", why.msg);
+	else
+		rb_conntrack_listen(m->tracked);
+}
+
+void rb_ports_look(struct rb_migration *m)
+{
+	_cleanup_json_ json_t *flows = json_array();
+
+	if (m->tracked)
+		rb_conntrack_flows(m->tracked, flows, NULL);
+}
+
 void rb_ports_note(struct rb_migration *m)
 {
 	json_t *flows = json_array(), *passed = json_array();
 	struct rb_err why = {};
 
-	if (rb_ports_flows(m->node, inspect_of(m), flows, passed, &why) < 0)
+	if (rb_ports_flows(m->node, inspect_of(m), m->tracked, flows, passed, &why) < 0)
 		rb_warn("dump: connections by this host's address will be lost: %s", why.msg);
 	if (!rb_ports_forwards(m->entry.facts, inspect_of(m)))
 		json_array_clear(flows);

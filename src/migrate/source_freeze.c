@@ -92,6 +92,7 @@ int rb_source_arm(struct rb_migration *m, struct rb_err *err)
 	struct rb_err their = {};
 	int r = rb_obstacles_joined(m->node, group, &wait, err), r2 = 0;
 
+	rb_ports_listen(m);
 	if (r >= 0)
 		r = rb_attached_networks(m, &wait, err);
 	if (r >= 0 && lazy)
@@ -139,6 +140,7 @@ static int prepare_switch(struct rb_migration *m, struct rb_err *err)
 	if (r < 0)
 		return r;
 	rb_switchover_capture(m, netns);
+	rb_ports_look(m);
 	return rb_silence_prepare(netns, err);
 }
 

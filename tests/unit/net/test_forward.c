@@ -130,18 +130,36 @@ static void hang_up(struct pair *pair)
 	rb_close_fd(&pair->at[1]);
 }
 
-/* what is translated; packets of tests before may have left other entries */
-static json_t *tracked(void)
+static struct rb_conntrack *open_conntrack(void)
 {
-	json_t *flows = json_array();
+	struct rb_conntrack *ct = NULL;
 	struct in_addr ip;
 
 	inet_pton(AF_INET, BOX, &ip);
-	if (rb_conntrack_flows(ip, flows, &err) < 0)
+	if (rb_conntrack_open(&ip, 1, &ct, &err) < 0)
+		printf("# %s\n", err.msg);
+	return ct;
+}
+
+/* what is translated; packets of tests before may have left other entries */
+static json_t *translated(struct rb_conntrack *ct)
+{
+	json_t *flows = json_array();
+
+	if (!ct || rb_conntrack_flows(ct, flows, &err) < 0)
 		printf("# %s\n", err.msg);
 	for (size_t i = json_array_size(flows); i-- > 0;)
 		if (!json_object_get(json_array_get(flows, i), "host"))
 			json_array_remove(flows, i);
+	return flows;
+}
+
+static json_t *tracked(void)
+{
+	struct rb_conntrack *ct = open_conntrack();
+	json_t *flows = translated(ct);
+
+	rb_conntrack_close(ct);
 	return flows;
 }
 
@@ -212,6 +230,37 @@ static void test_published(void)
 	CHECK_INT(rb_forward_flows(ID, flows, &live, NULL), -ENOENT);
 	CHECK(!talks(&pair));
 	hang_up(&pair);
+}
+
+/* Who listens does not ask for all connections again: he still knows one that the kernel forgot,
+ * and hears of one that is new. */
+static void test_listening(void)
+{
+	_cleanup_json_ json_t *first = NULL, *second = NULL, *fresh = NULL;
+	struct rb_conntrack *ct;
+	struct pair before, after;
+
+	CHECK_INT(docker_rules(), 0);
+	ct = open_conntrack();
+	CHECK(ct != NULL);
+	rb_conntrack_listen(ct);
+	before = join(net.peer, net.inside, HOST, PORT, 80);
+	CHECK(talks(&before));
+	first = translated(ct);
+	CHECK_INT(json_array_size(first), 1);
+	hang_up(&before);
+	forget();
+	CHECK_INT(docker_rules(), 0);
+	after = join(net.peer, net.inside, HOST, PORT, 80);
+	CHECK(talks(&after));
+	second = translated(ct);
+	CHECK_INT(json_array_size(second), 2);
+	CHECK(json_equal(json_array_get(second, 1), json_array_get(first, 0)));
+	fresh = tracked();
+	CHECK_INT(json_array_size(fresh), 1);
+	CHECK(json_equal(json_array_get(second, 0), json_array_get(fresh, 0)));
+	rb_conntrack_close(ct);
+	hang_up(&after);
 }
 
 /* from the host itself, by its own address: its packets are translated on their way out and in */
@@ -397,6 +446,7 @@ int main(void)
 	}
 	NET_RUN(net, test_flow_json);
 	NET_RUN(net, test_published);
+	NET_RUN(net, test_listening);
 	NET_RUN(net, test_from_the_host);
 	NET_RUN(net, test_masqueraded);
 	NET_RUN(net, test_same_numbers);
