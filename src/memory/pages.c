@@ -84,11 +84,6 @@ static void prepare(const struct rb_pages *pages, const struct want *want, struc
 	arg->category_anyof_mask = PAGE_IS_PRESENT | PAGE_IS_SWAPPED;
 	arg->return_mask = PAGE_IS_PFNZERO; /* alike for all, so that neighbours are one region */
 	arg->flags = 0;
-	if (what == RB_PAGES_WATCHED) {
-		arg->category_inverted = 0;
-		arg->category_mask = PAGE_IS_WPALLOWED;
-		arg->category_anyof_mask = 0;
-	}
 	if (what == RB_PAGES_MARKED) {
 		arg->category_inverted |= PAGE_IS_WRITTEN;
 		arg->category_mask |= PAGE_IS_WRITTEN;

@@ -24,7 +24,6 @@ enum rb_pages_what {
 	RB_PAGES_WRITTEN,   /* of these, those that are not write-protected by a userfaultfd */
 	RB_PAGES_REARM,	    /* the same, and they are write-protected at the same moment */
 	RB_PAGES_MARKED, /* of the populated ones, those that are write-protected by one, or were */
-	RB_PAGES_WATCHED,    /* those of mappings that are registered with one, populated or not */
 	RB_PAGES_SOFT_DIRTY, /* of the populated ones, those with the soft-dirty bit */
 };
 

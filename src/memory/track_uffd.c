@@ -7,23 +7,16 @@
  * at the first write, so nobody reads events and no write waits for us.
  *
  * What is not registered yet, because it is new or mremap(2) moved it, shows by the scan's EPERM.
- * Then all of the range counts as written: it is registered, what protection is left on its pages
+ * Then all of the mapping counts as written: it is registered, what protection is left on its pages
  * is taken off, and the scan goes on where it was. The same is right when the mapping was changed
  * in the middle of a scan that had already protected pages and then failed without reporting them.
- * Protection can be left on pages of a mapping that lost its registration; a write then makes the
- * page writable and keeps the mark, and would stay unseen for ever. A mapping loses it when another
- * one is moved to its side: the kernel makes one of the two, and then lets go of it, all of it.
+ * How that is done without losing a write is the business of watch.c.
  *
  * What is asked for is pages with content (pages.c): a page that was dropped is not protected any
  * more, and reported when it has content again. brk(2), mmap(2) and mremap(2) make new mappings or
  * extend registered ones with pages that are not protected; fork(2) gives the child neither
  * registration nor protection. Locked memory is CRIU's; if it was ours it is unregistered, so that
  * it is new, all of it, should it be unlocked.
- *
- * Mappings change while they are registered, and of a mapping that is registered to one half the
- * kernel makes two, which mremap(2) refuses (EFAULT). So no range ends where memory of this kind
- * could be mapped across: it reaches from the last mapping that is of another kind (a file's, the
- * vdso) to the next one, and takes in what is registered already; see watch.c.
  *
  * exec(2) gives the process other memory, which the userfaultfd does not know: a new one is made.
  */
@@ -54,8 +47,6 @@ enum {
 		   UFFD_FEATURE_WP_ASYNC,
 };
 
-#define KERNELS (1ULL << 63) /* addresses of the kernel's; of [vsyscall], too */
-
 struct state {
 	pid_t pid;
 	int uffd;
@@ -71,7 +62,6 @@ struct scan {
 	bool known;  /* one is registered: the userfaultfd is of this memory */
 	bool failed; /* one could not be registered */
 	bool dead;   /* the memory that the userfaultfd is of has ended */
-	bool singly; /* something among the mappings cannot be registered: each by itself */
 	struct rb_ranges *ret;
 };
 
@@ -82,45 +72,18 @@ static int enable(int uffd)
 	return ioctl(uffd, UFFDIO_API, &api) < 0 ? -errno : 0;
 }
 
-/* Around mapping @i are more of its kind: from where one of another kind ends before them to where
- * one begins behind them. */
-static struct rb_range find_region(const struct rb_vma *vmas, int count, int i)
-{
-	int from = i, to = i;
-
-	while (from > 0 && vmas[from - 1].ours)
-		from--;
-	while (to + 1 < count && vmas[to + 1].ours)
-		to++;
-	return (struct rb_range){
-		.start = from > 0 ? vmas[from - 1].end : vmas[from].start,
-		.end = to + 1 < count && vmas[to + 1].start < KERNELS ? vmas[to + 1].start
-								      : vmas[to].end,
-	};
-}
-
 /* Everything in [pos, end) that has content, and not watched: it will be reported again. */
 static int list_all(struct scan *scan, uint64_t pos, uint64_t end)
 {
 	return rb_pages_list(&scan->pages, RB_PAGES_POPULATED, &pos, end, scan->ret);
 }
 
-/* Mapping @i shall be watched from @pos on; what the scan protected there before it failed was not
- * reported. Return: 0 when it is worth another look. */
-static int follow(struct scan *scan, int i, uint64_t pos)
+/* What is mapped in [pos, end) shall be watched. Return: 0 when it is worth another look. */
+static int follow(struct scan *scan, uint64_t pos, uint64_t end)
 {
-	struct rb_range written = { pos, scan->vmas[i].end };
-	struct state *state = scan->state;
-	int r = -EINVAL;
+	const struct rb_range range = { pos, end };
+	int r = rb_watch(scan->state->uffd, scan->state->pid, &scan->pages, &range);
 
-	if (!scan->singly)
-		r = rb_watch(state->uffd, state->pid, &scan->pages,
-			     find_region(scan->vmas, scan->count, i), written);
-	/* somebody else's is in between, or what cannot be registered */
-	if (r == -EINVAL || r == -EPERM || r == -EBUSY) {
-		scan->singly = true;
-		r = rb_watch(state->uffd, state->pid, &scan->pages, written, written);
-	}
 	/* which number it is depends on the call */
 	if (r == -ESRCH || r == -ENOMEM)
 		scan->dead = true;
@@ -142,7 +105,7 @@ static int scan_vma(struct scan *scan, int i)
 			return r;
 		/* the last: it changes all the time, or the userfaultfd is of other memory, or it
 		 * belongs to another userfaultfd, or is none of ours any more */
-		if (!scan->rearm || tries == TRIES || follow(scan, i, pos) < 0)
+		if (!scan->rearm || tries == TRIES || follow(scan, pos, vma->end) < 0)
 			break;
 	}
 	scan->failed = true;
@@ -162,8 +125,7 @@ static int scan_all(struct scan *scan, struct rb_err *err)
 		if (scan->vmas[i].ours)
 			r = scan_vma(scan, i);
 		else if (scan->vmas[i].locked && scan->rearm)
-			rb_unwatch(scan->state->uffd,
-				   (struct rb_range){ scan->vmas[i].start, scan->vmas[i].end });
+			rb_unwatch(scan->state->uffd, &scan->vmas[i], 1);
 	}
 	if (r == -ESRCH)
 		return -EAGAIN;
@@ -191,6 +153,21 @@ static int pass(struct state *state, bool rearm, struct rb_ranges *ret_dirty, st
 			ret_dirty->list[n - 1].end = last_end;
 	}
 	return r;
+}
+
+/* Closing does it, unless a child of ours has a copy of the descriptor. */
+static void let_go(struct state *state)
+{
+	_cleanup_free_ struct rb_vma *vmas = NULL;
+	int count = state->uffd >= 0 ? rb_vmas_read(state->pid, &vmas, NULL) : 0;
+
+	for (int i = 0, n; i < count; i += n) {
+		for (n = 1; vmas[i].ours && i + n < count && vmas[i + n].ours; n++)
+			;
+		if (vmas[i].ours)
+			rb_unwatch(state->uffd, &vmas[i], n);
+	}
+	rb_close_fd(&state->uffd);
 }
 
 static int new_uffd(struct state *state, const struct rb_wait *wait, struct rb_err *err)
@@ -222,7 +199,7 @@ static int uffd_scan(void *data, bool rearm, struct rb_ranges *ret_dirty, struct
 			rearm = new_uffd(state, &wait, NULL) == 0;
 		r = pass(state, rearm, ret_dirty, err);
 		if (r == 1)
-			rb_close_fd(&state->uffd);
+			let_go(state);
 		else if (r != -EAGAIN)
 			return r;
 		if (tries == TRIES)
@@ -281,33 +258,28 @@ static int uffd_look(void *data, const struct rb_vma *vmas, int count, struct rb
 		       : r;
 }
 
-/* Closing does it, unless a child of ours has a copy of the descriptor. */
 static void uffd_free(void *data)
 {
-	_cleanup_free_ struct rb_vma *vmas = NULL;
 	struct state *state = data;
-	int count = state->uffd >= 0 ? rb_vmas_read(state->pid, &vmas, NULL) : 0;
 
-	for (int i = 0; i < count; i++)
-		if (vmas[i].ours && !(i > 0 && vmas[i - 1].ours))
-			rb_unwatch(state->uffd, find_region(vmas, count, i));
-	rb_close_fd(&state->uffd);
+	let_go(state);
 	free(state);
 }
 
 /* A page of our own, written, watched, written. */
 static bool works(int uffd, unsigned char *page, size_t size)
 {
-	struct rb_range range = { (uint64_t)(uintptr_t)page, (uint64_t)(uintptr_t)page + size };
+	const uint64_t start = (uint64_t)(uintptr_t)page;
+	const struct rb_range range = { start, start + size };
 	_cleanup_(rb_pages_close) struct rb_pages pages = { .fd = -EBADF };
 	_cleanup_(rb_ranges_free) struct rb_ranges ranges = {};
 	bool good = rb_pages_open(getpid(), &pages, NULL) == 0 && enable(uffd) == 0;
 	volatile unsigned char *byte = page;
 
 	*byte = 1;
-	good = good && rb_watch(uffd, getpid(), &pages, range, range) == 0;
+	good = good && rb_watch(uffd, getpid(), &pages, &range) == 0;
 	for (int i = 0; good && i < 3; i++) {
-		uint64_t pos = range.start;
+		uint64_t pos = start;
 
 		rb_ranges_clear(&ranges);
 		good = rb_pages_list(&pages, RB_PAGES_REARM, &pos, range.end, &ranges) == 0 &&

@@ -20,7 +20,6 @@
 #endif
 
 #ifndef PAGEMAP_SCAN
-#define PAGE_IS_WPALLOWED  (1 << 0)
 #define PAGE_IS_WRITTEN	   (1 << 1)
 #define PAGE_IS_PRESENT	   (1 << 3)
 #define PAGE_IS_SWAPPED	   (1 << 4)

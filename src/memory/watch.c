@@ -4,43 +4,49 @@
  *
  * A page that is protected in a mapping which lost its registration becomes writable with the next
  * write and keeps its mark: registered again like that, all that is written to it stays unseen for
- * ever. So marks are taken off wherever a mapping may have been without registration. It is, when
- * it is new or was moved; but also when another mapping was moved to its side, for the kernel first
- * makes one of the two and then lets go of it, all of it (mremap_userfaultfd_prep() in
- * fs/userfaultfd.c).
+ * ever. A mapping loses it when it is moved; but also when another one is moved to its side, for
+ * the kernel first makes one of the two and then lets go of it, all of it
+ * (mremap_userfaultfd_prep() in fs/userfaultfd.c). The process does that while we look, so it
+ * cannot be known of a mapping that is registered now whether it still is in a moment. Hence the
+ * rule: what is registered already is never registered again, and of all that is, marks are taken
+ * off. What loses its registration shows by the EPERM of the next scan.
  *
- * The kernel does not say what of a range it has just registered was registered before, and the
- * process goes on meanwhile. So mappings are looked at before and after: one that was registered
- * before, and then is the same, or is together with its neighbours exactly what the kernel makes
- * one mapping of when all of them are registered, was registered all the time. What would deceive
- * us is a mapping that is joined, written to and cut off again at the same place within those
- * microseconds.
+ * And a mapping that is registered to one half becomes two, which mremap(2) refuses (EFAULT). So
+ * mappings are looked at just before, a region reaches from one that is registered, or of another
+ * kind, to the next such, and includes what is free between them; and where something lies across
+ * its edge nevertheless, the rest of it is registered at once: the kernel makes one of them again.
+ * (mremap(2) over what a program has mapped by several calls may be refused while it is followed,
+ * and after that: the kernel does not join a new mapping to one that is registered.)
  */
 #include "watch.h"
 
 #include <errno.h>
 #include <stdbool.h>
-#include <stdlib.h>
 #include <sys/ioctl.h>
 
 #include "cleanup.h"
 #include "pages.h"
+#include "ranges.h"
 #include "uapi.h"
 #include "vmas.h"
 
-static int register_region(int uffd, struct rb_range region)
+enum { TRIES = 8 };
+
+#define KERNELS (1ULL << 63) /* addresses of the kernel's; of [vsyscall], too */
+
+static int register_range(int uffd, const struct rb_range *region)
 {
-	struct uffdio_register reg = { .range = { region.start, region.end - region.start },
+	struct uffdio_register reg = { .range = { region->start, region->end - region->start },
 				       .mode = UFFDIO_REGISTER_MODE_WP };
 
 	return ioctl(uffd, UFFDIO_REGISTER, &reg) < 0 ? -errno : 0;
 }
 
-void rb_unwatch(int uffd, struct rb_range region)
+static int unregister(int uffd, uint64_t start, uint64_t end)
 {
-	struct uffdio_range range = { region.start, region.end - region.start };
+	struct uffdio_range range = { start, end - start };
 
-	ioctl(uffd, UFFDIO_UNREGISTER, &range);
+	return ioctl(uffd, UFFDIO_UNREGISTER, &range) < 0 ? -errno : 0;
 }
 
 static int unprotect(int uffd, uint64_t start, uint64_t end)
@@ -52,13 +58,13 @@ static int unprotect(int uffd, uint64_t start, uint64_t end)
 
 /* The kernel stops at the first page that is not registered, so then each is asked for by itself.
  * One that is not registered by now shows by the next scan, and is registered anew. */
-static int unprotect_all(int uffd, uint64_t start, uint64_t end)
+static int unprotect_all(int uffd, const struct rb_range *range)
 {
-	int r = unprotect(uffd, start, end);
+	int r = unprotect(uffd, range->start, range->end);
 
 	if (r != -ENOENT)
 		return r;
-	for (uint64_t at = start; at < end; at += RB_PAGE_SIZE) {
+	for (uint64_t at = range->start; at < range->end; at += RB_PAGE_SIZE) {
 		r = unprotect(uffd, at, at + RB_PAGE_SIZE);
 		if (r < 0 && r != -ENOENT)
 			return r;
@@ -67,127 +73,156 @@ static int unprotect_all(int uffd, uint64_t start, uint64_t end)
 }
 
 /* There hardly are any marks, and taking them off costs more than ten times as much as looking. */
-static int clear_marks(int uffd, struct rb_pages *pages, const struct rb_range *range)
+static int clear_marks(int uffd, struct rb_pages *pages, const struct rb_range *region)
 {
 	_cleanup_(rb_ranges_free) struct rb_ranges marked = {};
-	uint64_t pos = range->start;
-	int r = rb_pages_list(pages, RB_PAGES_MARKED, &pos, range->end, &marked);
+	uint64_t pos = region->start;
+	int r = rb_pages_list(pages, RB_PAGES_MARKED, &pos, region->end, &marked);
 
 	for (size_t i = 0; r == 0 && i < marked.n; i++)
-		r = unprotect_all(uffd, marked.list[i].start, marked.list[i].end);
+		r = unprotect_all(uffd, &marked.list[i]);
 	return r;
 }
 
-/* The mappings of a process at one time. */
-struct look {
-	struct rb_vma *vmas;
-	int count;
-	bool *watched; /* of each; before only */
-};
-
-static void free_look(struct look *look)
+/* Is there a mapping at @addr, and is it not registered? */
+static bool is_unwatched(struct rb_pages *pages, uint64_t addr)
 {
-	free(look->vmas);
-	free(look->watched);
+	_cleanup_(rb_ranges_free) struct rb_ranges none = {};
+
+	return rb_pages_list(pages, RB_PAGES_WRITTEN, &addr, addr + RB_PAGE_SIZE, &none) == -EPERM;
 }
 
-static bool is_watched(struct rb_pages *pages, uint64_t addr)
+/* Mappings @from to @to, with what is free around them. */
+static struct rb_range region_of(const struct rb_vma *vmas, int count, int from, int to)
 {
-	_cleanup_(rb_ranges_free) struct rb_ranges watched = {};
+	bool is_last = to + 1 == count || vmas[to + 1].start >= KERNELS;
 
-	return rb_pages_list(pages, RB_PAGES_WATCHED, &addr, addr + RB_PAGE_SIZE, &watched) == 0 &&
-	       watched.n > 0;
+	return (struct rb_range){
+		.start = from > 0 ? vmas[from - 1].end : vmas[from].start,
+		.end = is_last ? vmas[to].end : vmas[to + 1].start,
+	};
 }
 
-static bool overlaps(const struct rb_vma *vma, struct rb_range region)
+static int find_unwatched(struct rb_pages *pages, const struct rb_vma *vmas, int count,
+			  const struct rb_range *range)
 {
-	return vma->end > region.start && vma->start < region.end;
+	for (int i = 0; i < count && vmas[i].start < range->end; i++)
+		if (vmas[i].ours && vmas[i].end > range->start &&
+		    is_unwatched(pages, vmas[i].start))
+			return i;
+	return -1;
 }
 
-static int look_before(pid_t pid, struct rb_pages *pages, struct rb_range region, struct look *ret)
+static bool is_other(const struct rb_vma *vmas, int count, uint64_t addr)
 {
-	ret->count = rb_vmas_outline(pid, &ret->vmas, NULL);
-	if (ret->count < 0)
-		return ret->count;
-	ret->watched = calloc((size_t)ret->count, sizeof(*ret->watched));
-	if (!ret->watched)
-		return -ENOMEM;
-	for (int i = 0; i < ret->count; i++)
-		ret->watched[i] = overlaps(&ret->vmas[i], region) &&
-				  is_watched(pages, ret->vmas[i].start);
-	return 0;
+	for (int i = 0; i < count && vmas[i].start <= addr; i++)
+		if (vmas[i].end > addr)
+			return !vmas[i].ours;
+	return false;
 }
 
-/* Is @vma made of whole mappings of @before, from the @first on? */
-static bool is_made_of(const struct rb_vma *vma, const struct look *before, int first)
+/* Does something lie across an edge, at page @ret, that was not there when mappings were looked at?
+ * It is free there, or registered, or of another kind. */
+static bool find_across(struct rb_pages *pages, const struct rb_vma *vmas, int count,
+			const struct rb_range *region, struct rb_range *ret)
 {
-	uint64_t at = vma->start;
+	const uint64_t before = region->start - RB_PAGE_SIZE, behind = region->end;
 
-	for (int i = first; at < vma->end && i < before->count; i++) {
-		if (before->vmas[i].start != at || !before->vmas[i].ours)
-			return false;
-		at = before->vmas[i].end;
+	if (!is_other(vmas, count, before) && is_unwatched(pages, before))
+		ret->start = before;
+	else if (!is_other(vmas, count, behind) && is_unwatched(pages, behind))
+		ret->start = behind;
+	else
+		return false;
+	ret->end = ret->start + RB_PAGE_SIZE;
+	return true;
+}
+
+static bool is_refused(int r)
+{
+	return r == -EINVAL || r == -EPERM || r == -EBUSY;
+}
+
+/* What cannot be registered is refused with all of its region: so less is tried, half of what lies
+ * behind mapping @i, and in the end that alone. The rest comes when the scan is there.
+ * Return: -EAGAIN when mappings are others by now, and something lies @across an edge;
+ * @ret is what was registered nevertheless. */
+static int register_around(int uffd, struct rb_pages *pages, const struct rb_vma *vmas, int count,
+			   int i, struct rb_range *across, struct rb_range *ret)
+{
+	struct rb_range region;
+	int from = i, to = i, r;
+
+	while (from > 0 && vmas[from - 1].ours && is_unwatched(pages, vmas[from - 1].start))
+		from--;
+	while (to + 1 < count && vmas[to + 1].ours && is_unwatched(pages, vmas[to + 1].start))
+		to++;
+	region = region_of(vmas, count, from, to);
+	if (find_across(pages, vmas, count, &region, across))
+		return -EAGAIN;
+	r = register_range(uffd, &region);
+	if (r == 0) {
+		*ret = region;
+		return find_across(pages, vmas, count, &region, across) ? -EAGAIN : 0;
 	}
-	return at == vma->end;
-}
-
-/* What in the region may have been without registration. */
-static int find_doubtful(const struct look *before, const struct look *after,
-			 struct rb_range region, struct rb_ranges *ret)
-{
-	int first = 0, r = 0;
-
-	for (int i = 0; r == 0 && i < after->count; i++) {
-		const struct rb_vma *vma = &after->vmas[i];
-
-		if (!vma->ours || !overlaps(vma, region))
-			continue;
-		while (first < before->count && before->vmas[first].end <= vma->start)
-			first++;
-		if (!is_made_of(vma, before, first)) {
-			r = rb_ranges_add(ret, vma->start, vma->end);
-			continue;
-		}
-		for (; r == 0 && first < before->count && before->vmas[first].end <= vma->end;
-		     first++)
-			if (!before->watched[first])
-				r = rb_ranges_add(ret, before->vmas[first].start,
-						  before->vmas[first].end);
+	while (is_refused(r) && (from < i || to > i)) {
+		from = i;
+		to = i + (to - i) / 2;
+		region = region_of(vmas, count, from, to);
+		r = register_range(uffd, &region);
 	}
+	if (r == 0)
+		*ret = region;
+	/* a part of it may be registered when there is no memory for the rest */
+	else if (!is_refused(r))
+		rb_unwatch(uffd, &vmas[from], to - from + 1);
 	return r;
 }
 
-static int take_off_marks(int uffd, pid_t pid, struct rb_pages *pages, const struct look *before,
-			  struct rb_range region, struct rb_range written)
+/* @range: in which something is to be registered; on -EAGAIN it is another one */
+static int register_one(int uffd, pid_t pid, struct rb_pages *pages, struct rb_range *range,
+			struct rb_range *ret)
 {
-	struct rb_ranges one = { .list = &written, .n = 1 };
-	_cleanup_(rb_ranges_free) struct rb_ranges doubtful = {}, all = {};
-	_cleanup_(free_look) struct look after = {};
-	int r;
+	_cleanup_free_ struct rb_vma *vmas = NULL;
+	int count = rb_vmas_outline(pid, &vmas, NULL), i;
 
-	after.count = rb_vmas_outline(pid, &after.vmas, NULL);
-	if (after.count < 0)
-		return after.count;
-	r = find_doubtful(before, &after, region, &doubtful);
+	*ret = (struct rb_range){};
+	if (count < 0)
+		return count;
+	i = find_unwatched(pages, vmas, count, range);
+	return i < 0 ? 0 : register_around(uffd, pages, vmas, count, i, range, ret);
+}
+
+int rb_watch(int uffd, pid_t pid, struct rb_pages *pages, const struct rb_range *range)
+{
+	struct rb_range regions[TRIES], missing = *range;
+	int n = 0, done = 0, r = -EAGAIN;
+
+	while (r == -EAGAIN && n < TRIES) {
+		r = register_one(uffd, pid, pages, &missing, &regions[n]);
+		done += regions[n++].end > 0;
+	}
+	/* what lies across may be what cannot be registered */
+	if (done && (r == -EAGAIN || is_refused(r)))
+		r = 0;
 	if (r == 0)
-		r = rb_ranges_unite(&all, &doubtful, &one);
-	for (size_t i = 0; r == 0 && i < all.n; i++)
-		r = clear_marks(uffd, pages, &all.list[i]);
+		r = clear_marks(uffd, pages, range);
+	for (int i = 0; i < n && r == 0; i++)
+		r = clear_marks(uffd, pages, &regions[i]);
+	for (int i = 0; i < n && r < 0; i++)
+		unregister(uffd, regions[i].start, regions[i].end);
 	return r;
 }
 
-int rb_watch(int uffd, pid_t pid, struct rb_pages *pages, struct rb_range region,
-	     struct rb_range written)
+void rb_unwatch(int uffd, const struct rb_vma *vmas, int count)
 {
-	_cleanup_(free_look) struct look before = {};
-	int r = look_before(pid, pages, region, &before);
+	struct rb_range all;
 
-	if (r == 0)
-		r = register_region(uffd, region);
-	if (r < 0)
-		return r;
-	r = take_off_marks(uffd, pid, pages, &before, region, written);
-	if (r < 0)
-		rb_unwatch(uffd, region);
-	return r;
+	if (!count)
+		return;
+	all = region_of(vmas, count, 0, count - 1);
+	/* something among them cannot be registered, and so cannot be the opposite either */
+	if (unregister(uffd, all.start, all.end) == -EINVAL)
+		for (int i = 0; i < count; i++)
+			unregister(uffd, vmas[i].start, vmas[i].end);
 }

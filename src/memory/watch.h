@@ -6,27 +6,26 @@
 
 #include <sys/types.h>
 
-#include "ranges.h"
-
 struct rb_pages;
+struct rb_range;
+struct rb_vma;
 
 /**
- * rb_watch - register what is mapped in @region for write-protection (WP_ASYNC)
+ * rb_watch - register a mapping in @range for write-protection (WP_ASYNC), and others around it;
+ * the first that is not registered yet
  * @uffd: of the memory of @pid
  * @pages: of the same memory
- * @written: a part of it: all its pages shall count as written, whatever is protected there
+ * @range: where a scan failed
  *
- * The region should reach from a mapping of another kind to the next one: a mapping that is
- * registered to one half becomes two, which mremap(2) refuses. After it, pages that lay in a
- * mapping which was not registered before, or may not have been, are not protected, and so count as
- * written. On failure nothing is registered that was not before, or that could hide a write.
+ * Pages of what is registered now are not protected after it, and none in @range, for the scan may
+ * have protected some and not have told: they count as written. On failure nothing is registered
+ * that was not before; then pages in @range may still be protected.
  *
- * Return: 0; -EINVAL, -EPERM, -EBUSY: something in the region cannot be registered, or is
- * another's; -ESRCH or -ENOMEM: the memory has ended (which of the two depends on the kernel); or
- * another error.
+ * Return: 0; -EINVAL, -EPERM, -EBUSY: it cannot be registered, or is another's; -EAGAIN: mappings
+ * change all the time; -ESRCH or -ENOMEM: the memory has ended (which of the two depends on the
+ * kernel); or another error.
  */
-int rb_watch(int uffd, pid_t pid, struct rb_pages *pages, struct rb_range region,
-	     struct rb_range written);
+int rb_watch(int uffd, pid_t pid, struct rb_pages *pages, const struct rb_range *range);
 
-/** rb_unwatch - the opposite; protection is taken off, too */
-void rb_unwatch(int uffd, struct rb_range region);
+/** rb_unwatch - the opposite, for some mappings that follow each other; protection is taken off */
+void rb_unwatch(int uffd, const struct rb_vma *vmas, int count);

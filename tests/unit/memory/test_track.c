@@ -4,6 +4,10 @@
  */
 #include "track_fixture.h"
 
+#ifndef MAP_DROPPABLE
+#define MAP_DROPPABLE 0x08 /* Linux 6.11 */
+#endif
+
 #ifndef MADV_GUARD_INSTALL
 #define MADV_GUARD_INSTALL 102
 #endif
@@ -148,6 +152,37 @@ static void joined(void)
 	CHECK_INT(scan(true), 0);
 	DO(&victim, DO_WRITE, .addr = area + 5 * PAGE, .len = PAGE, .arg = 3);
 	CHECK_STR(scan_map(true), ".....D..........");
+	end();
+}
+
+/* A mapping that the kernel does not register is in nobody's way; glibc has one for getrandom(3).
+ */
+static void droppable(void)
+{
+	uint64_t addr, new;
+
+	CHECK(begin());
+	addr = area + 20 * PAGE;
+	if (DO(&victim, DO_MMAP, .addr = addr, .len = PAGE, .arg = PROT_READ | PROT_WRITE,
+	       .flags = MAP_DROPPABLE) < 0) {
+		puts("# this kernel has no MAP_DROPPABLE");
+		end();
+		return;
+	}
+	DO(&victim, DO_WRITE, .addr = addr, .len = PAGE, .arg = 1);
+	DO(&victim, DO_WRITE, .addr = area, .len = PAGES * PAGE, .arg = 1);
+	CHECK_STR(scan_map(true), "DDDDDDDDDDDDDDDD");
+	CHECK_STR(scan_map(true), "................");
+	/* beside it */
+	new = addr + PAGE;
+	DO(&victim, DO_MMAP, .addr = new, .len = 3 * PAGE, .arg = PROT_READ | PROT_WRITE);
+	DO(&victim, DO_WRITE, .addr = new, .len = 3 * PAGE, .arg = 1);
+	CHECK_INT(scan(true), 0);
+	CHECK_STR(page_map(&dirty, new, 3), "DDD");
+	DO(&victim, DO_WRITE, .addr = new + PAGE, .len = PAGE, .arg = 2);
+	CHECK_INT(scan(true), 0);
+	CHECK_STR(page_map(&dirty, new, 3), ".D.");
+	CHECK_STR(page_map(&dirty, area, PAGES), "................");
 	end();
 }
 
@@ -362,6 +397,7 @@ int main(void)
 	TAP_RUN(dropped);
 	TAP_RUN(moved);
 	TAP_RUN(joined);
+	TAP_RUN(droppable);
 	TAP_RUN(grown);
 	TAP_RUN(heap);
 	TAP_RUN(protections);

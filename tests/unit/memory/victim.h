@@ -143,8 +143,9 @@ static long victim_obey(const struct order *o, int sock)
 	switch (o->kind) {
 	case DO_MMAP:
 		at = mmap(addr, o->len, (int)o->arg,
-			  MAP_PRIVATE | MAP_ANONYMOUS | (int)o->flags | (addr ? MAP_FIXED : 0), -1,
-			  0);
+			  MAP_ANONYMOUS | (int)o->flags | (o->flags & MAP_TYPE ? 0 : MAP_PRIVATE) |
+				  (addr ? MAP_FIXED : 0),
+			  -1, 0);
 		return at == MAP_FAILED ? -errno : (long)at;
 	case DO_MUNMAP:
 		return munmap(addr, o->len) < 0 ? -errno : 0;
