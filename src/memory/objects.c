@@ -13,6 +13,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ipc.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -26,11 +27,13 @@
 #include "proc.h"
 #include "ranges.h"
 #include "record.h"
+#include "segments.h"
 
 enum { OBJECTS_MAX = 1024, SUMS_PER_PAGE = RB_PAGE_SIZE / sizeof(uint64_t) };
 
 struct object {
 	int number, fd;
+	void *held; /* rb_segments_make() */
 	struct rb_object is;
 	bool named;	/* in this round */
 	uint64_t *sums; /* of each page; 0: it reads as zero */
@@ -41,6 +44,8 @@ struct object {
 struct rb_objects {
 	struct object *list;
 	size_t n;
+	struct rb_segments *segments; /* where those of System V are, or NULL */
+	bool handed_over;	      /* they are CRIU's, too */
 };
 
 int rb_objects_new(struct rb_objects **ret, struct rb_err *err)
@@ -58,8 +63,13 @@ static size_t sums_bytes(size_t pages)
 	return pages * sizeof(uint64_t) + 1;
 }
 
-static void forget(struct object *object)
+/* What a restore has found where the segments are it looks after itself (criu_sysv.c), for there an
+ * id may be that of another by now. */
+static void forget(struct rb_objects *objects, struct object *object)
 {
+	if (object->is.is_segment && !objects->handed_over)
+		rb_segments_remove(objects->segments, (int)object->is.inode);
+	rb_segments_let_go(object->held);
 	rb_close_fd(&object->fd);
 	if (object->sums)
 		munmap(object->sums, sums_bytes(object->pages));
@@ -69,8 +79,11 @@ void rb_objects_free(struct rb_objects *objects)
 {
 	if (!objects)
 		return;
+	/* its segments end with it */
+	rb_segments_free(TAKE_PTR(objects->segments));
+	objects->handed_over = true;
 	for (size_t i = 0; i < objects->n; i++)
-		forget(&objects->list[i]);
+		forget(objects, &objects->list[i]);
 	free(objects->list);
 	free(objects);
 }
@@ -89,9 +102,43 @@ void rb_objects_keep(struct rb_objects *objects)
 		if (objects->list[i].named)
 			objects->list[kept++] = objects->list[i];
 		else
-			forget(&objects->list[i]);
+			forget(objects, &objects->list[i]);
 	}
 	objects->n = kept;
+}
+
+/* One that was removed at the source may have left its id, or key, to a new one. */
+static void make_way(struct rb_objects *objects, const struct rb_object *is)
+{
+	size_t kept = 0;
+
+	for (size_t i = 0; i < objects->n; i++) {
+		struct object *object = &objects->list[i];
+		int key = object->is.segment.key;
+
+		if (!object->named && object->is.is_segment &&
+		    (object->is.inode == is->inode ||
+		     (key != IPC_PRIVATE && key == is->segment.key)))
+			forget(objects, object);
+		else
+			objects->list[kept++] = *object;
+	}
+	objects->n = kept;
+}
+
+static int make(struct rb_objects *objects, const struct rb_object *is, void **ret_held,
+		struct rb_err *err)
+{
+	int r = 0;
+
+	if (!is->is_segment) {
+		/* it may be sealed later: CRIU's filter seals it as CRIU would have made it */
+		r = memfd_create(is->name, MFD_CLOEXEC | MFD_ALLOW_SEALING);
+		return r < 0 ? rb_err_set(err, -errno, "make shared memory") : r;
+	}
+	if (!objects->segments)
+		r = rb_segments_new(&objects->segments, err);
+	return r < 0 ? r : rb_segments_make(objects->segments, is, ret_held, err);
 }
 
 static struct object *find(const struct rb_objects *objects, int number)
@@ -102,12 +149,15 @@ static struct object *find(const struct rb_objects *objects, int number)
 	return NULL;
 }
 
-/* It may be sealed later: CRIU's filter seals it as CRIU would have made it. */
 static int add(struct rb_objects *objects, int number, const struct rb_object *is,
 	       struct object **ret, struct rb_err *err)
 {
 	struct object *list, *object;
+	void *held = NULL;
+	int fd;
 
+	if (is->is_segment)
+		make_way(objects, is);
 	if (objects->n >= OBJECTS_MAX)
 		return rb_err_code(err, RB_E_PROTOCOL, -EPROTO,
 				   "there is too much of shared memory");
@@ -115,12 +165,11 @@ static int add(struct rb_objects *objects, int number, const struct rb_object *i
 	if (!list)
 		return rb_err_set(err, -ENOMEM, "receive shared memory");
 	objects->list = list;
-	object = &list[objects->n];
-	*object = (struct object){ .number = number, .is = *is };
-	object->fd = memfd_create(is->name, MFD_CLOEXEC | MFD_ALLOW_SEALING);
-	if (object->fd < 0)
-		return rb_err_set(err, -errno, "make shared memory");
-	objects->n++;
+	fd = make(objects, is, &held, err);
+	if (fd < 0)
+		return fd;
+	object = &list[objects->n++];
+	*object = (struct object){ .number = number, .fd = fd, .held = held, .is = *is };
 	*ret = object;
 	return 0;
 }
@@ -160,6 +209,15 @@ static int resize(struct object *object, uint64_t size, struct rb_err *err)
 	return 0;
 }
 
+static bool is_same(const struct rb_object *a, const struct rb_object *b)
+{
+	if (a->inode != b->inode || a->is_segment != b->is_segment)
+		return false;
+	return a->is_segment ? a->size == b->size &&
+				       memcmp(&a->segment, &b->segment, sizeof(a->segment)) == 0
+			     : strcmp(a->name, b->name) == 0;
+}
+
 static int name(struct rb_objects *objects, const struct rb_record *record, struct rb_err *err)
 {
 	struct object *object = find(objects, record->task);
@@ -169,7 +227,7 @@ static int name(struct rb_objects *objects, const struct rb_record *record, stru
 	rb_record_object(record, &is);
 	if (!object)
 		r = add(objects, record->task, &is, &object, err);
-	else if (object->is.inode != is.inode || strcmp(object->is.name, is.name) != 0)
+	else if (!is_same(&object->is, &is))
 		r = rb_err_code(err, RB_E_PROTOCOL, -EPROTO, "shared memory changed its name");
 	if (r < 0)
 		return r;
@@ -234,7 +292,7 @@ int rb_objects_take(struct rb_objects *objects, const struct rb_record *record, 
 	struct object *object;
 	int r;
 
-	if (record->kind == RB_RECORD_OBJECT)
+	if (record->kind == RB_RECORD_OBJECT || record->kind == RB_RECORD_SEGMENT)
 		return name(objects, record, err);
 	object = find(objects, record->task);
 	if (!object || !object->named || record->addr / RB_PAGE_SIZE >= object->pages ||
@@ -260,20 +318,35 @@ int rb_objects_count(const struct rb_objects *objects)
 	return (int)objects->n;
 }
 
-static int publish(const struct object *object, const char *dir, struct rb_err *err)
+static int publish_fd(int fd, const char *path, struct rb_err *err)
 {
-	char path[PATH_MAX], text[128], self[16] = "";
+	char text[128], self[16] = "";
 	struct stat st;
-	int r;
 
 	/* as /proc of this host has it */
-	if (readlink("/proc/self", self, sizeof(self) - 1) < 0 || fstat(object->fd, &st) < 0)
+	if (readlink("/proc/self", self, sizeof(self) - 1) < 0 || fstat(fd, &st) < 0)
 		return rb_err_set(err, -errno, "look at shared memory");
-	snprintf(text, sizeof(text), "%s %d %llu\n", self, object->fd,
-		 (unsigned long long)st.st_ino);
-	r = rb_path(path, sizeof(path), "%s/%llu", dir, (unsigned long long)object->is.inode);
+	snprintf(text, sizeof(text), "%s %d %llu\n", self, fd, (unsigned long long)st.st_ino);
+	return rb_write_file(path, text, strlen(text), 0600, false, err);
+}
+
+static int publish(const struct object *object, const char *dir, struct rb_err *err)
+{
+	char path[PATH_MAX];
+	int r = rb_path(path, sizeof(path), "%s/%llu", dir, (unsigned long long)object->is.inode);
+
 	return r < 0 ? rb_err_set(err, r, "hand over shared memory")
-		     : rb_write_file(path, text, strlen(text), 0600, false, err);
+		     : publish_fd(object->fd, path, err);
+}
+
+int rb_objects_publish_segments(struct rb_objects *objects, const char *path, struct rb_err *err)
+{
+	if (!objects->segments)
+		return unlink(path) < 0 && errno != ENOENT
+			       ? rb_err_set(err, -errno, "remove '%s'", path)
+			       : 0;
+	objects->handed_over = true;
+	return publish_fd(rb_segments_fd(objects->segments), path, err);
 }
 
 int rb_objects_publish(const struct rb_objects *objects, const char *dir, struct rb_err *err)
@@ -283,7 +356,8 @@ int rb_objects_publish(const struct rb_objects *objects, const char *dir, struct
 	if (r >= 0)
 		r = rb_mkdir_p(dir, 0700, err);
 	for (size_t i = 0; r >= 0 && i < objects->n; i++)
-		r = publish(&objects->list[i], dir, err);
+		if (!objects->list[i].is.is_segment)
+			r = publish(&objects->list[i], dir, err);
 	return r;
 }
 

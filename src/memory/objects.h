@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * objects.h - shared memory of a container on the target: a memfd for each object, which CRIU puts
- * in place as it is
+ * in place as it is; and segments of System V in an IPC namespace, which the container moves into
  *
  * Their memory is charged to who writes it, which is this process.
  */
@@ -39,6 +39,15 @@ int rb_objects_count(const struct rb_objects *objects);
  * From then on they are the restored tasks', too.
  */
 int rb_objects_publish(const struct rb_objects *objects, const char *dir, struct rb_err *err);
+
+/**
+ * rb_objects_publish_segments - have CRIU find the IPC namespace (criu_sysv.c), before it has
+ * images
+ * @path: is made, or made anew; there is none when there are no segments
+ *
+ * From then on ids in there are the restored container's, too. Content may still arrive.
+ */
+int rb_objects_publish_segments(struct rb_objects *objects, const char *path, struct rb_err *err);
 
 /** rb_objects_check - is all still as it came? Tasks that are killed may write to what they had
  * (robust futexes). Return: 0, -ESTALE */

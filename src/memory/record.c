@@ -13,10 +13,11 @@
 #include "err.h"
 #include "ranges.h"
 
-#define RANGE_BYTES  16
-#define OBJECT_BYTES 16			 /* without its name */
-#define PAGES_MAX    (UINT32_C(1) << 20) /* in a ZERO record */
-#define DELTA	     0x80		 /* in the byte of the encoding */
+#define RANGE_BYTES   16
+#define OBJECT_BYTES  16 /* without its name */
+#define SEGMENT_BYTES 40
+#define PAGES_MAX     (UINT32_C(1) << 20) /* in a ZERO record */
+#define DELTA	      0x80		  /* in the byte of the encoding */
 
 static void put(uint8_t *at, uint64_t value, size_t size)
 {
@@ -72,6 +73,13 @@ static bool object_is_sane(const struct rb_record *record)
 	       !memchr(name, '\0', record->len - OBJECT_BYTES);
 }
 
+static bool segment_is_sane(const struct rb_record *record)
+{
+	return record->shared && record->addr == 0 && record->count == 0 &&
+	       record->len == SEGMENT_BYTES && get(record->payload, 8) <= INT_MAX &&
+	       get(record->payload + 8, 8) <= RB_OBJECT_SIZE_MAX;
+}
+
 static bool is_sane(const struct rb_record *record)
 {
 	uint64_t bytes = (uint64_t)record->count * RB_PAGE_SIZE;
@@ -95,6 +103,8 @@ static bool is_sane(const struct rb_record *record)
 		       record->len == record->count * RANGE_BYTES;
 	case RB_RECORD_OBJECT:
 		return object_is_sane(record);
+	case RB_RECORD_SEGMENT:
+		return segment_is_sane(record);
 	default:
 		return false;
 	}
@@ -159,14 +169,41 @@ void rb_record_put_range(uint8_t *payload, uint32_t i, const struct rb_range *ra
 	put(at + 8, range->end, 8);
 }
 
+static void get_segment(const uint8_t *at, struct rb_segment *ret)
+{
+	*ret = (struct rb_segment){
+		.key = (int32_t)get(at, 4),
+		.mode = (uint32_t)get(at + 4, 4),
+		.uid = (uint32_t)get(at + 8, 4),
+		.gid = (uint32_t)get(at + 12, 4),
+		.cuid = (uint32_t)get(at + 16, 4),
+		.cgid = (uint32_t)get(at + 20, 4),
+	};
+}
+
 void rb_record_object(const struct rb_record *record, struct rb_object *ret)
 {
 	size_t len = record->len - OBJECT_BYTES;
 
-	ret->inode = get(record->payload, 8);
-	ret->size = get(record->payload + 8, 8);
-	memcpy(ret->name, record->payload + OBJECT_BYTES, len);
-	ret->name[len] = '\0';
+	*ret = (struct rb_object){
+		.inode = get(record->payload, 8),
+		.size = get(record->payload + 8, 8),
+		.is_segment = record->kind == RB_RECORD_SEGMENT,
+	};
+	if (ret->is_segment)
+		get_segment(record->payload + OBJECT_BYTES, &ret->segment);
+	else
+		memcpy(ret->name, record->payload + OBJECT_BYTES, len);
+}
+
+static void put_segment(uint8_t *at, const struct rb_segment *segment)
+{
+	put(at, (uint32_t)segment->key, 4);
+	put(at + 4, segment->mode, 4);
+	put(at + 8, segment->uid, 4);
+	put(at + 12, segment->gid, 4);
+	put(at + 16, segment->cuid, 4);
+	put(at + 20, segment->cgid, 4);
 }
 
 uint32_t rb_record_put_object(uint8_t *payload, const struct rb_object *object)
@@ -175,6 +212,10 @@ uint32_t rb_record_put_object(uint8_t *payload, const struct rb_object *object)
 
 	put(payload, object->inode, 8);
 	put(payload + 8, object->size, 8);
+	if (object->is_segment) {
+		put_segment(payload + OBJECT_BYTES, &object->segment);
+		return SEGMENT_BYTES;
+	}
 	memcpy(payload + OBJECT_BYTES, object->name, len);
 	return (uint32_t)(OBJECT_BYTES + len);
 }

@@ -463,7 +463,7 @@ static int hide_process(const struct process *process, const char *dir, struct r
 		     : rb_write_file(path, out.data, out.len, 0600, false, err);
 }
 
-int rb_memory_hide(const struct rb_memory *memory, const char *dir, struct rb_err *err)
+int rb_memory_hide(struct rb_memory *memory, const char *dir, struct rb_err *err)
 {
 	int r = rb_mkdir_p(dir, 0700, err);
 

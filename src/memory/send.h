@@ -76,9 +76,9 @@ int rb_memory_freeze(struct rb_memory *memory, struct rb_err *err);
 int rb_memory_look(struct rb_memory *memory, struct rb_err *err);
 
 /** rb_memory_hide - write a file for each process that tells CRIU's filter what it need not see
- * (criu_filter.c), and one for shared memory (criu_shared.c); after rb_memory_look()
+ * (criu_filter.c), and those for shared memory (rb_shared_hide()); after rb_memory_look()
  * @dir: is made */
-int rb_memory_hide(const struct rb_memory *memory, const char *dir, struct rb_err *err);
+int rb_memory_hide(struct rb_memory *memory, const char *dir, struct rb_err *err);
 
 /** rb_memory_send_last - what rb_memory_look() noted; CRIU may hold the tasks meanwhile */
 int rb_memory_send_last(struct rb_memory *memory, const struct rb_memory_sink *sink,

@@ -29,6 +29,7 @@
 #define SIZE_MIN  ((off_t)1 << 20)
 #define MEMFD	  "/memfd:"
 #define ANONYMOUS "/dev/zero"
+#define SEGMENT	  "/SYSV"
 #define DELETED	  " (deleted)"
 
 static int find_device(dev_t *ret)
@@ -77,11 +78,13 @@ void rb_shared_free(struct rb_shared *shared)
 		return;
 	for (size_t i = 0; i < shared->n; i++)
 		forget(shared->list[i]);
+	rb_sysv_clear(&shared->sysv);
 	free(shared);
 }
 
 void rb_shared_begin(struct rb_shared *shared)
 {
+	rb_sysv_clear(&shared->sysv);
 	for (size_t i = 0; i < shared->n; i++)
 		shared->list[i]->seen = false;
 }
@@ -99,12 +102,22 @@ void rb_shared_end(struct rb_shared *shared)
 	shared->n = kept;
 }
 
-static bool is_known(struct rb_shared *shared, uint64_t inode)
+struct rb_shared_object *rb_shared_find(struct rb_shared *shared, bool is_segment, uint64_t inode)
 {
 	for (size_t i = 0; i < shared->n; i++)
-		if (shared->list[i]->is.inode == inode)
-			return shared->list[i]->seen = true;
-	return false;
+		if (shared->list[i]->is.inode == inode &&
+		    shared->list[i]->is.is_segment == is_segment)
+			return shared->list[i];
+	return NULL;
+}
+
+static bool is_known(struct rb_shared *shared, uint64_t inode)
+{
+	struct rb_shared_object *object = rb_shared_find(shared, false, inode);
+
+	if (object)
+		object->seen = true;
+	return object;
 }
 
 /* "/memfd:name (deleted)", "/dev/zero (deleted)", and others: "/SYSV00000000 (deleted)" */
@@ -128,36 +141,45 @@ static bool name_of(int fd, char *ret, size_t size)
 	return (size_t)snprintf(ret, size, "%s", name) < size;
 }
 
-/* Those that are left out are CRIU's, as everything was before. */
+/* Those that may not are CRIU's, as everything was before. */
+bool rb_shared_is_fit(const struct rb_shared *shared, int fd, struct stat *st)
+{
+	/* or it is gone */
+	return fd >= 0 && fstat(fd, st) == 0 && S_ISREG(st->st_mode) &&
+	       st->st_dev == shared->device && st->st_size >= SIZE_MIN &&
+	       (uint64_t)st->st_size <= RB_OBJECT_SIZE_MAX && shared->n < RB_SHARED_MAX &&
+	       st->st_ino <= UINT32_MAX; /* CRIU cuts them off */
+}
+
+int rb_shared_hold(struct rb_shared *shared, const struct stat *st, const struct rb_object *is,
+		   int *fd, struct rb_shared_object **ret, struct rb_err *err)
+{
+	struct rb_shared_object *object = calloc(1, sizeof(*object));
+
+	if (!object)
+		return rb_err_set(err, -ENOMEM, "look after shared memory");
+	object->is = *is;
+	object->device = st->st_dev;
+	object->number = ++shared->last_number;
+	object->fd = TAKE_FD(*fd);
+	object->seen = true;
+	shared->list[shared->n++] = object;
+	if (ret)
+		*ret = object;
+	return 0;
+}
+
 static int consider(struct rb_shared *shared, const char *path, struct rb_err *err)
 {
 	_cleanup_close_ int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
-	struct rb_shared_object *object;
+	struct rb_object is = {};
 	struct stat st;
 
-	/* gone */
-	if (fd < 0 || fstat(fd, &st) < 0)
+	if (!rb_shared_is_fit(shared, fd, &st) || is_known(shared, st.st_ino) ||
+	    !name_of(fd, is.name, sizeof(is.name)))
 		return 0;
-	if (!S_ISREG(st.st_mode) || st.st_dev != shared->device || st.st_size < SIZE_MIN ||
-	    (uint64_t)st.st_size > RB_OBJECT_SIZE_MAX || shared->n == RB_SHARED_MAX ||
-	    st.st_ino > UINT32_MAX || /* CRIU cuts them off */
-	    is_known(shared, st.st_ino))
-		return 0;
-	object = calloc(1, sizeof(*object));
-	if (!object)
-		return rb_err_set(err, -ENOMEM, "look after shared memory");
-	object->fd = -EBADF;
-	if (!name_of(fd, object->is.name, sizeof(object->is.name))) {
-		free(object);
-		return 0;
-	}
-	object->device = st.st_dev;
-	object->is.inode = st.st_ino;
-	object->number = ++shared->last_number;
-	object->fd = TAKE_FD(fd);
-	object->seen = true;
-	shared->list[shared->n++] = object;
-	return 0;
+	is.inode = st.st_ino;
+	return rb_shared_hold(shared, &st, &is, &fd, NULL, err);
 }
 
 /* "7f0000000000-7f0000001000 rw-s 00000000 00:01 4711    /dev/zero (deleted)" */
@@ -167,12 +189,17 @@ static int consider_mapping(struct rb_shared *shared, pid_t pid, const char *lin
 	unsigned long start, end, inode;
 	unsigned int major, minor;
 	char path[96];
+	int name = 0;
 
-	if (sscanf(line, "%lx-%lx %*s %*x %x:%x %lu", &start, &end, &major, &minor, &inode) < 5 ||
-	    inode == 0 || makedev(major, minor) != shared->device || is_known(shared, inode))
+	if (sscanf(line, "%lx-%lx %*s %*x %x:%x %lu %n", &start, &end, &major, &minor, &inode,
+		   &name) < 5 ||
+	    !name || makedev(major, minor) != shared->device)
 		return 0;
 	snprintf(path, sizeof(path), "/proc/%d/map_files/%lx-%lx", (int)pid, start, end);
-	return consider(shared, path, err);
+	/* ids begin at 0 */
+	if (strncmp(line + name, SEGMENT, strlen(SEGMENT)) == 0)
+		return rb_shared_consider_segment(shared, pid, path, inode, err);
+	return inode == 0 || is_known(shared, inode) ? 0 : consider(shared, path, err);
 }
 
 static int add_mappings(struct rb_shared *shared, pid_t pid, struct rb_err *err)
@@ -249,18 +276,32 @@ uint64_t rb_shared_bytes(const struct rb_shared *shared)
 	return sum;
 }
 
-int rb_shared_hide(const struct rb_shared *shared, const char *dir, struct rb_err *err)
+static int list(const struct rb_shared *shared, bool segments, const char *path, struct rb_err *err)
 {
 	_cleanup_buf_ struct rb_buf out = {};
-	char path[PATH_MAX];
-	int r = rb_path(path, sizeof(path), "%s/shared", dir);
+	int r = 0;
 
 	for (size_t i = 0; r >= 0 && i < shared->n; i++) {
 		const struct rb_shared_object *object = shared->list[i];
 		uint64_t pair[] = { object->device, object->is.inode };
 
-		r = rb_buf_add(&out, pair, sizeof(pair));
+		if (object->is.is_segment == segments)
+			r = rb_buf_add(&out, pair, sizeof(pair));
 	}
 	return r < 0 ? rb_err_set(err, r, "list shared memory")
 		     : rb_write_file(path, out.data, out.len, 0600, false, err);
+}
+
+int rb_shared_hide(struct rb_shared *shared, const char *dir, struct rb_err *err)
+{
+	char objects[PATH_MAX], segments[PATH_MAX];
+	int r = rb_path(objects, sizeof(objects), "%s/shared", dir);
+
+	if (r >= 0)
+		r = rb_path(segments, sizeof(segments), "%s/sysv", dir);
+	if (r < 0)
+		return rb_err_set(err, r, "list shared memory");
+	rb_shared_forget_changed(shared);
+	r = list(shared, false, objects, err);
+	return r < 0 ? r : list(shared, true, segments, err);
 }

@@ -2,9 +2,9 @@
 /*
  * shared.h - shared memory of a container on the source: which objects there are, what has changed
  *
- * An object is what MAP_SHARED | MAP_ANONYMOUS or memfd_create(2) made, whoever has it mapped or
- * open. SysV segments, files of a tmpfs, huge pages and what is smaller than 1 MiB are left to
- * CRIU.
+ * An object is what MAP_SHARED | MAP_ANONYMOUS, memfd_create(2) or shmget(2) made, whoever has it
+ * mapped or open. Segments that nobody has attached, files of a tmpfs, huge pages and what is
+ * smaller than 1 MiB are left to CRIU.
  */
 #pragma once
 
@@ -42,7 +42,7 @@ int rb_shared_send(struct rb_shared *shared, struct rb_block *block, bool frozen
 /** rb_shared_pending - bytes of these pages; sends nothing */
 int rb_shared_pending(struct rb_shared *shared, uint64_t *ret_bytes, struct rb_err *err);
 
-/** rb_shared_hide - write the list of the objects for CRIU's filter (criu_shared.c): it leaves them
- * out. Only rb_shared_send() may follow.
+/** rb_shared_hide - write the lists of the objects for CRIU's filter (criu_shared.c, criu_sysv.c):
+ * it leaves them out. The container stands still. Only rb_shared_send() may follow.
  * @dir: is there */
-int rb_shared_hide(const struct rb_shared *shared, const char *dir, struct rb_err *err);
+int rb_shared_hide(struct rb_shared *shared, const char *dir, struct rb_err *err);

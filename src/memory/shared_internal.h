@@ -1,13 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * shared_internal.h - between what looks for shared memory (shared.c), and what looks for changes
- * in it (shared_walk.c)
+ * shared_internal.h - between what looks for shared memory (shared.c, shared_sysv.c), and what
+ * looks for changes in it (shared_walk.c)
  */
 #pragma once
 
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <sys/stat.h>
 #include <sys/types.h>
 
 #define XXH_STATIC_LINKING_ONLY
@@ -16,6 +17,9 @@
 
 #include "ranges.h"
 #include "record.h"
+#include "sysv.h"
+
+struct rb_err;
 
 enum { RB_SHARED_MAX = 256, RB_SHARED_CHUNK = 64 };
 
@@ -24,6 +28,7 @@ struct rb_shared_object {
 	struct rb_object is;
 	int number, fd;
 	bool seen;
+	struct rb_sysv_entry entry; /* of a segment, when it was seen first */
 	/* as the target has it */
 	XXH128_hash_t *sent; /* of each page; all zero: it reads as zero */
 	size_t pages;
@@ -33,7 +38,9 @@ struct rb_shared_object {
 };
 
 struct rb_shared {
-	dev_t device; /* of all such objects */
+	dev_t device;	     /* of all such objects */
+	struct rb_sysv sysv; /* the container's segments, as this look for objects has found them */
+	pid_t whose;	     /* a process that has one */
 	int last_number;
 	struct rb_shared_object *list[RB_SHARED_MAX];
 	size_t n;
@@ -41,6 +48,25 @@ struct rb_shared {
 	uint8_t secret[XXH3_SECRET_DEFAULT_SIZE];
 	uint8_t chunk[RB_SHARED_CHUNK * RB_PAGE_SIZE] __attribute__((aligned(64)));
 };
+
+/** rb_shared_find - the object with an inode number, or the segment with an id; NULL: it is new */
+struct rb_shared_object *rb_shared_find(struct rb_shared *shared, bool is_segment, uint64_t inode);
+
+/** rb_shared_is_fit - may what is open travel in rounds? @st: is filled in */
+bool rb_shared_is_fit(const struct rb_shared *shared, int fd, struct stat *st);
+
+/** rb_shared_hold - a new object; *@fd is taken over. @ret: may be NULL */
+int rb_shared_hold(struct rb_shared *shared, const struct stat *st, const struct rb_object *is,
+		   int *fd, struct rb_shared_object **ret, struct rb_err *err);
+
+/** rb_shared_consider_segment - a mapping of a segment of System V was found (shared_sysv.c)
+ * @path: it can be opened there */
+int rb_shared_consider_segment(struct rb_shared *shared, pid_t pid, const char *path, uint64_t id,
+			       struct rb_err *err);
+
+/** rb_shared_forget_changed - the container stands still: segments that are not what they were at
+ * the last look are left to CRIU */
+void rb_shared_forget_changed(struct rb_shared *shared);
 
 /** rb_shared_hash - of a page */
 static inline XXH128_hash_t rb_shared_hash(const struct rb_shared *shared, const uint8_t *page)

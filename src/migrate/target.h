@@ -78,6 +78,9 @@ int rb_target_pages(struct rb_migration *m, const json_t *args, json_t **ret, st
 /** rb_target_listen_for_memory - before CRIU starts: it connects to the pager's socket */
 int rb_target_listen_for_memory(struct rb_member *c, struct rb_err *err);
 
+/** rb_target_hand_over_segments - tell CRIU where segments of System V are; before it has images */
+int rb_target_hand_over_segments(const struct rb_member *c, struct rb_err *err);
+
 /** rb_target_start_pager - all memory is here: CRIU's tasks get it from now on */
 int rb_target_start_pager(struct rb_migration *m, struct rb_member *c, struct rb_err *err);
 

@@ -10,7 +10,9 @@
  * restore that has to be repeated.
  *
  * Shared memory waits in memfds of this worker (memory/objects.h). CRIU is told in
- * <work_dir>/shared where, and puts them in place as they are (criu_shared.c).
+ * <work_dir>/shared where, and puts them in place as they are (criu_shared.c). Segments of System V
+ * wait in an IPC namespace, which <work_dir>/ipc names, and which the container becomes that of
+ * (criu_sysv.c): when CRIU makes namespaces, and content may still arrive.
  */
 #include <errno.h>
 #include <limits.h>
@@ -161,6 +163,17 @@ static int publish_shared(const struct rb_member *c, struct rb_err *err)
 
 	return r < 0 ? rb_err_set(err, r, "hand over shared memory")
 		     : rb_objects_publish(rb_receiver_objects(c->receiver), dir, err);
+}
+
+int rb_target_hand_over_segments(const struct rb_member *c, struct rb_err *err)
+{
+	char path[PATH_MAX];
+	int r = rb_path(path, sizeof(path), "%s/ipc", c->work_dir);
+
+	if (!c->receiver)
+		return 0;
+	return r < 0 ? rb_err_set(err, r, "hand over shared memory")
+		     : rb_objects_publish_segments(rb_receiver_objects(c->receiver), path, err);
 }
 
 int rb_target_start_pager(struct rb_migration *m, struct rb_member *c, struct rb_err *err)

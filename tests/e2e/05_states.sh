@@ -25,6 +25,19 @@ for there in h2 h1 h2; do
 	check "it finds everything as it was on $there" wait_for 20 has_round "$there" $((at + 20))
 	here=$there
 done
+# The CRIU that holds them all is killed: they are restored once more.
+there=h1 at=$(round "$here")
+arm "$here" source.commit.begin pause 1
+on "$here" reberth migrate --detach states "$there" >/dev/null
+check "held: READY is reached" wait_for 20 fault_reached "$here"
+# shellcheck disable=SC2016 # for the inner shell
+on "$there" sh -c 'kill -KILL $(pgrep -f "criu [s]wrk")' || fail "there is a CRIU to kill"
+disarm "$here"
+check "restored once more: it finds everything as it was" wait_for 20 has_round "$there" $((at + 20))
+like "restored once more: so it was" "$(lab logs "$there" reberthd)" "restoring once more"
+wait_for 20 no_active_migration "$here"
+here=$there
+
 is "threads" "$(docker_on "$here" top states -eLo pid,comm | wc -l)" "$processes"
 docker_on "$here" stop states >/dev/null
 is "it ends in order" "$(docker_on "$here" inspect -f '{{.State.ExitCode}}' states)" 0

@@ -27,8 +27,8 @@
 
 int states_self;
 
-static const struct feature *const tables[] = { states_ipc, states_relay, states_memory,
-						states_files, states_proc };
+static const struct feature *const tables[] = { states_ipc,   states_relay, states_memory,
+						states_files, states_proc,  states_sysv };
 static const struct feature *chosen[FEATURES_MAX];
 static int chosen_count;
 static pid_t children[STATES_PROCESSES];

@@ -29,6 +29,7 @@ extern const struct feature states_ipc[];
 extern const struct feature states_memory[];
 extern const struct feature states_proc[];
 extern const struct feature states_relay[];
+extern const struct feature states_sysv[];
 
 /* which process this is */
 extern int states_self;

@@ -25,6 +25,8 @@
  *
  * A task that is being restored may see another root already. But CRIU's images are open as a
  * folder of the host's, and from there upwards is the host.
+ *
+ * Segments of System V have images of such names, too: criu_sysv.c.
  */
 /* or openat() were another name for openat64(), and not a function of its own */
 #undef _FILE_OFFSET_BITS
@@ -45,12 +47,12 @@
 
 #include "criu_hold.h"
 #include "criu_smaps.h"
+#include "criu_sysv.h"
 
 #define EXPORT __attribute__((visibility("default")))
 
 enum { OBJECTS_MAX = 1024 };
 
-typedef int openat_fn(int dir, const char *path, int flags, ...);
 typedef off64_t lseek_fn(int fd, off64_t offset, int whence);
 typedef void *mmap_fn(void *addr, size_t len, int prot, int flags, int fd, off64_t offset);
 
@@ -138,28 +140,14 @@ static bool is_hidden_number(unsigned long number)
 static int open_arrived(int images, unsigned long number)
 {
 	const char *dir = getenv("REBERTH_SHARED");
-	unsigned long long inode;
-	char path[PATH_MAX], text[128];
-	int pid, object, fd;
+	char path[PATH_MAX];
 	struct stat st;
-	ssize_t len;
+	int fd;
 
-	if (!dir ||
-	    snprintf(path, sizeof(path), CRIU_HOST "%s/%lu", dir, number) >= (int)sizeof(path))
+	if (!dir || snprintf(path, sizeof(path), "%s/%lu", dir, number) >= (int)sizeof(path))
 		return -ENODATA;
-	fd = real_openat()(images, path, O_RDONLY | O_CLOEXEC);
-	if (fd < 0)
-		return -ENODATA;
-	len = read(fd, text, sizeof(text) - 1);
-	close(fd);
-	text[len < 0 ? 0 : len] = '\0';
-	if (sscanf(text, "%d %d %llu", &pid, &object, &inode) != 3)
-		return -ENODATA;
-	snprintf(path, sizeof(path), CRIU_HOST "proc/%d/fd/%d", pid, object);
-	fd = real_openat()(images, path, O_RDWR | O_CLOEXEC);
-	if (fd < 0)
-		return -ENODATA;
-	if (fstat(fd, &st) == 0 && S_ISREG(st.st_mode) && st.st_ino == inode)
+	fd = criu_open_handed(real_openat(), images, path, O_RDWR);
+	if (fd < 0 || (fstat(fd, &st) == 0 && S_ISREG(st.st_mode)))
 		return fd;
 	close(fd);
 	return -ESTALE;
@@ -172,10 +160,9 @@ static int seal_like(int fd, int model)
 
 	if (want < 0 || have < 0)
 		return -errno;
-	if (want == have)
+	/* it may have more: those that an earlier restore has added in the end, as this one will */
+	if ((want & ~have) == 0)
 		return 0;
-	if (have & ~want)
-		return -ESTALE;
 	return fcntl(fd, F_ADD_SEALS, want & ~have) < 0 ? -errno : 0;
 }
 
@@ -213,6 +200,10 @@ static int open_image(int dir, const char *path, int flags, mode_t mode, unsigne
 	char other[64];
 	int fd, r;
 
+	if (sysv_has_attached(number)) {
+		hidden.number = 0;
+		return sysv_open_image(real_openat(), dir, path, flags, mode, number);
+	}
 	snprintf(other, sizeof(other), "shared-%lu.img", number);
 	if (flags & O_CREAT) {
 		hidden.number = is_hidden_number(number) ? number : 0;
@@ -247,10 +238,12 @@ EXPORT int openat64(int dir, const char *path, int flags, ...)
 		return -1;
 	}
 	/* not ENOENT: CRIU takes that for no pages */
-	if (!(flags & O_CREAT) && !criu_await_pages(dir, path)) {
+	if (!(flags & O_CREAT) && !sysv_has_arrived() && !criu_await_pages(dir, path)) {
 		errno = EIO;
 		return -1;
 	}
+	if (!(flags & O_CREAT) && !sysv_join(real_openat(), dir, path))
+		return -1;
 	if (is_image(path, &number))
 		return open_image(dir, path, flags, mode, number);
 	if (strcmp(path, "smaps") == 0) {
@@ -268,7 +261,7 @@ EXPORT off64_t lseek64(int fd, off64_t offset, int whence)
 
 	if (!real)
 		*(void **)&real = dlsym(RTLD_NEXT, "lseek64");
-	if (whence == SEEK_DATA && is_hidden(fd)) {
+	if (whence == SEEK_DATA && (is_hidden(fd) || sysv_is_hidden(fd))) {
 		errno = ENXIO;
 		return -1;
 	}

@@ -26,17 +26,19 @@
 #include "pack.h"
 #include "receive.h"
 #include "shared.h"
+#include "sysv.h"
 #include "tap.h"
 #include "wait.h"
 #include "workdir.h"
 
-enum { CHILDREN = 2, OBJECTS = 2, WAIT_MS = 60000, PATH = 600 };
+enum { CHILDREN = 2, OBJECTS = 2, SEGMENTS = 2, WAIT_MS = 60000, PATH = 600 };
 
 static const char *library, *victim;
 static char criu[4096], dir[] = "/tmp/test_shared_criu.XXXXXX";
 static pid_t tasks[1 + CHILDREN];
 static struct rb_shared *shared;
 static struct rb_receiver *receiver;
+static struct rb_sysv segments; /* as they were */
 static struct rb_err err;
 
 static int take(void *arg, const void *block, size_t len, const struct rb_wait *wait,
@@ -173,13 +175,13 @@ static int run_criu(const char *verb, const char *const env[], const char *log)
 	return rb_run(&(struct rb_spawn){ .argv = argv, .env = env }, &wait, NULL, &err);
 }
 
-static uint64_t images_bytes(int *ret_shared)
+static uint64_t images_bytes(int *ret_shared, int *ret_sysv)
 {
 	_cleanup_closedir_ DIR *images = opendir(in_dir("images"));
 	struct dirent *entry;
 	uint64_t sum = 0;
 
-	*ret_shared = 0;
+	*ret_shared = *ret_sysv = 0;
 	while (images && (entry = readdir(images))) {
 		struct stat st;
 
@@ -187,6 +189,7 @@ static uint64_t images_bytes(int *ret_shared)
 		    fstatat(dirfd(images), entry->d_name, &st, 0) == 0)
 			sum += (uint64_t)st.st_size;
 		*ret_shared += strncmp(entry->d_name, "shared-", 7) == 0;
+		*ret_sysv += strncmp(entry->d_name, "sysv-", 5) == 0;
 	}
 	return sum;
 }
@@ -195,8 +198,8 @@ static void test_dump(void)
 {
 	char preload[PATH], skip[PATH];
 	const char *const env[] = { preload, skip, NULL };
+	int count, sysv;
 	uint64_t bytes;
-	int count;
 
 	snprintf(preload, sizeof(preload), "LD_PRELOAD=%s", library);
 	snprintf(skip, sizeof(skip), "REBERTH_SKIP=%s", in_dir("skip"));
@@ -205,13 +208,15 @@ static void test_dump(void)
 		usleep(20000);
 	}
 	signal_all(SIGSTOP);
+	CHECK_INT(rb_sysv_read(tasks[0], &segments, &err), 0);
 	CHECK_INT(rb_shared_hide(shared, in_dir("skip"), &err), 0);
 	CHECK_INT(send_round(true), 0);
-	CHECK_INT(rb_objects_count(rb_receiver_objects(receiver)), OBJECTS);
+	CHECK_INT(rb_objects_count(rb_receiver_objects(receiver)), OBJECTS + SEGMENTS);
 	CHECK_INT(run_criu("dump", env, "dump.log"), 0);
 	CHECK(reap());
-	bytes = images_bytes(&count);
+	bytes = images_bytes(&count, &sysv);
 	CHECK_INT(count, OBJECTS);
+	CHECK_INT(sysv, SEGMENTS);
 	/* the same once more as private memory */
 	CHECK(rb_shared_bytes(shared) > 0);
 	CHECK(bytes < rb_shared_bytes(shared) + rb_shared_bytes(shared) / 2);
@@ -231,20 +236,69 @@ static void test_restore_without(void)
 	CHECK(reap());
 }
 
-static void test_restore(void)
+/* of the segments, those that travelled and the one that CRIU has made */
+static void check_segments(void)
 {
-	char preload[PATH], arrived[PATH], link[64], target[64] = "";
-	const char *const env[] = { preload, arrived, NULL };
+	struct rb_sysv now = {};
+
+	CHECK_INT(rb_sysv_read(tasks[0], &now, &err), 0);
+	CHECK_INT(now.n, segments.n);
+	CHECK_INT(now.n, SEGMENTS + 1);
+	for (size_t i = 0; i < segments.n && tap_ok; i++) {
+		const struct rb_sysv_entry *was = &segments.list[i];
+		const struct rb_sysv_entry *is = rb_sysv_find(&now, was->is.inode);
+
+		CHECK(is);
+		CHECK_INT(is->is.size, was->is.size);
+		CHECK_INT(is->is.segment.key, was->is.segment.key);
+		CHECK_INT(is->is.segment.mode, was->is.segment.mode);
+		CHECK_INT(is->is.segment.uid, was->is.segment.uid);
+		CHECK_INT(is->is.segment.gid, was->is.segment.gid);
+	}
+	rb_sysv_clear(&now);
+}
+
+static int restore(const char *log, const char *ipc)
+{
+	char preload[PATH], arrived[PATH], where[PATH];
+	const char *const env[] = { preload, arrived, where, NULL };
 
 	snprintf(preload, sizeof(preload), "LD_PRELOAD=%s", library);
 	snprintf(arrived, sizeof(arrived), "REBERTH_SHARED=%s", in_dir("shared"));
-	CHECK_INT(rb_objects_publish(rb_receiver_objects(receiver), in_dir("shared"), &err), 0);
-	CHECK_INT(run_criu("restore", env, "restore.log"), 0);
+	snprintf(where, sizeof(where), "REBERTH_IPC=%s", ipc);
+	if (rb_objects_publish(rb_receiver_objects(receiver), in_dir("shared"), &err) < 0 ||
+	    rb_objects_publish_segments(rb_receiver_objects(receiver), in_dir("ipc"), &err) < 0)
+		return 1;
+	return run_criu("restore", env, log);
+}
+
+/* All but the segments are there. */
+static void test_restore_without_segments(void)
+{
+	CHECK(restore("nowhere-ipc.log", in_dir("nowhere")) < 0);
+	CHECK(reap());
+}
+
+static void test_restore(void)
+{
+	char link[64], target[64] = "";
+
+	CHECK_INT(restore("restore.log", in_dir("ipc")), 0);
 	CHECK_INT(rb_objects_check(rb_receiver_objects(receiver), &err), 0);
 	/* as CRIU would have made it */
 	snprintf(link, sizeof(link), "/proc/%d/fd/3", (int)tasks[0]);
 	CHECK(readlink(link, target, sizeof(target) - 1) > 0);
 	CHECK_STR(target, "/memfd:kept (deleted)");
+	check_segments();
+}
+
+/* What was restored is lost before it ran. */
+static void test_restore_again(void)
+{
+	signal_all(SIGKILL);
+	CHECK(reap());
+	CHECK_INT(rb_objects_check(rb_receiver_objects(receiver), &err), 0);
+	test_restore();
 }
 
 static void test_content(void)
@@ -326,7 +380,9 @@ int main(int argc, char **argv)
 		return 1;
 	TAP_RUN(test_dump);
 	TAP_RUN(test_restore_without);
+	TAP_RUN(test_restore_without_segments);
 	TAP_RUN(test_restore);
+	TAP_RUN(test_restore_again);
 	TAP_RUN(test_content);
 	TAP_RUN(test_once_more);
 	if (tap_failures > 0) {
@@ -338,6 +394,7 @@ int main(int argc, char **argv)
 	reap();
 	rb_shared_free(shared);
 	rb_receiver_free(receiver);
+	rb_sysv_clear(&segments);
 	rb_rm_rf(dir, NULL);
 	return tap_done();
 }

@@ -158,6 +158,46 @@ static void test_object(void)
 	CHECK_INT(rb_record_decode(block, len, &again, NULL), -EPROTO);
 }
 
+static void test_segment(void)
+{
+	static const uint8_t golden[] = {
+		0,    0,    0,	  0,	0,    0x80, 0, 1, /* id */
+		0,    0,    0,	  0,	0,    0x10, 0, 3, /* size */
+		0xff, 0xff, 0xff, 0xfe,			  /* key */
+		0,    0,    1,	  0xa0,			  /* mode */
+		0,    0,    0,	  5,	0,    0,    0, 6, /* uid, gid */
+		0,    0,    0,	  7,	0xff, 0,    0, 8, /* cuid, cgid */
+	};
+	struct rb_object object = {
+		0x800001, 0x100003, "", true, { -2, 0640, 5, 6, 7, 0xff000008 }
+	};
+	struct rb_record record = { RB_RECORD_SEGMENT, 3, 0, 0, block + RB_RECORD_HEADER, 0,
+				    .shared = true };
+	struct rb_object got;
+	size_t len;
+
+	record.len = rb_record_put_object(block + RB_RECORD_HEADER, &object);
+	CHECK_INT(record.len, sizeof(golden));
+	CHECK_INT(memcmp(block + RB_RECORD_HEADER, golden, sizeof(golden)), 0);
+	len = rb_record_encode(block, &record);
+	CHECK_INT(rb_record_decode(block, len, &record, NULL), (ssize_t)len);
+	rb_record_object(&record, &got);
+	CHECK(got.is_segment);
+	CHECK_INT(got.inode, object.inode);
+	CHECK_INT(got.size, object.size);
+	CHECK_INT(memcmp(&got.segment, &object.segment, sizeof(got.segment)), 0);
+	/* an id that none has; cut short */
+	object.inode = (uint64_t)1 << 31;
+	rb_record_put_object(block + RB_RECORD_HEADER, &object);
+	rb_record_encode(block, &record);
+	CHECK_INT(rb_record_decode(block, len, &record, NULL), -EPROTO);
+	object.inode = 0;
+	rb_record_put_object(block + RB_RECORD_HEADER, &object);
+	record.len--;
+	len = rb_record_encode(block, &record);
+	CHECK_INT(rb_record_decode(block, len, &record, NULL), -EPROTO);
+}
+
 static void test_nonsense(void)
 {
 	static const struct rb_record bad[] = {
@@ -204,6 +244,7 @@ int main(void)
 	TAP_RUN(test_there_and_back);
 	TAP_RUN(test_keep);
 	TAP_RUN(test_object);
+	TAP_RUN(test_segment);
 	TAP_RUN(test_damage);
 	TAP_RUN(test_nonsense);
 	return tap_done();

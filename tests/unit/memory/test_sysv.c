@@ -1,0 +1,445 @@
+// SPDX-License-Identifier: Apache-2.0
+/*
+ * test_sysv.c - segments of System V shared memory in rounds: they arrive in a namespace of their
+ * own, with ids, keys, owners and content; what changed after the last look is left out
+ *
+ * A child has the segments, in an IPC namespace of its own, and does what it is told. This process
+ * writes to them by the child's mappings.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <sys/ipc.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/shm.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "block.h"
+#include "cleanup.h"
+#include "err.h"
+#include "io.h"
+#include "objects.h"
+#include "pack.h"
+#include "receive.h"
+#include "record.h"
+#include "segments.h"
+#include "shared.h"
+#include "sysv.h"
+#include "tap.h"
+#include "thread.h"
+#include "wait.h"
+
+enum {
+	PAGES = 512,
+	SIZE = PAGES * RB_PAGE_SIZE - 1000,
+	SUMS = PAGES * 8 / RB_PAGE_SIZE, /* pages for what is known of them */
+	KEY = 0x5eed,
+	UID = 1234,
+};
+
+struct told {
+	int keyed, private; /* ids */
+	void *at;	    /* where the first one is */
+};
+
+static pid_t child;
+static int orders, answers;
+static struct told told;
+static uint8_t *mine; /* the first one, here */
+static struct rb_shared *shared;
+static struct rb_receiver *receiver;
+static struct rb_err err;
+static uint64_t sent_pages;
+static char dir[] = "/tmp/test_sysv.XXXXXX";
+
+static int take(void *arg, const void *block, size_t len, const struct rb_wait *wait,
+		struct rb_err *why)
+{
+	(void)arg;
+	(void)wait;
+	return rb_receiver_take(receiver, block, len, why);
+}
+
+static int look(void)
+{
+	int r;
+
+	rb_shared_begin(shared);
+	r = rb_shared_add(shared, child, &err);
+	rb_shared_end(shared);
+	return r;
+}
+
+static int send_round(bool last)
+{
+	struct rb_memory_sink sink = { take, NULL };
+	static struct rb_packer *packer;
+	_cleanup_block_ struct rb_block *block = NULL;
+	int r = packer ? 0 : rb_packer_new(&packer, &err);
+
+	if (r >= 0)
+		r = rb_block_new(&sink, packer, &block, &err);
+	rb_receiver_begin(receiver, last);
+	if (r >= 0)
+		r = rb_shared_send(shared, block, last, NULL, &err);
+	if (r >= 0)
+		r = rb_block_flush(block, NULL, &err);
+	sent_pages = rb_block_stats(block)->pages;
+	return r < 0 ? r : rb_receiver_end(receiver, &err);
+}
+
+static void set_owner(int id, uid_t uid)
+{
+	struct shmid_ds ds;
+
+	shmctl(id, IPC_STAT, &ds);
+	ds.shm_perm.uid = uid;
+	shmctl(id, IPC_SET, &ds);
+}
+
+static void obey(struct told *is, char order)
+{
+	if (order == 'o')
+		set_owner(is->keyed, UID + 1);
+	if (order == 'r')
+		shmctl(is->keyed, IPC_RMID, NULL);
+	if (order == 'd')
+		shmdt(is->at);
+	if (order == 'n') {
+		is->keyed = shmget(KEY, SIZE, IPC_CREAT | 0600);
+		is->at = shmat(is->keyed, NULL, 0);
+	}
+}
+
+/* one with a key, one without, one that is too small, and one that nobody has attached */
+static void be_child(int in, int out)
+{
+	struct told is;
+	char order;
+
+	prctl(PR_SET_PDEATHSIG, SIGKILL);
+	if (unshare(CLONE_NEWIPC) < 0)
+		_exit(1);
+	shmget(IPC_PRIVATE, SIZE, 0600);
+	shmat(shmget(IPC_PRIVATE, RB_PAGE_SIZE, 0600), NULL, 0);
+	is.keyed = shmget(KEY, SIZE, IPC_CREAT | 0640);
+	is.private = shmget(IPC_PRIVATE, SIZE, 0600);
+	set_owner(is.keyed, UID);
+	is.at = shmat(is.keyed, NULL, 0);
+	shmat(is.private, NULL, SHM_RDONLY);
+	do {
+		(void)!write(out, &is, sizeof(is));
+		if (read(in, &order, 1) != 1)
+			_exit(0);
+		obey(&is, order);
+	} while (order);
+}
+
+static bool hear(void)
+{
+	return read(answers, &told, sizeof(told)) == sizeof(told);
+}
+
+static bool tell(char order)
+{
+	return write(orders, &order, 1) == 1 && hear();
+}
+
+static bool map_mine(void)
+{
+	size_t len = (size_t)PAGES * RB_PAGE_SIZE;
+	char path[96];
+	int fd;
+
+	if (mine)
+		munmap(mine, len);
+	snprintf(path, sizeof(path), "/proc/%d/map_files/%lx-%lx", (int)child,
+		 (unsigned long)told.at, (unsigned long)told.at + len);
+	fd = open(path, O_RDWR | O_CLOEXEC);
+	mine = fd < 0 ? MAP_FAILED : mmap(NULL, len, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+	if (fd >= 0)
+		close(fd);
+	return mine != MAP_FAILED;
+}
+
+static bool begin(void)
+{
+	int in[2], out[2];
+
+	rb_err_clear(&err);
+	if (pipe2(in, O_CLOEXEC) < 0 || pipe2(out, O_CLOEXEC) < 0)
+		return false;
+	child = fork();
+	if (child == 0)
+		be_child(in[0], out[1]);
+	close(in[0]);
+	close(out[1]);
+	orders = in[1];
+	answers = out[0];
+	return hear() && map_mine() && rb_shared_new(&shared, &err) >= 0 &&
+	       rb_receiver_new(&receiver, &err) >= 0;
+}
+
+static void end(void)
+{
+	kill(child, SIGKILL);
+	waitpid(child, NULL, 0);
+	close(orders);
+	close(answers);
+	rb_shared_free(shared);
+	rb_receiver_free(receiver);
+	shared = NULL;
+	receiver = NULL;
+}
+
+static void fill(size_t from, size_t count, int with)
+{
+	memset(mine + from * RB_PAGE_SIZE, with, count * RB_PAGE_SIZE);
+}
+
+/* --- what has arrived */
+
+struct arrived {
+	int ipcns, id;
+	struct shmid_ds ds;
+	int same;  /* as ours */
+	int count; /* of segments */
+};
+
+static int visit(void *arg, struct rb_err *why)
+{
+	struct arrived *is = arg;
+	struct shm_info info;
+	void *at;
+
+	(void)why;
+	if (setns(is->ipcns, CLONE_NEWIPC) < 0 || shmctl(0, SHM_INFO, (void *)&info) < 0)
+		return -errno;
+	is->count = info.used_ids;
+	if (shmctl(is->id, IPC_STAT, &is->ds) < 0)
+		return -errno;
+	at = shmat(is->id, NULL, SHM_RDONLY);
+	is->same = at != (void *)-1 && memcmp(at, mine, (size_t)PAGES * RB_PAGE_SIZE) == 0;
+	shmdt(at);
+	return 0;
+}
+
+static int go_and_see(int id, struct arrived *ret)
+{
+	_cleanup_buf_ struct rb_buf text = {};
+	char path[64];
+	int pid;
+
+	snprintf(path, sizeof(path), "%s/ipc", dir);
+	*ret = (struct arrived){ .id = id };
+	if (rb_objects_publish_segments(rb_receiver_objects(receiver), path, &err) < 0 ||
+	    rb_read_file(path, 0, &text, &err) < 0 ||
+	    sscanf(text.data, "%d %d", &pid, &ret->ipcns) != 2 || pid != getpid())
+		return -EIO;
+	return rb_thread_run(visit, ret, &err);
+}
+
+static void test_rounds(void)
+{
+	struct arrived is;
+	uint64_t bytes;
+
+	CHECK(begin());
+	fill(3, 100, 1);
+	fill(PAGES - 1, 1, 7); /* and what is behind its end */
+	CHECK_INT(look(), 0);
+	CHECK_INT(rb_shared_bytes(shared), 101 * RB_PAGE_SIZE);
+	CHECK_INT(send_round(false), 0);
+	CHECK_INT(sent_pages, 101);
+	CHECK_INT(rb_objects_count(rb_receiver_objects(receiver)), 2);
+	fill(50, 1, 2);
+	fill(60, 1, 0);
+	CHECK_INT(rb_shared_pending(shared, &bytes, &err), 0);
+	CHECK_INT(bytes, 2 * RB_PAGE_SIZE);
+	CHECK_INT(look(), 0);
+	CHECK_INT(send_round(false), 0);
+	CHECK_INT(sent_pages, 1);
+	CHECK_INT(send_round(true), 0);
+	CHECK_INT(rb_receiver_pages(receiver), 100 + 2 * SUMS);
+	CHECK_INT(go_and_see(told.keyed, &is), 0);
+	CHECK_INT(is.count, 2);
+	CHECK(is.same);
+	CHECK_INT(is.ds.shm_segsz, SIZE);
+	CHECK_INT(is.ds.shm_perm.__key, KEY);
+	CHECK_INT(is.ds.shm_perm.mode, 0640);
+	CHECK_INT(is.ds.shm_perm.uid, UID);
+	CHECK_INT(is.ds.shm_perm.cuid, 0);
+	CHECK_INT(is.ds.shm_nattch, 0);
+	CHECK_INT(rb_objects_check(rb_receiver_objects(receiver), &err), 0);
+	CHECK_INT(go_and_see(told.private, &is), 0);
+	CHECK_INT(is.ds.shm_perm.__key, IPC_PRIVATE);
+	end();
+}
+
+/* one with another owner, then another one with the same key */
+static void test_changes(void)
+{
+	struct arrived is;
+
+	CHECK(begin());
+	fill(0, 10, 1);
+	CHECK_INT(look(), 0);
+	CHECK_INT(send_round(false), 0);
+	CHECK(tell('o'));
+	CHECK_INT(look(), 0);
+	CHECK_INT(send_round(false), 0);
+	CHECK_INT(sent_pages, 10);
+	CHECK(tell('r'));
+	CHECK_INT(look(), 0);
+	CHECK_INT(send_round(false), 0);
+	CHECK_INT(go_and_see(told.keyed, &is), 0);
+	CHECK(is.same);
+	CHECK_INT(is.ds.shm_perm.mode, SHM_DEST | 0640);
+	CHECK_INT(is.ds.shm_perm.uid, UID + 1);
+	CHECK_INT(is.ds.shm_nattch, 1);
+	CHECK(tell('d'));
+	CHECK(tell('n'));
+	CHECK(map_mine());
+	fill(0, 20, 2);
+	CHECK_INT(look(), 0);
+	CHECK_INT(send_round(false), 0);
+	CHECK_INT(send_round(true), 0);
+	CHECK_INT(rb_objects_count(rb_receiver_objects(receiver)), 2);
+	CHECK_INT(go_and_see(told.keyed, &is), 0);
+	CHECK_INT(is.count, 2);
+	CHECK(is.same);
+	CHECK_INT(is.ds.shm_perm.uid, 0);
+	end();
+}
+
+static bool is_listed(uint64_t id)
+{
+	_cleanup_buf_ struct rb_buf list = {};
+	char path[64];
+	bool found = false;
+
+	snprintf(path, sizeof(path), "%s/sysv", dir);
+	if (rb_shared_hide(shared, dir, &err) < 0 || rb_read_file(path, 0, &list, &err) < 0)
+		return false;
+	for (size_t i = 0; i + 16 <= list.len; i += 16)
+		found = found || memcmp(list.data + i + 8, &id, sizeof(id)) == 0;
+	return found;
+}
+
+/* after the last look, before the container stands still */
+static void test_too_late(void)
+{
+	CHECK(begin());
+	CHECK_INT(look(), 0);
+	CHECK_INT(send_round(false), 0);
+	CHECK(is_listed((uint64_t)told.keyed));
+	CHECK(tell('o'));
+	CHECK(!is_listed((uint64_t)told.keyed));
+	CHECK(is_listed((uint64_t)told.private));
+	CHECK_INT(send_round(true), 0);
+	CHECK_INT(rb_objects_count(rb_receiver_objects(receiver)), 1);
+	end();
+}
+
+static int scribble(void *arg, struct rb_err *why)
+{
+	const struct arrived *is = arg;
+	uint8_t *at;
+
+	(void)why;
+	if (setns(is->ipcns, CLONE_NEWIPC) < 0)
+		return -errno;
+	at = shmat(is->id, NULL, 0);
+	if (at == (void *)-1)
+		return -errno;
+	at[PAGES / 2 * RB_PAGE_SIZE] = 1;
+	return shmdt(at) < 0 ? -errno : 0;
+}
+
+/* what tasks that were held and killed wrote is seen */
+static void test_check(void)
+{
+	struct arrived is;
+
+	CHECK(begin());
+	fill(3, 50, 1);
+	CHECK_INT(look(), 0);
+	CHECK_INT(send_round(true), 0);
+	CHECK_INT(go_and_see(told.keyed, &is), 0);
+	CHECK_INT(rb_objects_check(rb_receiver_objects(receiver), &err), 0);
+	CHECK_INT(rb_thread_run(scribble, &is, &err), 0);
+	CHECK_INT(rb_objects_check(rb_receiver_objects(receiver), &err), -ESTALE);
+	end();
+}
+
+/* a peer that lies about segments */
+static void test_hostile(void)
+{
+	static uint8_t block[RB_BLOCK_SIZE];
+	struct rb_object object = { 7, SIZE, "", true, { KEY, 0600, 0, 0, 0, 0 } };
+	struct rb_record name = { RB_RECORD_SEGMENT, 1, 0, 0, block + RB_RECORD_HEADER, 0,
+				  .shared = true };
+	size_t len;
+
+	CHECK(begin());
+	rb_receiver_begin(receiver, true);
+	object.size = 0;
+	name.len = rb_record_put_object(block + RB_RECORD_HEADER, &object);
+	len = rb_record_encode(block, &name);
+	CHECK(rb_receiver_take(receiver, block, len, NULL) < 0);
+	object.size = SIZE;
+	name.len = rb_record_put_object(block + RB_RECORD_HEADER, &object);
+	len = rb_record_encode(block, &name);
+	CHECK_INT(rb_receiver_take(receiver, block, len, &err), 0);
+	/* two with one key; the same one with another size */
+	name.task = 2;
+	object.inode = 8;
+	rb_record_put_object(block + RB_RECORD_HEADER, &object);
+	rb_record_encode(block, &name);
+	CHECK_INT(rb_receiver_take(receiver, block, len, NULL), -EEXIST);
+	name.task = 1;
+	object.inode = 7;
+	object.size++;
+	rb_record_put_object(block + RB_RECORD_HEADER, &object);
+	rb_record_encode(block, &name);
+	CHECK_INT(rb_receiver_take(receiver, block, len, NULL), -EPROTO);
+	CHECK_INT(rb_objects_count(rb_receiver_objects(receiver)), 1);
+	end();
+}
+
+static const char *why_not(void)
+{
+	struct rb_segments *segments;
+
+	if (access("/proc/sys/kernel/shm_next_id", W_OK) < 0)
+		return "ids cannot be asked for";
+	if (rb_segments_new(&segments, &err) < 0)
+		return err.msg;
+	rb_segments_free(segments);
+	return NULL;
+}
+
+int main(void)
+{
+	const char *why = why_not();
+
+	if (why) {
+		printf("1..0 # SKIP no segments can be made here: %s\n", why);
+		return 0;
+	}
+	if (!mkdtemp(dir))
+		return 1;
+	TAP_RUN(test_rounds);
+	TAP_RUN(test_changes);
+	TAP_RUN(test_too_late);
+	TAP_RUN(test_check);
+	TAP_RUN(test_hostile);
+	rb_rm_rf(dir, NULL);
+	return tap_done();
+}
