@@ -25,19 +25,6 @@ for there in h2 h1 h2; do
 	check "it finds everything as it was on $there" wait_for 20 has_round "$there" $((at + 20))
 	here=$there
 done
-# The CRIU that holds them all is killed: they are restored once more.
-there=h1 at=$(round "$here")
-arm "$here" source.commit.begin pause 1
-on "$here" reberth migrate --detach states "$there" >/dev/null
-check "held: READY is reached" wait_for 20 fault_reached "$here"
-# shellcheck disable=SC2016 # for the inner shell
-on "$there" sh -c 'kill -KILL $(pgrep -f "criu [s]wrk")' || fail "there is a CRIU to kill"
-disarm "$here"
-check "restored once more: it finds everything as it was" wait_for 20 has_round "$there" $((at + 20))
-like "restored once more: so it was" "$(lab logs "$there" reberthd)" "restoring once more"
-wait_for 20 no_active_migration "$here"
-here=$there
-
 is "threads" "$(docker_on "$here" top states -eLo pid,comm | wc -l)" "$processes"
 docker_on "$here" stop states >/dev/null
 is "it ends in order" "$(docker_on "$here" inspect -f '{{.State.ExitCode}}' states)" 0
@@ -48,6 +35,25 @@ is "rounds are without gap" "$(sed -n 's/^ok //p' <<<"$log" | awk 'NR > 1 && $1 
 docker_on "$here" rm -fv states >/dev/null
 docker_on "$here" volume rm stuff >/dev/null
 nothing_left "states" h1 h2
+
+# --- the CRIU that holds the tasks is killed: they are restored once more, with the shared memory that has arrived
+
+run_container h1 states victim /victims/states -o memfd,private,shared,sysv-keyed,sysv-removed,sysv-shm || bail "no container"
+wait_for 10 has_round h1 8 || bail "states does not work: $(docker_on h1 logs states 2>&1 | tail -n 3)"
+at=$(round h1)
+arm h1 source.commit.begin pause 1
+on h1 reberth migrate --detach states h2 >/dev/null
+check "held: READY is reached" wait_for 20 fault_reached h1
+# shellcheck disable=SC2016 # for the inner shell
+on h2 sh -c 'kill -KILL $(pgrep -f "criu [s]wrk")' || fail "there is a CRIU to kill"
+disarm h1
+check "restored once more: it finds everything as it was" wait_for 20 has_round h2 $((at + 20))
+like "restored once more: so it was" "$(lab logs h2 reberthd | tail -n 20)" "restoring once more"
+docker_on h2 stop states >/dev/null
+is "restored once more: complaints" "$(docker_on h2 logs states 2>&1 | grep BAD)" ""
+wait_for 20 no_active_migration h2
+docker_on h2 rm -f states >/dev/null
+nothing_left "restored once more" h1 h2
 
 # --- memory that changes all the time and is known all the time
 

@@ -26,6 +26,7 @@
 #define REPORT_EVERY 4 /* rounds */
 
 int states_self;
+atomic_bool states_ending;
 
 static const struct feature *const tables[] = { states_ipc,   states_relay, states_memory,
 						states_files, states_proc,  states_sysv };
@@ -101,6 +102,7 @@ static void check_children(void)
 
 static void end_all(uint64_t round)
 {
+	states_ending = true;
 	/* none may see that another has ended */
 	for (int i = 1; i < STATES_PROCESSES; i++)
 		kill(children[i], SIGSTOP);

@@ -7,6 +7,8 @@
  */
 #pragma once
 
+#include <stdatomic.h>
+
 #include "victim.h"
 
 #define STATES_PROCESSES 4 /* the main one, 0, and its children */
@@ -33,6 +35,9 @@ extern const struct feature states_sysv[];
 
 /* which process this is */
 extern int states_self;
+
+/* the main process has begun to end the others: its threads may see that */
+extern atomic_bool states_ending;
 
 /* print "BAD <what> (process N)" and end the process, which ends all of them */
 _Noreturn void states_bad(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
