@@ -2,7 +2,8 @@
 /*
  * states_sysv.c - segments of System V shared memory that are large enough to travel in rounds, and
  * are written all the time: one with a key, an owner and a mapping that may only be read, and one
- * that is removed as soon as the last has detached it
+ * that is removed as soon as the last has detached it; and one that is not attached, but to be
+ * looked at
  */
 #include "states.h"
 
@@ -14,6 +15,7 @@
 #define OWN_PAGES   (PAGES / STATES_PROCESSES)
 #define CHECKED	    16 /* pages a round */
 #define REWRITTEN   4
+#define DETACHED    (960 << 10)
 #define KEY	    0x51a7e5
 #define OWNER	    1000
 #define GROUP	    1001
@@ -129,8 +131,38 @@ static void check_removed(uint64_t round)
 		states_bad("sysv-removed: %zu bytes, mode %o", info.shm_segsz, info.shm_perm.mode);
 }
 
+/* too small to travel in rounds */
+static int detached_id;
+
+static void before_fork_detached(void)
+{
+	uint8_t *at;
+
+	detached_id = (int)states_need(shmget(IPC_PRIVATE, DETACHED, PERMISSIONS), "shmget");
+	at = shmat(detached_id, NULL, 0);
+	states_need((long)(intptr_t)at, "shmat");
+	victim_fill(at, DETACHED, DETACHED, 0);
+	shmdt(at);
+}
+
+static void check_detached(uint64_t round)
+{
+	uint8_t *at;
+	int64_t differs;
+
+	if (round % 10)
+		return;
+	at = shmat(detached_id, NULL, SHM_RDONLY);
+	states_need((long)(intptr_t)at, "sysv-detached: by its id");
+	differs = victim_check(at, DETACHED, DETACHED, 0);
+	if (differs >= 0)
+		states_bad("sysv-detached: differs from byte %lld on", (long long)differs);
+	shmdt(at);
+}
+
 const struct feature states_sysv[] = {
 	{ "sysv-keyed", before_fork_keyed, setup_keyed, check_keyed },
 	{ "sysv-removed", before_fork_removed, setup_removed, check_removed },
+	{ "sysv-detached", before_fork_detached, NULL, check_detached },
 	{ NULL, NULL, NULL, NULL },
 };
