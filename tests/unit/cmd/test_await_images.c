@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
  * test_await_images.c - a CRIU that was started before there are images waits for them
- * (criu_hold.c)
+ * (criu_hold.c), and for pages that it wants before it makes tasks
  *
  * `test_await_images LIBRARY` starts itself again with the library preloaded, and opens an image
  * then.
@@ -18,7 +18,7 @@
 
 #include "tap.h"
 
-enum { OPENED = 10, NOT_FOUND = 11, PLAYED_CRIU = 3, PATIENCE_MS = 5000 };
+enum { OPENED = 10, NOT_FOUND = 11, FAILED = 12, PLAYED_CRIU = 3, PATIENCE_MS = 5000 };
 
 static char dir[] = "/tmp/rb-test-await-XXXXXX";
 static const char *self, *library;
@@ -44,7 +44,7 @@ static int play_criu(const char *image)
 {
 	int fd = openat(AT_FDCWD, image, O_RDONLY | O_CLOEXEC);
 
-	return fd >= 0 ? OPENED : errno == ENOENT ? NOT_FOUND : 1;
+	return fd >= 0 ? OPENED : errno == ENOENT ? NOT_FOUND : FAILED;
 }
 
 /* Return: its pid; it opens @image, which is there */
@@ -118,6 +118,33 @@ static void other_files_are_nobodys_business(void)
 	end();
 }
 
+/* Those of a segment of System V are wanted early. Which they are, other images say. */
+static void waits_for_pages(void)
+{
+	pid_t pid;
+
+	begin();
+	CHECK_INT(ended(start("pagemap-shmem-7.img"), PATIENCE_MS), OPENED);
+	pid = start("pages-7.img");
+	CHECK_INT(ended(pid, 100), 0);
+	make("arrival/pages");
+	CHECK_INT(ended(pid, PATIENCE_MS), OPENED);
+	end();
+}
+
+/* CRIU would take what is not found for no pages, so it is told something else. */
+static void pages_are_called_off(void)
+{
+	pid_t pid;
+
+	begin();
+	pid = start("pages-7.img");
+	CHECK_INT(ended(pid, 50), 0);
+	make("arrival/abort");
+	CHECK_INT(ended(pid, PATIENCE_MS), FAILED);
+	end();
+}
+
 static void called_off(void)
 {
 	pid_t pid;
@@ -186,6 +213,8 @@ int main(int argc, char **argv)
 	TAP_RUN(waits_for_images);
 	TAP_RUN(images_are_there_already);
 	TAP_RUN(other_files_are_nobodys_business);
+	TAP_RUN(waits_for_pages);
+	TAP_RUN(pages_are_called_off);
 	TAP_RUN(called_off);
 	TAP_RUN(arrival_is_forgotten);
 	TAP_RUN(parent_is_gone);
