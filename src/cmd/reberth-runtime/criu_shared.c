@@ -195,6 +195,7 @@ static int put_in_place(int images, unsigned long number)
 	return r;
 }
 
+/* One of the usual name, beside the other, is that of a segment which has this number as id. */
 static int open_image(int dir, const char *path, int flags, mode_t mode, unsigned long number)
 {
 	char other[64];
@@ -209,12 +210,9 @@ static int open_image(int dir, const char *path, int flags, mode_t mode, unsigne
 		hidden.number = is_hidden_number(number) ? number : 0;
 		return real_openat()(dir, hidden.number ? other : path, flags, mode);
 	}
-	fd = real_openat()(dir, path, flags);
-	if (fd >= 0 || errno != ENOENT)
-		return fd;
 	fd = real_openat()(dir, other, flags);
 	if (fd < 0)
-		return fd;
+		return errno == ENOENT ? real_openat()(dir, path, flags) : -1;
 	r = put_in_place(dir, number);
 	if (r >= 0)
 		return fd;

@@ -301,6 +301,41 @@ static void test_restore_again(void)
 	test_restore();
 }
 
+static bool copy(DIR *images, const char *from, const char *to)
+{
+	_cleanup_close_ int in = openat(dirfd(images), from, O_RDONLY | O_CLOEXEC);
+	_cleanup_close_ int out =
+		openat(dirfd(images), to, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+	char data[4096];
+	ssize_t len = in < 0 || out < 0 ? -1 : read(in, data, sizeof(data));
+
+	return len > 0 && write(out, data, (size_t)len) == len;
+}
+
+/* An object and a segment may have one number. Then there is an image of each kind: that of the one
+ * which travelled, and CRIU's, of the other. */
+static void test_restore_with_namesakes(void)
+{
+	_cleanup_closedir_ DIR *images = opendir(in_dir("images"));
+	struct dirent *entry;
+	int count = 0;
+
+	CHECK(images);
+	while ((entry = readdir(images))) {
+		unsigned long number;
+		char name[64];
+
+		if (sscanf(entry->d_name, "shared-%lu.img", &number) != 1 &&
+		    sscanf(entry->d_name, "sysv-%lu.img", &number) != 1)
+			continue;
+		snprintf(name, sizeof(name), "pagemap-shmem-%lu.img", number);
+		CHECK(copy(images, entry->d_name, name));
+		count++;
+	}
+	CHECK_INT(count, OBJECTS + SEGMENTS);
+	test_restore_again();
+}
+
 static void test_content(void)
 {
 	signal_all(SIGUSR1);
@@ -383,6 +418,7 @@ int main(int argc, char **argv)
 	TAP_RUN(test_restore_without_segments);
 	TAP_RUN(test_restore);
 	TAP_RUN(test_restore_again);
+	TAP_RUN(test_restore_with_namesakes);
 	TAP_RUN(test_content);
 	TAP_RUN(test_once_more);
 	if (tap_failures > 0) {
