@@ -107,23 +107,46 @@ void rb_objects_keep(struct rb_objects *objects)
 	objects->n = kept;
 }
 
-/* One that was removed at the source may have left its id, or key, to a new one. */
-static void make_way(struct rb_objects *objects, const struct rb_object *is)
+static bool has_key(const struct rb_object *a, const struct rb_object *b)
 {
-	size_t kept = 0;
+	return a->segment.key != IPC_PRIVATE && a->segment.key == b->segment.key;
+}
 
-	for (size_t i = 0; i < objects->n; i++) {
+/*
+ * A segment that was removed at the source may have left its key, or its place among the ids, to a
+ * new one. No others are forgotten: this round may name them yet.
+ * @place: bits of an id that say where it stands. Return: was there one?
+ */
+static bool make_way(struct rb_objects *objects, const struct rb_object *is, uint64_t place)
+{
+	size_t n = objects->n, kept = 0;
+
+	for (size_t i = 0; i < n; i++) {
 		struct object *object = &objects->list[i];
-		int key = object->is.segment.key;
 
 		if (!object->named && object->is.is_segment &&
-		    (object->is.inode == is->inode ||
-		     (key != IPC_PRIVATE && key == is->segment.key)))
+		    ((object->is.inode & place) == (is->inode & place) ||
+		     has_key(&object->is, is)))
 			forget(objects, object);
 		else
 			objects->list[kept++] = *object;
 	}
 	objects->n = kept;
+	return kept < n;
+}
+
+/* How many bits a place has is for the kernel to know: more with ipcmni_extend. */
+static int make_segment(struct rb_objects *objects, const struct rb_object *is, void **ret_held,
+			struct rb_err *err)
+{
+	static const uint64_t places[] = { UINT64_MAX, 0xffffff, 0x7fff };
+	int r = -EEXIST;
+
+	make_way(objects, is, places[0]);
+	for (size_t i = 0; r == -EEXIST && i < ARRAY_SIZE(places); i++)
+		if (i == 0 || make_way(objects, is, places[i]))
+			r = rb_segments_make(objects->segments, is, ret_held, err);
+	return r;
 }
 
 static int make(struct rb_objects *objects, const struct rb_object *is, void **ret_held,
@@ -138,7 +161,7 @@ static int make(struct rb_objects *objects, const struct rb_object *is, void **r
 	}
 	if (!objects->segments)
 		r = rb_segments_new(&objects->segments, err);
-	return r < 0 ? r : rb_segments_make(objects->segments, is, ret_held, err);
+	return r < 0 ? r : make_segment(objects, is, ret_held, err);
 }
 
 static struct object *find(const struct rb_objects *objects, int number)
@@ -156,8 +179,6 @@ static int add(struct rb_objects *objects, int number, const struct rb_object *i
 	void *held = NULL;
 	int fd;
 
-	if (is->is_segment)
-		make_way(objects, is);
 	if (objects->n >= OBJECTS_MAX)
 		return rb_err_code(err, RB_E_PROTOCOL, -EPROTO,
 				   "there is too much of shared memory");

@@ -413,6 +413,54 @@ static void test_hostile(void)
 	end();
 }
 
+static int take_name(int number, uint64_t id, int key)
+{
+	static uint8_t block[RB_BLOCK_SIZE];
+	struct rb_object object = { id, SIZE, "", true, { key, 0600, 0, 0, 0, 0 } };
+	struct rb_record name = { RB_RECORD_SEGMENT, number, 0, 0, block + RB_RECORD_HEADER, 0,
+				  .shared = true };
+
+	name.len = rb_record_put_object(block + RB_RECORD_HEADER, &object);
+	return rb_receiver_take(receiver, block, rb_record_encode(block, &name), &err);
+}
+
+static int take_page(int number, uint8_t with)
+{
+	static uint8_t block[RB_BLOCK_SIZE];
+	static uint8_t page[RB_PAGE_SIZE];
+	struct rb_record data = { RB_RECORD_DATA, number, 0, 1, page, sizeof(page),
+				  .shared = true };
+
+	memset(page, with, sizeof(page));
+	return rb_receiver_take(receiver, block, rb_record_encode(block, &data), &err);
+}
+
+/* An id says where a segment stands, in its lower bits. At the source a removed one has left that
+ * to one with another id; the target hears of both in the same round. */
+static void test_places(void)
+{
+	struct arrived is;
+
+	CHECK(begin());
+	rb_receiver_begin(receiver, false);
+	CHECK_INT(take_name(1, 0x8000 + 7, KEY), 0);
+	CHECK_INT(take_name(2, 9, KEY + 1), 0);
+	CHECK_INT(take_page(2, 1), 0);
+	CHECK_INT(rb_receiver_end(receiver, &err), 0);
+	rb_receiver_begin(receiver, true);
+	CHECK_INT(take_name(3, 7, IPC_PRIVATE), 0);
+	/* that of others, which are named later, is kept */
+	CHECK_INT(take_name(2, 9, KEY + 1), 0);
+	CHECK_INT(rb_receiver_end(receiver, &err), 0);
+	CHECK_INT(rb_objects_count(rb_receiver_objects(receiver)), 2);
+	CHECK_INT(go_and_see(7, &is), 0);
+	CHECK_INT(is.count, 2);
+	fill(0, 1, 1);
+	CHECK_INT(go_and_see(9, &is), 0);
+	CHECK(is.same);
+	end();
+}
+
 static const char *why_not(void)
 {
 	struct rb_segments *segments;
@@ -440,6 +488,7 @@ int main(void)
 	TAP_RUN(test_too_late);
 	TAP_RUN(test_check);
 	TAP_RUN(test_hostile);
+	TAP_RUN(test_places);
 	rb_rm_rf(dir, NULL);
 	return tap_done();
 }
