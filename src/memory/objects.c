@@ -370,6 +370,12 @@ int rb_objects_publish_segments(struct rb_objects *objects, const char *path, st
 	return publish_fd(rb_segments_fd(objects->segments), path, err);
 }
 
+void rb_objects_let_go(struct rb_objects *objects)
+{
+	for (size_t i = 0; i < objects->n; i++)
+		rb_segments_let_go(TAKE_PTR(objects->list[i].held));
+}
+
 int rb_objects_publish(const struct rb_objects *objects, const char *dir, struct rb_err *err)
 {
 	int r = rb_rm_rf(dir, err);

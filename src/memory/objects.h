@@ -49,6 +49,10 @@ int rb_objects_publish(const struct rb_objects *objects, const char *dir, struct
  */
 int rb_objects_publish_segments(struct rb_objects *objects, const char *path, struct rb_err *err);
 
+/** rb_objects_let_go - the restored tasks run: what ends with its last user is theirs alone, and
+ * shows them as its users only. There can be no other restore. */
+void rb_objects_let_go(struct rb_objects *objects);
+
 /** rb_objects_check - is all still as it came? Tasks that are killed may write to what they had
  * (robust futexes). Return: 0, -ESTALE */
 int rb_objects_check(const struct rb_objects *objects, struct rb_err *err);

@@ -115,6 +115,9 @@ void rb_target_forget_lost(const struct rb_migration *m, const struct rb_member 
 int rb_target_check_memory(struct rb_migration *m, const struct rb_member *only,
 			   struct rb_err *err);
 
+/** rb_target_let_go_of_memory - the tasks run: what is theirs is nobody else's any more */
+void rb_target_let_go_of_memory(struct rb_migration *m);
+
 /** rb_target_forget_memory - the tasks run, or never will; the pager has its own view */
 void rb_target_forget_memory(struct rb_migration *m);
 

@@ -368,7 +368,10 @@ int rb_target_running(struct rb_migration *m, const json_t *args, json_t **ret, 
 	rb_each_member (c, m)
 		if (r >= 0 && !rb_json_bool(c->facts, "runs", false))
 			r = see_it_resumed(m, c, &why);
-	return r < 0 ? rb_target_confirm_running(m, err) : 0;
+	if (r < 0)
+		return rb_target_confirm_running(m, err);
+	rb_target_let_go_of_memory(m);
+	return 0;
 }
 
 /* Of the placeholder, or of a container that was started afresh. */

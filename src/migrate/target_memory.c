@@ -242,6 +242,13 @@ int rb_target_check_memory(struct rb_migration *m, const struct rb_member *only,
 	return r;
 }
 
+void rb_target_let_go_of_memory(struct rb_migration *m)
+{
+	rb_each_member (c, m)
+		if (c->receiver)
+			rb_objects_let_go(rb_receiver_objects(c->receiver));
+}
+
 void rb_target_forget_memory(struct rb_migration *m)
 {
 	rb_each_member (c, m) {

@@ -15,6 +15,7 @@
 #define OWN_PAGES   (PAGES / STATES_PROCESSES)
 #define CHECKED	    16 /* pages a round */
 #define REWRITTEN   4
+#define ATTACHED_ROUNDS 40
 #define DETACHED    (960 << 10)
 #define KEY	    0x51a7e5
 #define OWNER	    1000
@@ -121,14 +122,20 @@ static void check_keyed(uint64_t round)
 			   info.shm_perm.mode);
 }
 
+/* Where it moved to somebody else has it attached, until it runs. */
 static void check_removed(uint64_t round)
 {
+	static uint64_t since;
 	struct shmid_ds info;
 
 	check(&removed, round);
 	states_need(shmctl(removed.id, IPC_STAT, &info), "sysv-removed: by its id");
 	if (info.shm_segsz != SIZE || info.shm_perm.mode != (SHM_DEST | PERMISSIONS))
 		states_bad("sysv-removed: %zu bytes, mode %o", info.shm_segsz, info.shm_perm.mode);
+	if (info.shm_nattch == STATES_PROCESSES)
+		since = round;
+	else if (round > since + ATTACHED_ROUNDS)
+		states_bad("sysv-removed: attached %lu times", (unsigned long)info.shm_nattch);
 }
 
 /* too small to travel in rounds */

@@ -303,6 +303,7 @@ static void test_changes(void)
 	CHECK_INT(is.ds.shm_perm.mode, SHM_DEST | 0640);
 	CHECK_INT(is.ds.shm_perm.uid, UID + 1);
 	CHECK_INT(is.ds.shm_nattch, 1);
+	CHECK_INT(is.count, 2);
 	CHECK(tell('d'));
 	CHECK(tell('n'));
 	CHECK(map_mine());
@@ -315,6 +316,47 @@ static void test_changes(void)
 	CHECK_INT(is.count, 2);
 	CHECK(is.same);
 	CHECK_INT(is.ds.shm_perm.uid, 0);
+	end();
+}
+
+struct attaching {
+	int ipcns, id;
+	void *at;
+};
+
+static int attach(void *arg, struct rb_err *why)
+{
+	struct attaching *is = arg;
+
+	(void)why;
+	if (setns(is->ipcns, CLONE_NEWIPC) < 0)
+		return -errno;
+	is->at = shmat(is->id, NULL, 0);
+	return is->at == (void *)-1 ? -errno : 0;
+}
+
+/* One that ends with its last user ends with the container's, not with ours. */
+static void test_let_go(void)
+{
+	struct attaching user;
+	struct arrived is;
+
+	CHECK(begin());
+	CHECK(tell('r'));
+	CHECK_INT(look(), 0);
+	CHECK_INT(send_round(true), 0);
+	CHECK_INT(go_and_see(told.keyed, &is), 0);
+	user = (struct attaching){ .ipcns = is.ipcns, .id = told.keyed };
+	CHECK_INT(rb_thread_run(attach, &user, &err), 0);
+	CHECK_INT(go_and_see(told.keyed, &is), 0);
+	CHECK_INT(is.ds.shm_nattch, 2);
+	rb_objects_let_go(rb_receiver_objects(receiver));
+	CHECK_INT(go_and_see(told.keyed, &is), 0);
+	CHECK_INT(is.ds.shm_nattch, 1);
+	CHECK_INT(is.count, 2);
+	CHECK_INT(shmdt(user.at), 0);
+	CHECK(go_and_see(told.keyed, &is) < 0);
+	CHECK_INT(is.count, 1);
 	end();
 }
 
@@ -485,6 +527,7 @@ int main(void)
 		return 1;
 	TAP_RUN(test_rounds);
 	TAP_RUN(test_changes);
+	TAP_RUN(test_let_go);
 	TAP_RUN(test_too_late);
 	TAP_RUN(test_check);
 	TAP_RUN(test_hostile);
