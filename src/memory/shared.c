@@ -84,7 +84,7 @@ void rb_shared_free(struct rb_shared *shared)
 
 void rb_shared_begin(struct rb_shared *shared)
 {
-	rb_sysv_clear(&shared->sysv);
+	shared->sysv_is_new = false;
 	for (size_t i = 0; i < shared->n; i++)
 		shared->list[i]->seen = false;
 }
@@ -93,6 +93,7 @@ void rb_shared_end(struct rb_shared *shared)
 {
 	size_t kept = 0;
 
+	rb_shared_settle_segments(shared);
 	for (size_t i = 0; i < shared->n; i++) {
 		if (shared->list[i]->seen)
 			shared->list[kept++] = shared->list[i];

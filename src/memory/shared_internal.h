@@ -39,8 +39,8 @@ struct rb_shared_object {
 
 struct rb_shared {
 	dev_t device;	     /* of all such objects */
-	struct rb_sysv sysv; /* the container's segments, as this look for objects has found them */
-	pid_t whose;	     /* a process that has one */
+	struct rb_sysv sysv; /* the container's segments, as they were found last, */
+	bool sysv_is_new;    /* by this look for objects */
 	int last_number;
 	struct rb_shared_object *list[RB_SHARED_MAX];
 	size_t n;
@@ -63,6 +63,10 @@ int rb_shared_hold(struct rb_shared *shared, const struct stat *st, const struct
  * @path: it can be opened there */
 int rb_shared_consider_segment(struct rb_shared *shared, pid_t pid, const char *path, uint64_t id,
 			       struct rb_err *err);
+
+/** rb_shared_settle_segments - a look for objects ends: of segments about which it could not tell at
+ * first, those are not seen that are known by now not to be what they were */
+void rb_shared_settle_segments(struct rb_shared *shared);
 
 /** rb_shared_forget_changed - the container stands still: segments that are not what they were at
  * the last look are left to CRIU */

@@ -18,24 +18,39 @@
 #include "shared_internal.h"
 #include "sysv.h"
 
-#define NONE UINT64_MAX /* an id that no segment has */
+#define NO_ID UINT64_MAX /* that no segment has */
 
-/* Return: NULL when it is none of the container's, or may not be known any more */
-static const struct rb_sysv_entry *which(struct rb_shared *shared, pid_t pid, uint64_t id)
+/*
+ * @ret: NULL: it is none of the container's any more, or may not be known
+ *
+ * Return: negative errno when that cannot be told now: the process has ended meanwhile, or there is
+ * no memory.
+ */
+static int which(struct rb_shared *shared, pid_t pid, uint64_t id, const struct rb_sysv_entry **ret)
 {
-	ino_t ipcns = rb_sysv_ipcns(pid);
+	ino_t ipcns;
+	int r = rb_sysv_ipcns(pid, &ipcns);
 
-	if (ipcns == 0)
-		return NULL;
-	if (!shared->sysv.read && rb_sysv_read(pid, &shared->sysv, NULL) < 0)
-		return NULL;
-	if (shared->sysv.ipcns != ipcns)
-		return NULL;
-	shared->whose = pid;
-	return rb_sysv_find(&shared->sysv, id);
+	*ret = NULL;
+	if (r < 0 || ipcns == 0)
+		return r;
+	if (!shared->sysv_is_new)
+		r = rb_sysv_read(pid, &shared->sysv, NULL);
+	if (r < 0)
+		return r;
+	shared->sysv_is_new = true;
+	if (shared->sysv.ipcns == ipcns)
+		*ret = rb_sysv_find(&shared->sysv, id);
+	return 0;
 }
 
-/* One that is not what it was is another, with the same id. */
+static bool is_same(const struct rb_shared_object *object, const struct rb_sysv_entry *entry)
+{
+	return entry && rb_sysv_is_same(&object->entry, entry);
+}
+
+/* One that is not what it was is another, with the same id. What cannot be told now can be at the
+ * next look, or when the container stands still. */
 int rb_shared_consider_segment(struct rb_shared *shared, pid_t pid, const char *path, uint64_t id,
 			       struct rb_err *err)
 {
@@ -47,13 +62,13 @@ int rb_shared_consider_segment(struct rb_shared *shared, pid_t pid, const char *
 
 	if (object && object->seen)
 		return 0;
-	entry = which(shared, pid, id);
-	if (object && entry && rb_sysv_is_same(&object->entry, entry)) {
+	r = which(shared, pid, id, &entry);
+	if (object && (r < 0 || is_same(object, entry))) {
 		object->seen = true;
 		return 0;
 	}
 	if (object)
-		object->is.inode = NONE;
+		object->is.inode = NO_ID;
 	fd = entry ? open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK) : -EBADF;
 	if (!rb_shared_is_fit(shared, fd, &st) || st.st_ino != id ||
 	    (uint64_t)st.st_size != entry->is.size)
@@ -64,7 +79,19 @@ int rb_shared_consider_segment(struct rb_shared *shared, pid_t pid, const char *
 	return r;
 }
 
-/* What became of a segment between the last look and the freeze shows here. */
+void rb_shared_settle_segments(struct rb_shared *shared)
+{
+	for (size_t i = 0; shared->sysv_is_new && i < shared->n; i++) {
+		struct rb_shared_object *object = shared->list[i];
+
+		if (object->is.is_segment &&
+		    !is_same(object, rb_sysv_find(&shared->sysv, object->is.inode)))
+			object->seen = false;
+	}
+}
+
+/* What became of a segment between the last look and the freeze shows here. Who had it then may be
+ * gone, but not its namespace. */
 void rb_shared_forget_changed(struct rb_shared *shared)
 {
 	struct rb_sysv now = {};
@@ -72,14 +99,13 @@ void rb_shared_forget_changed(struct rb_shared *shared)
 
 	for (size_t i = 0; i < shared->n; i++)
 		any = any || shared->list[i]->is.is_segment;
-	if (any && rb_sysv_ipcns(shared->whose) == shared->sysv.ipcns)
-		rb_sysv_read(shared->whose, &now, NULL);
+	if (any)
+		rb_sysv_read_again(&shared->sysv, &now, NULL);
 	for (size_t i = 0; i < shared->n; i++) {
 		struct rb_shared_object *object = shared->list[i];
-		const struct rb_sysv_entry *entry = rb_sysv_find(&now, object->is.inode);
 
 		object->seen = !object->is.is_segment ||
-			       (entry && rb_sysv_is_same(&object->entry, entry));
+			       is_same(object, rb_sysv_find(&now, object->is.inode));
 	}
 	rb_sysv_clear(&now);
 	rb_shared_end(shared);

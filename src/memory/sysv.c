@@ -14,6 +14,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ipc.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -32,18 +33,23 @@ static ino_t inode_of(const char *path)
 	return stat(path, &st) < 0 ? 0 : st.st_ino;
 }
 
-ino_t rb_sysv_ipcns(pid_t pid)
+int rb_sysv_ipcns(pid_t pid, ino_t *ret)
 {
+	ino_t own = inode_of("/proc/self/ns/ipc"), inode;
 	char path[64];
-	ino_t inode;
 
 	snprintf(path, sizeof(path), "/proc/%d/ns/ipc", (int)pid);
 	inode = inode_of(path);
-	return inode == inode_of("/proc/self/ns/ipc") ? 0 : inode;
+	if (own == 0 || inode == 0)
+		return -ESRCH;
+	*ret = inode == own ? 0 : inode;
+	return 0;
 }
 
 void rb_sysv_clear(struct rb_sysv *sysv)
 {
+	if (sysv->read)
+		rb_close_fd(&sysv->fd);
 	free(sysv->list);
 	*sysv = (struct rb_sysv){};
 }
@@ -65,12 +71,26 @@ static bool parse(const char *line, struct rb_sysv_entry *ret)
 	return true;
 }
 
+/* The list comes in pieces. One that was removed after it was read may have left its key to one that
+ * is read later. */
+static void strike(struct rb_sysv *sysv, int key)
+{
+	for (size_t i = 0; key != IPC_PRIVATE && i < sysv->n; i++)
+		if (sysv->list[i].is.segment.key == key) {
+			sysv->list[i] = sysv->list[--sysv->n];
+			return;
+		}
+}
+
 static int add(struct rb_sysv *sysv, const char *line)
 {
 	struct rb_sysv_entry entry, *list;
 
 	/* the first line has the names of the columns */
-	if (!parse(line, &entry) || sysv->n == RB_SYSV_MAX)
+	if (!parse(line, &entry))
+		return 0;
+	strike(sysv, entry.is.segment.key);
+	if (sysv->n == RB_SYSV_MAX)
 		return 0;
 	list = realloc(sysv->list, (sysv->n + 1) * sizeof(*list));
 	if (!list)
@@ -87,21 +107,16 @@ static bool is_set(const char *path)
 	return rb_read_file(path, 16, &text, NULL) < 0 || atoi(text.data) != 0;
 }
 
-struct look {
-	int ipcns;
-	struct rb_sysv *sysv;
-};
-
 /* In a thread of its own. */
 static int look(void *arg, struct rb_err *err)
 {
-	const struct look *look = arg;
+	struct rb_sysv *sysv = arg;
 	_cleanup_fclose_ FILE *file = NULL;
 	_cleanup_free_ char *line = NULL;
 	size_t size = 0;
 	int r = 0;
 
-	if (setns(look->ipcns, CLONE_NEWIPC) < 0)
+	if (setns(sysv->fd, CLONE_NEWIPC) < 0)
 		return rb_err_set(err, -errno, "look into the container's IPC namespace");
 	if (is_set(FORCED))
 		return 0;
@@ -109,32 +124,49 @@ static int look(void *arg, struct rb_err *err)
 	if (!file)
 		return rb_err_set(err, -errno, "open '%s'", LIST);
 	while (r >= 0 && getline(&line, &size, file) > 0)
-		r = add(look->sysv, line);
+		r = add(sysv, line);
 	return r < 0 || ferror(file) ? rb_err_set(err, r < 0 ? r : -EIO, "read '%s'", LIST) : 0;
+}
+
+/* @fd: of the namespace, is taken over */
+static int read_list(int fd, struct rb_sysv *ret, struct rb_err *err)
+{
+	struct rb_sysv now = { .read = true, .fd = fd };
+	struct stat st;
+	int r;
+
+	if (fstat(fd, &st) < 0)
+		r = rb_err_set(err, -errno, "look at the container's IPC namespace");
+	else
+		r = rb_thread_run(look, &now, err);
+	if (r < 0) {
+		rb_sysv_clear(&now);
+		return r;
+	}
+	now.ipcns = st.st_ino;
+	rb_sysv_clear(ret);
+	*ret = now;
+	return 0;
 }
 
 int rb_sysv_read(pid_t pid, struct rb_sysv *ret, struct rb_err *err)
 {
-	_cleanup_close_ int ipcns = -EBADF;
-	struct look what = { .sysv = ret };
-	struct stat st;
 	char path[64];
-	int r;
+	int fd;
 
-	rb_sysv_clear(ret);
 	snprintf(path, sizeof(path), "/proc/%d/ns/ipc", (int)pid);
-	ipcns = open(path, O_RDONLY | O_CLOEXEC);
-	if (ipcns < 0 || fstat(ipcns, &st) < 0)
+	fd = open(path, O_RDONLY | O_CLOEXEC);
+	if (fd < 0)
 		return errno == ENOENT ? -ESRCH : rb_err_set(err, -errno, "open '%s'", path);
-	what.ipcns = ipcns;
-	r = rb_thread_run(look, &what, err);
-	if (r < 0) {
-		rb_sysv_clear(ret);
-		return r;
-	}
-	ret->read = true;
-	ret->ipcns = st.st_ino;
-	return 0;
+	return read_list(fd, ret, err);
+}
+
+int rb_sysv_read_again(const struct rb_sysv *was, struct rb_sysv *ret, struct rb_err *err)
+{
+	int fd = fcntl(was->fd, F_DUPFD_CLOEXEC, 0);
+
+	return fd < 0 ? rb_err_set(err, -errno, "look at the container's IPC namespace")
+		      : read_list(fd, ret, err);
 }
 
 const struct rb_sysv_entry *rb_sysv_find(const struct rb_sysv *sysv, uint64_t id)

@@ -8,6 +8,7 @@
  */
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <sched.h>
 #include <signal.h>
 #include <stdint.h>
@@ -30,6 +31,7 @@
 #include "record.h"
 #include "segments.h"
 #include "shared.h"
+#include "shared_internal.h"
 #include "sysv.h"
 #include "tap.h"
 #include "thread.h"
@@ -44,8 +46,8 @@ enum {
 };
 
 struct told {
-	int keyed, private; /* ids */
-	void *at;	    /* where the first one is */
+	int keyed, private, later; /* ids */
+	void *at;		   /* where the first one is */
 };
 
 static pid_t child;
@@ -111,6 +113,10 @@ static void obey(struct told *is, char order)
 		shmctl(is->keyed, IPC_RMID, NULL);
 	if (order == 'd')
 		shmdt(is->at);
+	if (order == 'l') {
+		is->later = shmget(IPC_PRIVATE, SIZE, 0600);
+		shmat(is->later, NULL, 0);
+	}
 	if (order == 'n') {
 		is->keyed = shmget(KEY, SIZE, IPC_CREAT | 0600);
 		is->at = shmat(is->keyed, NULL, 0);
@@ -186,10 +192,18 @@ static bool begin(void)
 	       rb_receiver_new(&receiver, &err) >= 0;
 }
 
+static void end_child(void)
+{
+	if (child > 0) {
+		kill(child, SIGKILL);
+		waitpid(child, NULL, 0);
+	}
+	child = 0;
+}
+
 static void end(void)
 {
-	kill(child, SIGKILL);
-	waitpid(child, NULL, 0);
+	end_child();
 	close(orders);
 	close(answers);
 	rb_shared_free(shared);
@@ -389,6 +403,80 @@ static void test_too_late(void)
 	end();
 }
 
+/* Who detaches a segment does not change it, and who makes one is too late. */
+static void test_moments_too_late(void)
+{
+	struct arrived is;
+
+	CHECK(begin());
+	fill(3, 50, 1);
+	CHECK_INT(look(), 0);
+	CHECK_INT(send_round(false), 0);
+	fill(3, 1, 2);
+	CHECK(tell('d'));
+	CHECK(tell('l'));
+	CHECK(is_listed((uint64_t)told.keyed));
+	CHECK(!is_listed((uint64_t)told.later));
+	CHECK_INT(send_round(true), 0);
+	CHECK_INT(rb_objects_count(rb_receiver_objects(receiver)), 2);
+	CHECK_INT(go_and_see(told.keyed, &is), 0);
+	CHECK(is.same);
+	end();
+}
+
+/* Others of the container may have the segments still. */
+static void test_process_ends(void)
+{
+	struct arrived is;
+
+	CHECK(begin());
+	fill(3, 50, 1);
+	CHECK_INT(look(), 0);
+	CHECK_INT(send_round(false), 0);
+	end_child();
+	CHECK(is_listed((uint64_t)told.keyed));
+	CHECK(is_listed((uint64_t)told.private));
+	CHECK_INT(send_round(true), 0);
+	CHECK_INT(go_and_see(told.keyed, &is), 0);
+	CHECK(is.same);
+	end();
+}
+
+/* A process that ends while we look at it cannot be asked. */
+static int look_untold(bool further)
+{
+	int r;
+
+	rb_shared_begin(shared);
+	r = rb_shared_consider_segment(shared, INT_MAX, "/nowhere", (uint64_t)told.keyed, &err);
+	if (r >= 0 && further)
+		r = rb_shared_add(shared, child, &err);
+	rb_shared_end(shared);
+	return r;
+}
+
+/* What cannot be told is not a change; what can be told later in the same look is. */
+static void test_untold(void)
+{
+	CHECK(begin());
+	CHECK_INT(look(), 0);
+	CHECK_INT(send_round(false), 0);
+	CHECK_INT(look_untold(false), 0);
+	CHECK_INT(send_round(false), 0);
+	CHECK_INT(rb_objects_count(rb_receiver_objects(receiver)), 1);
+	CHECK_INT(look_untold(true), 0);
+	CHECK_INT(send_round(false), 0);
+	CHECK_INT(rb_objects_count(rb_receiver_objects(receiver)), 2);
+	CHECK(is_listed((uint64_t)told.keyed));
+	CHECK(tell('o'));
+	CHECK_INT(look_untold(true), 0);
+	CHECK_INT(send_round(true), 0);
+	CHECK_INT(rb_objects_count(rb_receiver_objects(receiver)), 1);
+	CHECK(!is_listed((uint64_t)told.keyed));
+	CHECK(is_listed((uint64_t)told.private));
+	end();
+}
+
 static int scribble(void *arg, struct rb_err *why)
 {
 	const struct arrived *is = arg;
@@ -529,6 +617,9 @@ int main(void)
 	TAP_RUN(test_changes);
 	TAP_RUN(test_let_go);
 	TAP_RUN(test_too_late);
+	TAP_RUN(test_moments_too_late);
+	TAP_RUN(test_process_ends);
+	TAP_RUN(test_untold);
 	TAP_RUN(test_check);
 	TAP_RUN(test_hostile);
 	TAP_RUN(test_places);
