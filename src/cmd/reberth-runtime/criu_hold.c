@@ -9,8 +9,8 @@
  *	$REBERTH_IMAGES		a file, made when the images are here
  *
  * CRIU waits for the images with pages in its action post-setup-namespaces: until then they may be
- *on their way. But segments of System V it fills before that, while it makes the namespaces; so the
- * same wait is where such an image is opened, too.
+ * on their way. But segments of System V that are its own it fills before that, while it makes the
+ * namespaces; so the same wait is where such an image is opened, too.
  *
  * Words are files in the folder of the arrival (criu/arrival.h). CRIU is woken by the kernel when
  * one is made: it has to share the container's part of the processor already, which may be small.

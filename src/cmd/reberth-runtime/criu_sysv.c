@@ -224,7 +224,6 @@ static void sort_segments(int images)
 bool sysv_join(openat_fn *openat, int images, const char *image)
 {
 	const char *path = getenv("REBERTH_IPC");
-	struct stat st;
 	int fd;
 
 	if (!path || !is_first_image(image))
@@ -233,8 +232,12 @@ bool sysv_join(openat_fn *openat, int images, const char *image)
 	/* if there has to be one, its segments will be missing */
 	if (fd == -ENODATA)
 		return true;
-	if (fd < 0 || fstat(fd, &st) < 0 || setns(fd, CLONE_NEWIPC) < 0) {
-		errno = fd < 0 ? -fd : errno;
+	if (fd < 0) {
+		errno = -fd;
+		return false;
+	}
+	if (setns(fd, CLONE_NEWIPC) < 0) {
+		close(fd);
 		return false;
 	}
 	close(fd);
@@ -267,7 +270,9 @@ static bool is_there(int id)
 	return false;
 }
 
-/* An id that was asked for is given to whoever makes a segment next. */
+/* The id that CRIU has asked for is there already, and would be in force for whoever makes a
+ * segment next. It cannot be taken back, but used up, by one that gets another place, and is
+ * removed. */
 static void forget_wanted(shmget_fn *real)
 {
 	int id = real(IPC_PRIVATE, 1, 0600);

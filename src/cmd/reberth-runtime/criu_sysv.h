@@ -17,8 +17,8 @@ int sysv_open_image(openat_fn *openat, int images, const char *path, int flags, 
 /** sysv_is_hidden - is a descriptor that CRIU has that of a segment whose pages it must not see? */
 bool sysv_is_hidden(int fd);
 
-/** sysv_has_arrived - has CRIU just opened an image that says that the pages are there already? Then
- * it will read none, and need not wait for them. */
+/** sysv_has_arrived - has CRIU just opened an image that says that the pages are there already?
+ * Then it will read none, and need not wait for them. */
 bool sysv_has_arrived(void);
 
 /** sysv_join - an image is about to be read: if it is that with which a task begins to restore its
