@@ -64,15 +64,18 @@ static size_t sums_bytes(size_t pages)
 }
 
 /* What a restore has found where the segments are it looks after itself (criu_sysv.c), for there an
- * id may be that of another by now. */
-static void forget(struct rb_objects *objects, struct object *object)
+ * id may be that of another by now. Return: false when there was no memory for that; then it is
+ * kept, and can be forgotten later */
+static bool forget(struct rb_objects *objects, struct object *object)
 {
-	if (object->is.is_segment && !objects->handed_over)
-		rb_segments_remove(objects->segments, (int)object->is.inode);
+	if (object->is.is_segment && !objects->handed_over &&
+	    rb_segments_remove(objects->segments, (int)object->is.inode) < 0)
+		return false;
 	rb_segments_let_go(object->held);
 	rb_close_fd(&object->fd);
 	if (object->sums)
 		munmap(object->sums, sums_bytes(object->pages));
+	return true;
 }
 
 void rb_objects_free(struct rb_objects *objects)
@@ -99,10 +102,8 @@ void rb_objects_keep(struct rb_objects *objects)
 	size_t kept = 0;
 
 	for (size_t i = 0; i < objects->n; i++) {
-		if (objects->list[i].named)
+		if (objects->list[i].named || !forget(objects, &objects->list[i]))
 			objects->list[kept++] = objects->list[i];
-		else
-			forget(objects, &objects->list[i]);
 	}
 	objects->n = kept;
 }
@@ -126,10 +127,10 @@ static bool make_way(struct rb_objects *objects, const struct rb_object *is, uin
 
 		if (!object->named && object->is.is_segment &&
 		    ((object->is.inode & place) == (is->inode & place) ||
-		     has_key(&object->is, is)))
-			forget(objects, object);
-		else
-			objects->list[kept++] = *object;
+		     has_key(&object->is, is)) &&
+		    forget(objects, object))
+			continue;
+		objects->list[kept++] = *object;
 	}
 	objects->n = kept;
 	return kept < n;

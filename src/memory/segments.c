@@ -96,6 +96,14 @@ static int become_root(int dumpable)
 	return 0;
 }
 
+/* what a user reads when the move fails for it */
+static int cannot_make(const struct rb_object *is, int why, struct rb_err *err)
+{
+	return rb_err_set(
+		err, why, "make System V segment %d (key 0x%08x, %llu bytes) on the target",
+		(int)is->inode, (unsigned int)is->segment.key, (unsigned long long)is->size);
+}
+
 /* The id first: who is no longer root may not say which. */
 static int get(const struct rb_object *is, struct rb_err *err)
 {
@@ -115,10 +123,10 @@ static int get(const struct rb_object *is, struct rb_err *err)
 	}
 	r = become_root(dumpable);
 	if (r < 0 || id < 0)
-		return rb_err_set(err, r < 0 ? r : id, "make a segment of shared memory");
+		return cannot_make(is, r < 0 ? r : id, err);
 	if (id != (int)is->inode) {
 		shmctl(id, IPC_RMID, NULL);
-		return rb_err_set(err, -EEXIST, "make a segment with id %d", (int)is->inode);
+		return cannot_make(is, -EEXIST, err);
 	}
 	return 0;
 }
@@ -189,7 +197,7 @@ static int make(void *arg, struct rb_err *err)
 		return 0;
 	shmctl(id, IPC_RMID, NULL);
 	rb_close_fd(&call->fd);
-	return rb_err_set(err, r, "make a segment of shared memory");
+	return cannot_make(call->is, r, err);
 }
 
 int rb_segments_make(const struct rb_segments *segments, const struct rb_object *is,
@@ -208,16 +216,18 @@ static int remove_it(void *arg, struct rb_err *err)
 {
 	const struct call *call = arg;
 
-	if (setns(call->ipcns, CLONE_NEWIPC) < 0 || shmctl(call->id, IPC_RMID, NULL) < 0)
+	if (setns(call->ipcns, CLONE_NEWIPC) < 0)
+		return rb_err_set(err, -errno, "enter an IPC namespace");
+	if (shmctl(call->id, IPC_RMID, NULL) < 0 && errno != EINVAL && errno != EIDRM)
 		return rb_err_set(err, -errno, "remove a segment");
 	return 0;
 }
 
-void rb_segments_remove(const struct rb_segments *segments, int id)
+int rb_segments_remove(const struct rb_segments *segments, int id)
 {
 	struct call call = { .ipcns = segments->ipcns, .id = id };
 
-	rb_thread_run(remove_it, &call, NULL);
+	return rb_thread_run(remove_it, &call, NULL);
 }
 
 void rb_segments_let_go(void *held)

@@ -33,8 +33,9 @@ int rb_segments_make(const struct rb_segments *segments, const struct rb_object 
 /** rb_segments_let_go - others have attached it; NULL is allowed */
 void rb_segments_let_go(void *held);
 
-/** rb_segments_remove - the segment with an id; what it cannot remove does no harm */
-void rb_segments_remove(const struct rb_segments *segments, int id);
+/** rb_segments_remove - the segment with an id, or it is gone already. Return: negative errno when
+ * it stays */
+int rb_segments_remove(const struct rb_segments *segments, int id);
 
 /** rb_segments_fd - the namespace, for as long as it is not freed */
 int rb_segments_fd(const struct rb_segments *segments);

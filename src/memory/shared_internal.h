@@ -64,8 +64,8 @@ int rb_shared_hold(struct rb_shared *shared, const struct stat *st, const struct
 int rb_shared_consider_segment(struct rb_shared *shared, pid_t pid, const char *path, uint64_t id,
 			       struct rb_err *err);
 
-/** rb_shared_settle_segments - a look for objects ends: of segments about which it could not tell at
- * first, those are not seen that are known by now not to be what they were */
+/** rb_shared_settle_segments - a look for objects ends: of segments about which it could not tell
+ * at first, those are not seen that are known by now not to be what they were */
 void rb_shared_settle_segments(struct rb_shared *shared);
 
 /** rb_shared_forget_changed - the container stands still: segments that are not what they were at

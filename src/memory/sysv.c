@@ -71,8 +71,8 @@ static bool parse(const char *line, struct rb_sysv_entry *ret)
 	return true;
 }
 
-/* The list comes in pieces. One that was removed after it was read may have left its key to one that
- * is read later. */
+/* The list comes in pieces. One that was removed after it was read may have left its key to one
+ * that is read later. */
 static void strike(struct rb_sysv *sysv, int key)
 {
 	for (size_t i = 0; key != IPC_PRIVATE && i < sysv->n; i++)

@@ -9,18 +9,18 @@
 
 #include <sys/shm.h>
 
-#define PAGE	    4096
-#define PAGES	    512
-#define SIZE	    (PAGES * PAGE - 100)
-#define OWN_PAGES   (PAGES / STATES_PROCESSES)
-#define CHECKED	    16 /* pages a round */
-#define REWRITTEN   4
+#define PAGE		4096
+#define PAGES		512
+#define SIZE		(PAGES * PAGE - 100)
+#define OWN_PAGES	(PAGES / STATES_PROCESSES)
+#define CHECKED		16 /* pages a round */
+#define REWRITTEN	4
 #define ATTACHED_ROUNDS 40
-#define DETACHED    (960 << 10)
-#define KEY	    0x51a7e5
-#define OWNER	    1000
-#define GROUP	    1001
-#define PERMISSIONS 0640
+#define DETACHED	(960 << 10)
+#define KEY		0x51a7e5
+#define OWNER		1000
+#define GROUP		1001
+#define PERMISSIONS	0640
 
 struct segment {
 	const char *name;

@@ -558,8 +558,9 @@ static int take_page(int number, uint8_t with)
 {
 	static uint8_t block[RB_BLOCK_SIZE];
 	static uint8_t page[RB_PAGE_SIZE];
-	struct rb_record data = { RB_RECORD_DATA, number, 0, 1, page, sizeof(page),
-				  .shared = true };
+	struct rb_record data = {
+		RB_RECORD_DATA, number, 0, 1, page, sizeof(page), .shared = true
+	};
 
 	memset(page, with, sizeof(page));
 	return rb_receiver_take(receiver, block, rb_record_encode(block, &data), &err);
