@@ -314,11 +314,7 @@ int rb_block_add_later(struct rb_block *block, int task, const struct rb_ranges 
 int rb_block_add_object(struct rb_block *block, int number, const struct rb_object *object,
 			const struct rb_wait *wait, struct rb_err *err)
 {
-	struct rb_record record = {
-		.kind = object->is_segment ? RB_RECORD_SEGMENT : RB_RECORD_OBJECT,
-		.task = number,
-		.shared = true,
-	};
+	struct rb_record record = { .kind = RB_RECORD_OBJECT, .task = number, .shared = true };
 	int r = make_room(block, RB_OBJECT_PAYLOAD, wait, err);
 
 	if (r < 0)

@@ -68,7 +68,7 @@ static size_t sums_bytes(size_t pages)
  * kept, and can be forgotten later */
 static bool forget(struct rb_objects *objects, struct object *object)
 {
-	if (object->is.is_segment && !objects->handed_over &&
+	if (object->is.kind == RB_OBJECT_SEGMENT && !objects->handed_over &&
 	    rb_segments_remove(objects->segments, (int)object->is.inode) < 0)
 		return false;
 	rb_segments_let_go(object->held);
@@ -125,7 +125,7 @@ static bool make_way(struct rb_objects *objects, const struct rb_object *is, uin
 	for (size_t i = 0; i < n; i++) {
 		struct object *object = &objects->list[i];
 
-		if (!object->named && object->is.is_segment &&
+		if (!object->named && object->is.kind == RB_OBJECT_SEGMENT &&
 		    ((object->is.inode & place) == (is->inode & place) ||
 		     has_key(&object->is, is)) &&
 		    forget(objects, object))
@@ -155,7 +155,7 @@ static int make(struct rb_objects *objects, const struct rb_object *is, void **r
 {
 	int r = 0;
 
-	if (!is->is_segment) {
+	if (is->kind == RB_OBJECT_MEMFD) {
 		/* it may be sealed later: CRIU's filter seals it as CRIU would have made it */
 		r = memfd_create(is->name, MFD_CLOEXEC | MFD_ALLOW_SEALING);
 		return r < 0 ? rb_err_set(err, -errno, "make shared memory") : r;
@@ -233,11 +233,17 @@ static int resize(struct object *object, uint64_t size, struct rb_err *err)
 
 static bool is_same(const struct rb_object *a, const struct rb_object *b)
 {
-	if (a->inode != b->inode || a->is_segment != b->is_segment)
+	if (a->kind != b->kind || a->inode != b->inode)
 		return false;
-	return a->is_segment ? a->size == b->size &&
-				       memcmp(&a->segment, &b->segment, sizeof(a->segment)) == 0
-			     : strcmp(a->name, b->name) == 0;
+	switch (a->kind) {
+	case RB_OBJECT_MEMFD:
+		return strcmp(a->name, b->name) == 0;
+	case RB_OBJECT_SEGMENT:
+		return a->size == b->size &&
+		       memcmp(&a->segment, &b->segment, sizeof(a->segment)) == 0;
+	default:
+		return false;
+	}
 }
 
 static int name(struct rb_objects *objects, const struct rb_record *record, struct rb_err *err)
@@ -314,7 +320,7 @@ int rb_objects_take(struct rb_objects *objects, const struct rb_record *record, 
 	struct object *object;
 	int r;
 
-	if (record->kind == RB_RECORD_OBJECT || record->kind == RB_RECORD_SEGMENT)
+	if (record->kind == RB_RECORD_OBJECT)
 		return name(objects, record, err);
 	object = find(objects, record->task);
 	if (!object || !object->named || record->addr / RB_PAGE_SIZE >= object->pages ||
@@ -384,7 +390,7 @@ int rb_objects_publish(const struct rb_objects *objects, const char *dir, struct
 	if (r >= 0)
 		r = rb_mkdir_p(dir, 0700, err);
 	for (size_t i = 0; r >= 0 && i < objects->n; i++)
-		if (!objects->list[i].is.is_segment)
+		if (objects->list[i].is.kind == RB_OBJECT_MEMFD)
 			r = publish(&objects->list[i], dir, err);
 	return r;
 }

@@ -14,8 +14,8 @@
 #include "ranges.h"
 
 #define RANGE_BYTES   16
-#define OBJECT_BYTES  16 /* without its name */
-#define SEGMENT_BYTES 40
+#define OBJECT_BYTES  17 /* of all kinds; more follows */
+#define SEGMENT_BYTES 24
 #define PAGES_MAX     (UINT32_C(1) << 20) /* in a ZERO record */
 #define DELTA	      0x80		  /* in the byte of the encoding */
 
@@ -65,19 +65,20 @@ static bool has_sane_length(const struct rb_record *record)
 
 static bool object_is_sane(const struct rb_record *record)
 {
-	const uint8_t *name = record->payload + OBJECT_BYTES;
+	const uint8_t *more = record->payload + OBJECT_BYTES;
+	size_t len = record->len - OBJECT_BYTES;
 
-	return record->shared && record->addr == 0 && record->count == 0 &&
-	       record->len >= OBJECT_BYTES && record->len <= RB_OBJECT_PAYLOAD &&
-	       get(record->payload + 8, 8) <= RB_OBJECT_SIZE_MAX &&
-	       !memchr(name, '\0', record->len - OBJECT_BYTES);
-}
-
-static bool segment_is_sane(const struct rb_record *record)
-{
-	return record->shared && record->addr == 0 && record->count == 0 &&
-	       record->len == SEGMENT_BYTES && get(record->payload, 8) <= INT_MAX &&
-	       get(record->payload + 8, 8) <= RB_OBJECT_SIZE_MAX;
+	if (!record->shared || record->addr || record->count || record->len < OBJECT_BYTES ||
+	    get(record->payload + 8, 8) > RB_OBJECT_SIZE_MAX)
+		return false;
+	switch (record->payload[16]) {
+	case RB_OBJECT_MEMFD:
+		return len <= RB_OBJECT_NAME_MAX && !memchr(more, '\0', len);
+	case RB_OBJECT_SEGMENT:
+		return len == SEGMENT_BYTES && get(record->payload, 8) <= INT_MAX;
+	default:
+		return false;
+	}
 }
 
 static bool is_sane(const struct rb_record *record)
@@ -103,8 +104,6 @@ static bool is_sane(const struct rb_record *record)
 		       record->len == record->count * RANGE_BYTES;
 	case RB_RECORD_OBJECT:
 		return object_is_sane(record);
-	case RB_RECORD_SEGMENT:
-		return segment_is_sane(record);
 	default:
 		return false;
 	}
@@ -188,9 +187,9 @@ void rb_record_object(const struct rb_record *record, struct rb_object *ret)
 	*ret = (struct rb_object){
 		.inode = get(record->payload, 8),
 		.size = get(record->payload + 8, 8),
-		.is_segment = record->kind == RB_RECORD_SEGMENT,
+		.kind = (enum rb_object_kind)record->payload[16],
 	};
-	if (ret->is_segment)
+	if (ret->kind == RB_OBJECT_SEGMENT)
 		get_segment(record->payload + OBJECT_BYTES, &ret->segment);
 	else
 		memcpy(ret->name, record->payload + OBJECT_BYTES, len);
@@ -212,9 +211,10 @@ uint32_t rb_record_put_object(uint8_t *payload, const struct rb_object *object)
 
 	put(payload, object->inode, 8);
 	put(payload + 8, object->size, 8);
-	if (object->is_segment) {
+	payload[16] = (uint8_t)object->kind;
+	if (object->kind == RB_OBJECT_SEGMENT) {
 		put_segment(payload + OBJECT_BYTES, &object->segment);
-		return SEGMENT_BYTES;
+		return OBJECT_BYTES + SEGMENT_BYTES;
 	}
 	memcpy(payload + OBJECT_BYTES, object->name, len);
 	return (uint32_t)(OBJECT_BYTES + len);

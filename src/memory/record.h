@@ -10,8 +10,8 @@
  *      2    1  1: of an object of shared memory; 0: of a task's own
  *      3    1  must be 0
  *      4    4  task: pid in the container's pid namespace, > 0; or number of the object
- *      8    8  address of the first page, or its offset in the object; 0 for lists, OBJECT, SEGMENT
- *     16    4  DATA, ZERO: pages; lists: ranges in the payload; OBJECT, SEGMENT: 0
+ *      8    8  address of the first page, or its offset in the object; 0 for lists, OBJECT
+ *     16    4  DATA, ZERO: pages; lists: ranges in the payload; OBJECT: 0
  *     20    4  length of the payload as it travels in bytes, 0 for ZERO
  *     24    8  XXH3 (64 bits) of the payload as it travels, with the byte at 1 as seed
  *     32       payload
@@ -26,12 +26,14 @@
  * is KEEP, the others KEEP_MORE. LATER, before KEEP, is a list like that, of pages that stay at the
  * source: whatever the target has of them is old, and it asks for them (wants.h).
  *
- * OBJECT comes before an object's pages in each round, and says in the last that it is there still:
- * 8 bytes inode number, 8 bytes size, then its name, without an end. Its other pages read as zero.
- * What it had, and has not, comes as ZERO.
+ * OBJECT comes before an object's pages in each round, and says in the last that it is there still.
+ * Its other pages read as zero. What it had, and has not, comes as ZERO. Its payload:
  *
- * SEGMENT is the same for a segment of System V, whose inode number is its id: 8 bytes id, 8 bytes
- * size, then 4 bytes each of key, mode, uid, gid, and its creator's uid and gid.
+ *      0    8  inode number; of a segment: its id
+ *      8    8  size in bytes
+ *     16    1  kind (enum rb_object_kind)
+ *     17       MEMFD: its name, without an end
+ *              SEGMENT: 4 bytes each of key, mode, uid, gid, and its creator's uid and gid
  */
 #pragma once
 
@@ -56,7 +58,6 @@ enum rb_record_kind {
 	RB_RECORD_KEEP,
 	RB_RECORD_LATER,
 	RB_RECORD_OBJECT = 16,
-	RB_RECORD_SEGMENT,
 	RB_RECORD_KIND_MAX,
 };
 
@@ -81,7 +82,13 @@ struct rb_record {
 
 #define RB_OBJECT_NAME_MAX 249 /* of memfd_create(2) */
 #define RB_OBJECT_SIZE_MAX (UINT64_C(1) << 40)
-#define RB_OBJECT_PAYLOAD  (16 + RB_OBJECT_NAME_MAX)
+#define RB_OBJECT_PAYLOAD  (17 + RB_OBJECT_NAME_MAX)
+
+enum rb_object_kind {
+	RB_OBJECT_MEMFD,   /* anonymous, or of memfd_create(2) */
+	RB_OBJECT_SEGMENT, /* of System V */
+	RB_OBJECT_KIND_MAX,
+};
 
 /** What there is to know of a segment of System V, beside its id and size. */
 struct rb_segment {
@@ -90,13 +97,13 @@ struct rb_segment {
 	uint32_t uid, gid, cuid, cgid;
 };
 
-/** An object of shared memory (anonymous, memfd, or a segment of System V). */
+/** An object of shared memory. */
 struct rb_object {
 	uint64_t inode; /* on its host; of a segment: its id */
 	uint64_t size;	/* bytes; pages at most up to RB_OBJECT_SIZE_MAX */
-	char name[RB_OBJECT_NAME_MAX + 1];
-	bool is_segment; /* it has no name, but: */
-	struct rb_segment segment;
+	enum rb_object_kind kind;
+	char name[RB_OBJECT_NAME_MAX + 1]; /* of a MEMFD */
+	struct rb_segment segment;	   /* of a SEGMENT */
 };
 
 /** rb_record_encode - header and payload at @out, which has room for them. Return: bytes written */
@@ -117,9 +124,9 @@ struct rb_range rb_record_range(const struct rb_record *record, uint32_t i);
 /** rb_record_put_range - into the payload of a record that is being made */
 void rb_record_put_range(uint8_t *payload, uint32_t i, const struct rb_range *range);
 
-/** rb_record_object - what an OBJECT or SEGMENT record says */
+/** rb_record_object - what an OBJECT record says */
 void rb_record_object(const struct rb_record *record, struct rb_object *ret);
 
 /** rb_record_put_object - into the payload (RB_OBJECT_PAYLOAD bytes) of a record that is being
- * made: of kind SEGMENT for a segment, OBJECT for others. Return: bytes */
+ * made. Return: bytes */
 uint32_t rb_record_put_object(uint8_t *payload, const struct rb_object *object);

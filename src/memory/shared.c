@@ -103,18 +103,20 @@ void rb_shared_end(struct rb_shared *shared)
 	shared->n = kept;
 }
 
-struct rb_shared_object *rb_shared_find(struct rb_shared *shared, bool is_segment, uint64_t inode)
+struct rb_shared_object *rb_shared_find(const struct rb_shared *shared, enum rb_object_kind kind,
+					dev_t device, uint64_t inode)
 {
 	for (size_t i = 0; i < shared->n; i++)
-		if (shared->list[i]->is.inode == inode &&
-		    shared->list[i]->is.is_segment == is_segment)
+		if (shared->list[i]->is.kind == kind && shared->list[i]->device == device &&
+		    shared->list[i]->is.inode == inode)
 			return shared->list[i];
 	return NULL;
 }
 
 static bool is_known(struct rb_shared *shared, uint64_t inode)
 {
-	struct rb_shared_object *object = rb_shared_find(shared, false, inode);
+	struct rb_shared_object *object =
+		rb_shared_find(shared, RB_OBJECT_MEMFD, shared->device, inode);
 
 	if (object)
 		object->seen = true;
@@ -277,16 +279,19 @@ uint64_t rb_shared_bytes(const struct rb_shared *shared)
 	return sum;
 }
 
-static int list(const struct rb_shared *shared, bool segments, const char *path, struct rb_err *err)
+/* Each kind has a list of its own: there may be inodes of the same numbers among the others. */
+static int list(const struct rb_shared *shared, enum rb_object_kind kind, const char *dir,
+		const char *name, struct rb_err *err)
 {
 	_cleanup_buf_ struct rb_buf out = {};
-	int r = 0;
+	char path[PATH_MAX];
+	int r = rb_path(path, sizeof(path), "%s/%s", dir, name);
 
 	for (size_t i = 0; r >= 0 && i < shared->n; i++) {
 		const struct rb_shared_object *object = shared->list[i];
 		uint64_t pair[] = { object->device, object->is.inode };
 
-		if (object->is.is_segment == segments)
+		if (object->is.kind == kind)
 			r = rb_buf_add(&out, pair, sizeof(pair));
 	}
 	return r < 0 ? rb_err_set(err, r, "list shared memory")
@@ -295,14 +300,9 @@ static int list(const struct rb_shared *shared, bool segments, const char *path,
 
 int rb_shared_hide(struct rb_shared *shared, const char *dir, struct rb_err *err)
 {
-	char objects[PATH_MAX], segments[PATH_MAX];
-	int r = rb_path(objects, sizeof(objects), "%s/shared", dir);
+	int r;
 
-	if (r >= 0)
-		r = rb_path(segments, sizeof(segments), "%s/sysv", dir);
-	if (r < 0)
-		return rb_err_set(err, r, "list shared memory");
 	rb_shared_forget_changed(shared);
-	r = list(shared, false, objects, err);
-	return r < 0 ? r : list(shared, true, segments, err);
+	r = list(shared, RB_OBJECT_MEMFD, dir, "shared", err);
+	return r < 0 ? r : list(shared, RB_OBJECT_SEGMENT, dir, "sysv", err);
 }

@@ -49,8 +49,9 @@ struct rb_shared {
 	uint8_t chunk[RB_SHARED_CHUNK * RB_PAGE_SIZE] __attribute__((aligned(64)));
 };
 
-/** rb_shared_find - the object with an inode number, or the segment with an id; NULL: it is new */
-struct rb_shared_object *rb_shared_find(struct rb_shared *shared, bool is_segment, uint64_t inode);
+/** rb_shared_find - the object of a kind with an inode number, or id; NULL: it is new */
+struct rb_shared_object *rb_shared_find(const struct rb_shared *shared, enum rb_object_kind kind,
+					dev_t device, uint64_t inode);
 
 /** rb_shared_is_fit - may what is open travel in rounds? @st: is filled in */
 bool rb_shared_is_fit(const struct rb_shared *shared, int fd, struct stat *st);

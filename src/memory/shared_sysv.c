@@ -54,7 +54,8 @@ static bool is_same(const struct rb_shared_object *object, const struct rb_sysv_
 int rb_shared_consider_segment(struct rb_shared *shared, pid_t pid, const char *path, uint64_t id,
 			       struct rb_err *err)
 {
-	struct rb_shared_object *object = rb_shared_find(shared, true, id);
+	struct rb_shared_object *object =
+		rb_shared_find(shared, RB_OBJECT_SEGMENT, shared->device, id);
 	const struct rb_sysv_entry *entry;
 	_cleanup_close_ int fd = -EBADF;
 	struct stat st;
@@ -84,7 +85,7 @@ void rb_shared_settle_segments(struct rb_shared *shared)
 	for (size_t i = 0; shared->sysv_is_new && i < shared->n; i++) {
 		struct rb_shared_object *object = shared->list[i];
 
-		if (object->is.is_segment &&
+		if (object->is.kind == RB_OBJECT_SEGMENT &&
 		    !is_same(object, rb_sysv_find(&shared->sysv, object->is.inode)))
 			object->seen = false;
 	}
@@ -98,13 +99,13 @@ void rb_shared_forget_changed(struct rb_shared *shared)
 	bool any = false;
 
 	for (size_t i = 0; i < shared->n; i++)
-		any = any || shared->list[i]->is.is_segment;
+		any = any || shared->list[i]->is.kind == RB_OBJECT_SEGMENT;
 	if (any)
 		rb_sysv_read_again(&shared->sysv, &now, NULL);
 	for (size_t i = 0; i < shared->n; i++) {
 		struct rb_shared_object *object = shared->list[i];
 
-		object->seen = !object->is.is_segment ||
+		object->seen = object->is.kind != RB_OBJECT_SEGMENT ||
 			       is_same(object, rb_sysv_find(&now, object->is.inode));
 	}
 	rb_sysv_clear(&now);

@@ -61,7 +61,7 @@ static bool parse(const char *line, struct rb_sysv_entry *ret)
 	unsigned long long size, id;
 	long long changed;
 
-	*ret = (struct rb_sysv_entry){ .is.is_segment = true };
+	*ret = (struct rb_sysv_entry){ .is.kind = RB_OBJECT_SEGMENT };
 	if (sscanf(line, "%d %llu %o %llu %*d %*d %*u %u %u %u %u %*d %*d %lld", &is->key, &id,
 		   &is->mode, &size, &is->uid, &is->gid, &is->cuid, &is->cgid, &changed) != 9)
 		return false;

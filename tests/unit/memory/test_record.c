@@ -125,7 +125,7 @@ static void test_damage(void)
 
 static void test_object(void)
 {
-	struct rb_object object = { 4711, 5000, "name" }, got;
+	struct rb_object object = { .inode = 4711, .size = 5000, .name = "name" }, got;
 	struct rb_record record = { RB_RECORD_OBJECT, 3, 0, 0, block + RB_RECORD_HEADER, 0,
 				    .shared = true };
 	struct rb_record again;
@@ -133,7 +133,7 @@ static void test_object(void)
 
 	record.len = rb_record_put_object(block + RB_RECORD_HEADER, &object);
 	len = rb_record_encode(block, &record);
-	CHECK_INT(len, RB_RECORD_HEADER + 20);
+	CHECK_INT(len, RB_RECORD_HEADER + 21);
 	record = (struct rb_record){};
 	CHECK_INT(rb_record_decode(block, len, &record, NULL), (ssize_t)len);
 	CHECK(record.shared);
@@ -141,7 +141,14 @@ static void test_object(void)
 	rb_record_object(&record, &got);
 	CHECK_INT(got.inode, 4711);
 	CHECK_INT(got.size, 5000);
+	CHECK_INT(got.kind, RB_OBJECT_MEMFD);
 	CHECK_STR(got.name, "name");
+	/* of a kind that there is not */
+	record.payload = block + RB_RECORD_HEADER;
+	block[RB_RECORD_HEADER + 16] = RB_OBJECT_KIND_MAX;
+	rb_record_encode(block, &record);
+	CHECK_INT(rb_record_decode(block, len, &again, NULL), -EPROTO);
+	block[RB_RECORD_HEADER + 16] = RB_OBJECT_MEMFD;
 	/* a name with an end in it; a size beyond all measure; not of shared memory */
 	record.payload = block + RB_RECORD_HEADER;
 	block[len - 2] = '\0';
@@ -163,15 +170,17 @@ static void test_segment(void)
 	static const uint8_t golden[] = {
 		0,    0,    0,	  0,	0,    0x80, 0, 1, /* id */
 		0,    0,    0,	  0,	0,    0x10, 0, 3, /* size */
+		1,					  /* kind */
 		0xff, 0xff, 0xff, 0xfe,			  /* key */
 		0,    0,    1,	  0xa0,			  /* mode */
 		0,    0,    0,	  5,	0,    0,    0, 6, /* uid, gid */
 		0,    0,    0,	  7,	0xff, 0,    0, 8, /* cuid, cgid */
 	};
-	struct rb_object object = {
-		0x800001, 0x100003, "", true, { -2, 0640, 5, 6, 7, 0xff000008 }
-	};
-	struct rb_record record = { RB_RECORD_SEGMENT, 3, 0, 0, block + RB_RECORD_HEADER, 0,
+	struct rb_object object = { .inode = 0x800001,
+				    .size = 0x100003,
+				    .kind = RB_OBJECT_SEGMENT,
+				    .segment = { -2, 0640, 5, 6, 7, 0xff000008 } };
+	struct rb_record record = { RB_RECORD_OBJECT, 3, 0, 0, block + RB_RECORD_HEADER, 0,
 				    .shared = true };
 	struct rb_object got;
 	size_t len;
@@ -182,7 +191,7 @@ static void test_segment(void)
 	len = rb_record_encode(block, &record);
 	CHECK_INT(rb_record_decode(block, len, &record, NULL), (ssize_t)len);
 	rb_record_object(&record, &got);
-	CHECK(got.is_segment);
+	CHECK_INT(got.kind, RB_OBJECT_SEGMENT);
 	CHECK_INT(got.inode, object.inode);
 	CHECK_INT(got.size, object.size);
 	CHECK_INT(memcmp(&got.segment, &object.segment, sizeof(got.segment)), 0);

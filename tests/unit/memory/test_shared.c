@@ -387,7 +387,8 @@ static void test_hide(void)
 static void test_hostile(void)
 {
 	static uint8_t block[RB_BLOCK_SIZE], page[RB_PAGE_SIZE];
-	struct rb_object object = { 4711, SIZE, "" }, other = { 4712, SIZE, "" };
+	struct rb_object object = { .inode = 4711, .size = SIZE },
+			 other = { .inode = 4712, .size = SIZE };
 	struct rb_record name = { RB_RECORD_OBJECT, 1, 0, 0, block + RB_RECORD_HEADER, 0,
 				  .shared = true };
 	static const struct rb_record bad[] = {

@@ -512,8 +512,11 @@ static void test_check(void)
 static void test_hostile(void)
 {
 	static uint8_t block[RB_BLOCK_SIZE];
-	struct rb_object object = { 7, SIZE, "", true, { KEY, 0600, 0, 0, 0, 0 } };
-	struct rb_record name = { RB_RECORD_SEGMENT, 1, 0, 0, block + RB_RECORD_HEADER, 0,
+	struct rb_object object = { .inode = 7,
+				    .size = SIZE,
+				    .kind = RB_OBJECT_SEGMENT,
+				    .segment = { KEY, 0600, 0, 0, 0, 0 } };
+	struct rb_record name = { RB_RECORD_OBJECT, 1, 0, 0, block + RB_RECORD_HEADER, 0,
 				  .shared = true };
 	size_t len;
 
@@ -546,8 +549,11 @@ static void test_hostile(void)
 static int take_name(int number, uint64_t id, int key)
 {
 	static uint8_t block[RB_BLOCK_SIZE];
-	struct rb_object object = { id, SIZE, "", true, { key, 0600, 0, 0, 0, 0 } };
-	struct rb_record name = { RB_RECORD_SEGMENT, number, 0, 0, block + RB_RECORD_HEADER, 0,
+	struct rb_object object = { .inode = id,
+				    .size = SIZE,
+				    .kind = RB_OBJECT_SEGMENT,
+				    .segment = { key, 0600, 0, 0, 0, 0 } };
+	struct rb_record name = { RB_RECORD_OBJECT, number, 0, 0, block + RB_RECORD_HEADER, 0,
 				  .shared = true };
 
 	name.len = rb_record_put_object(block + RB_RECORD_HEADER, &object);
