@@ -62,18 +62,25 @@ static int parse_line(char *text, struct mount_line *ret)
 		n++;
 		if (n == 3)
 			ret->device = word;
+		else if (n == 4)
+			ret->root = word;
 		else if (n == 5)
 			ret->point = word;
 		else if (n == 6)
 			ret->options = word;
 	}
 	ret->type = strtok_r(NULL, " \n", &next);
-	strtok_r(NULL, " \n", &next); /* source */
+	ret->source = strtok_r(NULL, " \n", &next);
 	ret->super_options = strtok_r(NULL, " \n", &next);
 	if (n < 6 || !ret->type)
 		return -EINVAL;
-	if (!ret->super_options) /* an empty source makes a word vanish */
+	if (!ret->super_options) { /* an empty source makes a word vanish */
 		ret->super_options = text + strlen(text);
+		ret->source = NULL;
+	}
+	if (ret->source)
+		mounts_unescape(ret->source);
+	mounts_unescape(ret->root);
 	mounts_unescape(ret->point);
 	return 0;
 }
@@ -106,6 +113,25 @@ static int find_last(const char *mountinfo,
 	*ret = found;
 	found = (struct mount_line){};
 	return 1;
+}
+
+int mounts_each(const char *mountinfo, int (*fn)(const struct mount_line *line, void *arg),
+		void *arg)
+{
+	_cleanup_fclose_ FILE *file = fopen(mountinfo, "re");
+	_cleanup_free_ char *text = NULL;
+	size_t size = 0;
+	int r = 0;
+
+	if (!file)
+		return -errno;
+	while (r >= 0 && getline(&text, &size, file) > 0) {
+		struct mount_line line = {};
+
+		if (parse_line(text, &line) >= 0)
+			r = fn(&line, arg);
+	}
+	return r < 0 ? r : ferror(file) ? -errno : 0;
 }
 
 static bool is_mounted_at(const struct mount_line *line, const void *point)

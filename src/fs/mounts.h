@@ -1,18 +1,21 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * mounts.h - lines of /proc/PID/mountinfo (inside of fs/ only)
+ * mounts.h - lines of /proc/PID/mountinfo
  */
 #pragma once
 
 #include <sys/types.h>
 
-/** One mount; the strings point into @text. All but super_options and options are unescaped. */
+/** One mount; the strings point into @text. What may have been escaped is not any more, but for
+ * options and super_options. */
 struct mount_line {
 	char *text;	     /* malloc'd */
 	char *device;	     /* "major:minor" */
+	char *root;	     /* what of the file system is */
 	char *point;	     /* where it is mounted */
 	char *options;	     /* of the mount: "rw,relatime" */
 	char *type;	     /* "overlay" */
+	char *source;	     /* "tmpfs"; NULL: it has none, and super_options are "" */
 	char *super_options; /* of the file system */
 };
 
@@ -27,6 +30,15 @@ void mounts_unescape(char *text);
  * Return: 1, 0 when there is none, or negative errno.
  */
 int mounts_find(const char *mountinfo, const char *point, struct mount_line *ret);
+
+/**
+ * mounts_each - call @fn for each line of @mountinfo, in their order
+ * @fn: negative ends it; what it is given is released after it
+ *
+ * Return: 0, or what @fn returned, or negative errno.
+ */
+int mounts_each(const char *mountinfo, int (*fn)(const struct mount_line *line, void *arg),
+		void *arg);
 
 /**
  * mounts_find_anywhere - is the file system of @line mounted in any mount namespace?
