@@ -325,6 +325,20 @@ int rb_block_add_object(struct rb_block *block, int number, const struct rb_obje
 	return 0;
 }
 
+int rb_block_add_tmpfs(struct rb_block *block, int number, const struct rb_tmpfs_record *tmpfs,
+		       const struct rb_wait *wait, struct rb_err *err)
+{
+	struct rb_record record = { .kind = RB_RECORD_TMPFS, .task = number, .shared = true };
+	int r = make_room(block, RB_TMPFS_PAYLOAD, wait, err);
+
+	if (r < 0)
+		return r;
+	record.payload = block->data + block->used + RB_RECORD_HEADER;
+	record.len = rb_record_put_tmpfs(block->data + block->used + RB_RECORD_HEADER, tmpfs);
+	block->used += rb_record_encode(block->data + block->used, &record);
+	return 0;
+}
+
 int rb_block_add_copy(struct rb_block *block, int number, uint64_t offset, const uint8_t *page,
 		      const struct rb_wait *wait, struct rb_err *err)
 {

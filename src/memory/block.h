@@ -15,6 +15,7 @@ struct rb_object;
 struct rb_packer;
 struct rb_range;
 struct rb_ranges;
+struct rb_tmpfs_record;
 
 /** rb_block_new - for a round; @packer outlives it */
 int rb_block_new(const struct rb_memory_sink *sink, struct rb_packer *packer, struct rb_block **ret,
@@ -48,6 +49,10 @@ int rb_block_add_later(struct rb_block *block, int task, const struct rb_ranges 
 /** rb_block_add_object - that an object of shared memory is there (record.h) */
 int rb_block_add_object(struct rb_block *block, int number, const struct rb_object *object,
 			const struct rb_wait *wait, struct rb_err *err);
+
+/** rb_block_add_tmpfs - that a tmpfs is there, before its files (record.h) */
+int rb_block_add_tmpfs(struct rb_block *block, int number, const struct rb_tmpfs_record *tmpfs,
+		       const struct rb_wait *wait, struct rb_err *err);
 
 /** rb_block_add_copy - a page of such an object, that was read already; NULL: it reads as zero.
  * rb_block_flush_copies() after the last of an object */

@@ -24,12 +24,13 @@
 #include "cleanup.h"
 #include "err.h"
 #include "io.h"
+#include "objects_tmpfs.h"
 #include "proc.h"
 #include "ranges.h"
 #include "record.h"
 #include "segments.h"
 
-enum { OBJECTS_MAX = 1024, SUMS_PER_PAGE = RB_PAGE_SIZE / sizeof(uint64_t) };
+enum { OBJECTS_MAX = 1024, TMPFS_MAX = 64, SUMS_PER_PAGE = RB_PAGE_SIZE / sizeof(uint64_t) };
 
 struct object {
 	int number, fd;
@@ -41,11 +42,20 @@ struct object {
 	uint64_t used;	/* pages that take memory */
 };
 
+/* file systems that some of them are files of */
+struct place {
+	int number;
+	bool named;
+	struct rb_tmpfs *tmpfs;
+};
+
 struct rb_objects {
 	struct object *list;
 	size_t n;
 	struct rb_segments *segments; /* where those of System V are, or NULL */
 	bool handed_over;	      /* they are CRIU's, too */
+	struct place places[TMPFS_MAX];
+	size_t n_places;
 };
 
 int rb_objects_new(struct rb_objects **ret, struct rb_err *err)
@@ -87,6 +97,8 @@ void rb_objects_free(struct rb_objects *objects)
 	objects->handed_over = true;
 	for (size_t i = 0; i < objects->n; i++)
 		forget(objects, &objects->list[i]);
+	for (size_t i = 0; i < objects->n_places; i++)
+		rb_tmpfs_free(objects->places[i].tmpfs);
 	free(objects->list);
 	free(objects);
 }
@@ -95,6 +107,21 @@ void rb_objects_begin(struct rb_objects *objects)
 {
 	for (size_t i = 0; i < objects->n; i++)
 		objects->list[i].named = false;
+	for (size_t i = 0; i < objects->n_places; i++)
+		objects->places[i].named = false;
+}
+
+static void keep_places(struct rb_objects *objects)
+{
+	size_t kept = 0;
+
+	for (size_t i = 0; i < objects->n_places; i++) {
+		if (objects->places[i].named)
+			objects->places[kept++] = objects->places[i];
+		else
+			rb_tmpfs_free(objects->places[i].tmpfs);
+	}
+	objects->n_places = kept;
 }
 
 void rb_objects_keep(struct rb_objects *objects)
@@ -106,6 +133,7 @@ void rb_objects_keep(struct rb_objects *objects)
 			objects->list[kept++] = objects->list[i];
 	}
 	objects->n = kept;
+	keep_places(objects);
 }
 
 static bool has_key(const struct rb_object *a, const struct rb_object *b)
@@ -141,8 +169,11 @@ static int make_segment(struct rb_objects *objects, const struct rb_object *is, 
 			struct rb_err *err)
 {
 	static const uint64_t places[] = { UINT64_MAX, 0xffffff, 0x7fff };
-	int r = -EEXIST;
+	int r = objects->segments ? 0 : rb_segments_new(&objects->segments, err);
 
+	if (r < 0)
+		return r;
+	r = -EEXIST;
 	make_way(objects, is, places[0]);
 	for (size_t i = 0; r == -EEXIST && i < ARRAY_SIZE(places); i++)
 		if (i == 0 || make_way(objects, is, places[i]))
@@ -150,19 +181,71 @@ static int make_segment(struct rb_objects *objects, const struct rb_object *is, 
 	return r;
 }
 
+static struct place *find_place(struct rb_objects *objects, int number)
+{
+	for (size_t i = 0; i < objects->n_places; i++)
+		if (objects->places[i].number == number)
+			return &objects->places[i];
+	return NULL;
+}
+
+static int name_place(struct rb_objects *objects, const struct rb_record *record,
+		      struct rb_err *err)
+{
+	struct place *place = find_place(objects, record->task);
+	struct rb_tmpfs_record is;
+	int r;
+
+	rb_record_tmpfs(record, &is);
+	if (place) {
+		const struct rb_tmpfs_record *was = rb_tmpfs_is(place->tmpfs);
+
+		if (was->device != is.device || strcmp(was->options, is.options) != 0)
+			return rb_err_code(err, RB_E_PROTOCOL, -EPROTO, "a tmpfs became another");
+		place->named = true;
+		return 0;
+	}
+	if (objects->n_places == TMPFS_MAX)
+		return rb_err_code(err, RB_E_PROTOCOL, -EPROTO, "there are too many tmpfs");
+	place = &objects->places[objects->n_places];
+	*place = (struct place){ .number = record->task, .named = true };
+	r = rb_tmpfs_new(&is, &place->tmpfs, err);
+	if (r >= 0)
+		objects->n_places++;
+	return r;
+}
+
+static int make_file(struct rb_objects *objects, const struct rb_object *is, struct rb_err *err)
+{
+	const struct place *place = find_place(objects, is->tmpfs);
+
+	return place && place->named ? rb_tmpfs_add_file(place->tmpfs, err)
+				     : rb_err_code(err, RB_E_PROTOCOL, -EPROTO,
+						   "a file of a tmpfs came before that");
+}
+
+/* It may be sealed later: CRIU's filter seals it as CRIU would have made it. */
+static int make_memfd(const struct rb_object *is, struct rb_err *err)
+{
+	int fd = memfd_create(is->name, MFD_CLOEXEC | MFD_ALLOW_SEALING);
+
+	return fd < 0 ? rb_err_set(err, -errno, "make shared memory") : fd;
+}
+
 static int make(struct rb_objects *objects, const struct rb_object *is, void **ret_held,
 		struct rb_err *err)
 {
-	int r = 0;
-
-	if (is->kind == RB_OBJECT_MEMFD) {
-		/* it may be sealed later: CRIU's filter seals it as CRIU would have made it */
-		r = memfd_create(is->name, MFD_CLOEXEC | MFD_ALLOW_SEALING);
-		return r < 0 ? rb_err_set(err, -errno, "make shared memory") : r;
+	switch (is->kind) {
+	case RB_OBJECT_MEMFD:
+		return make_memfd(is, err);
+	case RB_OBJECT_SEGMENT:
+		return make_segment(objects, is, ret_held, err);
+	case RB_OBJECT_FILE:
+		return make_file(objects, is, err);
+	default:
+		return rb_err_code(err, RB_E_PROTOCOL, -EPROTO,
+				   "shared memory is of a kind that makes no sense");
 	}
-	if (!objects->segments)
-		r = rb_segments_new(&objects->segments, err);
-	return r < 0 ? r : make_segment(objects, is, ret_held, err);
 }
 
 static struct object *find(const struct rb_objects *objects, int number)
@@ -241,6 +324,8 @@ static bool is_same(const struct rb_object *a, const struct rb_object *b)
 	case RB_OBJECT_SEGMENT:
 		return a->size == b->size &&
 		       memcmp(&a->segment, &b->segment, sizeof(a->segment)) == 0;
+	case RB_OBJECT_FILE:
+		return a->tmpfs == b->tmpfs;
 	default:
 		return false;
 	}
@@ -320,6 +405,8 @@ int rb_objects_take(struct rb_objects *objects, const struct rb_record *record, 
 	struct object *object;
 	int r;
 
+	if (record->kind == RB_RECORD_TMPFS)
+		return name_place(objects, record, err);
 	if (record->kind == RB_RECORD_OBJECT)
 		return name(objects, record, err);
 	object = find(objects, record->task);
@@ -395,6 +482,31 @@ int rb_objects_publish(const struct rb_objects *objects, const char *dir, struct
 	return r;
 }
 
+static int offer(const struct rb_objects *objects, const struct place *place, const char *dir,
+		 struct rb_err *err)
+{
+	int r = rb_tmpfs_begin_offer(place->tmpfs, err);
+
+	for (size_t i = 0; r >= 0 && i < objects->n; i++) {
+		const struct object *object = &objects->list[i];
+
+		if (object->is.kind == RB_OBJECT_FILE && object->is.tmpfs == place->number)
+			r = rb_tmpfs_offer_file(place->tmpfs, object->fd, object->is.inode, err);
+	}
+	return r < 0 ? r : rb_tmpfs_offer(place->tmpfs, dir, err);
+}
+
+int rb_objects_offer(const struct rb_objects *objects, const char *dir, struct rb_err *err)
+{
+	int r = rb_rm_rf(dir, err);
+
+	if (r >= 0 && objects->n_places)
+		r = rb_mkdir_p(dir, 0700, err);
+	for (size_t i = 0; r >= 0 && i < objects->n_places; i++)
+		r = offer(objects, &objects->places[i], dir, err);
+	return r;
+}
+
 static bool is_as_it_came(const struct object *object, size_t i)
 {
 	const uint8_t *map = mmap(NULL, RB_PAGE_SIZE, PROT_READ, MAP_SHARED, object->fd,
@@ -436,8 +548,12 @@ int rb_objects_check(const struct rb_objects *objects, struct rb_err *err)
 	for (size_t k = 0; k < objects->n; k++) {
 		struct stat st;
 
-		if (fstat(objects->list[k].fd, &st) < 0 ||
-		    (uint64_t)st.st_size != objects->list[k].is.size ||
+		if (fstat(objects->list[k].fd, &st) < 0)
+			return rb_err_set(err, -errno, "look at shared memory");
+		/* a file that nobody referred to */
+		if (objects->list[k].is.tmpfs && st.st_nlink == 0)
+			continue;
+		if ((uint64_t)st.st_size != objects->list[k].is.size ||
 		    !all_as_it_came(&objects->list[k]))
 			return rb_err_code(err, RB_E_INTERNAL, -ESTALE,
 					   "shared memory was changed by what was restored");

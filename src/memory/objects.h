@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * objects.h - shared memory of a container on the target: a memfd for each object, which CRIU puts
- * in place as it is; and segments of System V in an IPC namespace, which the container moves into
+ * in place as it is; a file in a tmpfs, which it mounts as it is (objects_tmpfs.h); a segment of
+ * System V in an IPC namespace, which the container moves into (segments.h)
  *
  * Their memory is charged to who writes it, which is this process.
  */
@@ -52,6 +53,15 @@ int rb_objects_publish_segments(struct rb_objects *objects, const char *path, st
 /** rb_objects_let_go - the restored tasks run: what ends with its last user is theirs alone, and
  * shows them as its users only. There can be no other restore. */
 void rb_objects_let_go(struct rb_objects *objects);
+
+/**
+ * rb_objects_offer - have CRIU find each tmpfs, and its files in it (tmpfs_arrived.c)
+ * @dir: is made, or made anew; not when there is none
+ *
+ * It takes them when it makes the container's mounts, which is before it has tasks, and may be
+ * before rb_objects_publish(). What an earlier restore has made in them is gone.
+ */
+int rb_objects_offer(const struct rb_objects *objects, const char *dir, struct rb_err *err);
 
 /** rb_objects_check - is all still as it came? Tasks that are killed may write to what they had
  * (robust futexes). Return: 0, -ESTALE */

@@ -16,6 +16,8 @@
 #define RANGE_BYTES   16
 #define OBJECT_BYTES  17 /* of all kinds; more follows */
 #define SEGMENT_BYTES 24
+#define FILE_BYTES    4
+#define TMPFS_BYTES   8			  /* without its texts */
 #define PAGES_MAX     (UINT32_C(1) << 20) /* in a ZERO record */
 #define DELTA	      0x80		  /* in the byte of the encoding */
 
@@ -76,9 +78,27 @@ static bool object_is_sane(const struct rb_record *record)
 		return len <= RB_OBJECT_NAME_MAX && !memchr(more, '\0', len);
 	case RB_OBJECT_SEGMENT:
 		return len == SEGMENT_BYTES && get(record->payload, 8) <= INT_MAX;
+	case RB_OBJECT_FILE:
+		return len == FILE_BYTES && get(more, 4) > 0 && get(more, 4) <= INT_MAX;
 	default:
 		return false;
 	}
+}
+
+static bool tmpfs_is_sane(const struct rb_record *record)
+{
+	const uint8_t *text = record->payload + TMPFS_BYTES, *end;
+	size_t left;
+
+	if (!record->shared || record->addr || record->count || record->len <= TMPFS_BYTES ||
+	    record->len > RB_TMPFS_PAYLOAD)
+		return false;
+	left = record->len - TMPFS_BYTES;
+	end = memchr(text, '\0', left);
+	if (!end || end - text > RB_TMPFS_TEXT)
+		return false;
+	left -= (size_t)(end + 1 - text);
+	return left <= RB_TMPFS_TEXT && !memchr(end + 1, '\0', left);
 }
 
 static bool is_sane(const struct rb_record *record)
@@ -104,6 +124,8 @@ static bool is_sane(const struct rb_record *record)
 		       record->len == record->count * RANGE_BYTES;
 	case RB_RECORD_OBJECT:
 		return object_is_sane(record);
+	case RB_RECORD_TMPFS:
+		return tmpfs_is_sane(record);
 	default:
 		return false;
 	}
@@ -147,7 +169,8 @@ ssize_t rb_record_decode(const uint8_t *block, size_t len, struct rb_record *ret
 	if (XXH3_64bits_withSeed(record.payload, record.len, block[1]) != get(block + 24, 8))
 		return rb_err_code(err, RB_E_PROTOCOL, -EBADMSG,
 				   "pages of memory arrived with a wrong checksum");
-	if (record.kind >= RB_RECORD_KEEP_MORE && !ranges_are_sane(&record))
+	if (record.kind >= RB_RECORD_KEEP_MORE && record.kind <= RB_RECORD_LATER &&
+	    !ranges_are_sane(&record))
 		return rb_err_code(err, RB_E_PROTOCOL, -EPROTO, "a list of pages makes no sense");
 	*ret = record;
 	return (ssize_t)(RB_RECORD_HEADER + record.len);
@@ -189,10 +212,16 @@ void rb_record_object(const struct rb_record *record, struct rb_object *ret)
 		.size = get(record->payload + 8, 8),
 		.kind = (enum rb_object_kind)record->payload[16],
 	};
-	if (ret->kind == RB_OBJECT_SEGMENT)
+	switch (ret->kind) {
+	case RB_OBJECT_SEGMENT:
 		get_segment(record->payload + OBJECT_BYTES, &ret->segment);
-	else
+		break;
+	case RB_OBJECT_FILE:
+		ret->tmpfs = (int)get(record->payload + OBJECT_BYTES, 4);
+		break;
+	default:
 		memcpy(ret->name, record->payload + OBJECT_BYTES, len);
+	}
 }
 
 static void put_segment(uint8_t *at, const struct rb_segment *segment)
@@ -212,10 +241,37 @@ uint32_t rb_record_put_object(uint8_t *payload, const struct rb_object *object)
 	put(payload, object->inode, 8);
 	put(payload + 8, object->size, 8);
 	payload[16] = (uint8_t)object->kind;
-	if (object->kind == RB_OBJECT_SEGMENT) {
+	switch (object->kind) {
+	case RB_OBJECT_SEGMENT:
 		put_segment(payload + OBJECT_BYTES, &object->segment);
 		return OBJECT_BYTES + SEGMENT_BYTES;
+	case RB_OBJECT_FILE:
+		put(payload + OBJECT_BYTES, (uint64_t)object->tmpfs, 4);
+		return OBJECT_BYTES + FILE_BYTES;
+	default:
+		memcpy(payload + OBJECT_BYTES, object->name, len);
+		return (uint32_t)(OBJECT_BYTES + len);
 	}
-	memcpy(payload + OBJECT_BYTES, object->name, len);
-	return (uint32_t)(OBJECT_BYTES + len);
+}
+
+void rb_record_tmpfs(const struct rb_record *record, struct rb_tmpfs_record *ret)
+{
+	const char *source = (const char *)record->payload + TMPFS_BYTES;
+	size_t source_len = strlen(source);
+	size_t len = record->len - TMPFS_BYTES - source_len - 1;
+
+	ret->device = get(record->payload, 8);
+	memcpy(ret->source, source, source_len + 1);
+	memcpy(ret->options, source + source_len + 1, len);
+	ret->options[len] = '\0';
+}
+
+uint32_t rb_record_put_tmpfs(uint8_t *payload, const struct rb_tmpfs_record *tmpfs)
+{
+	size_t source_len = strlen(tmpfs->source) + 1, len = strlen(tmpfs->options);
+
+	put(payload, tmpfs->device, 8);
+	memcpy(payload + TMPFS_BYTES, tmpfs->source, source_len);
+	memcpy(payload + TMPFS_BYTES + source_len, tmpfs->options, len);
+	return (uint32_t)(TMPFS_BYTES + source_len + len);
 }

@@ -10,8 +10,8 @@
  *      2    1  1: of an object of shared memory; 0: of a task's own
  *      3    1  must be 0
  *      4    4  task: pid in the container's pid namespace, > 0; or number of the object
- *      8    8  address of the first page, or its offset in the object; 0 for lists, OBJECT
- *     16    4  DATA, ZERO: pages; lists: ranges in the payload; OBJECT: 0
+ *      8    8  address of the first page, or its offset in the object; 0 for lists, OBJECT, TMPFS
+ *     16    4  DATA, ZERO: pages; lists: ranges in the payload; OBJECT, TMPFS: 0
  *     20    4  length of the payload as it travels in bytes, 0 for ZERO
  *     24    8  XXH3 (64 bits) of the payload as it travels, with the byte at 1 as seed
  *     32       payload
@@ -34,6 +34,11 @@
  *     16    1  kind (enum rb_object_kind)
  *     17       MEMFD: its name, without an end
  *              SEGMENT: 4 bytes each of key, mode, uid, gid, and its creator's uid and gid
+ *              FILE: 4 bytes number of the tmpfs
+ *
+ * TMPFS comes before the objects that are files of it, in each round: 8 bytes number of the device
+ * at the source, what it was mounted from, a zero byte, its options, without an end. Its number is
+ * that of no object.
  */
 #pragma once
 
@@ -58,6 +63,7 @@ enum rb_record_kind {
 	RB_RECORD_KEEP,
 	RB_RECORD_LATER,
 	RB_RECORD_OBJECT = 16,
+	RB_RECORD_TMPFS,
 	RB_RECORD_KIND_MAX,
 };
 
@@ -87,6 +93,7 @@ struct rb_record {
 enum rb_object_kind {
 	RB_OBJECT_MEMFD,   /* anonymous, or of memfd_create(2) */
 	RB_OBJECT_SEGMENT, /* of System V */
+	RB_OBJECT_FILE,	   /* of a tmpfs */
 	RB_OBJECT_KIND_MAX,
 };
 
@@ -104,6 +111,17 @@ struct rb_object {
 	enum rb_object_kind kind;
 	char name[RB_OBJECT_NAME_MAX + 1]; /* of a MEMFD */
 	struct rb_segment segment;	   /* of a SEGMENT */
+	int tmpfs;			   /* number of that which a FILE is one of */
+};
+
+#define RB_TMPFS_TEXT	 255 /* bytes of source, and of options */
+#define RB_TMPFS_PAYLOAD (8 + RB_TMPFS_TEXT + 1 + RB_TMPFS_TEXT)
+
+/** A tmpfs with files that travel as objects. */
+struct rb_tmpfs_record {
+	uint64_t device;		 /* at the source */
+	char source[RB_TMPFS_TEXT + 1];	 /* what it was mounted from */
+	char options[RB_TMPFS_TEXT + 1]; /* "mode=1777,inode64"; never its limits */
 };
 
 /** rb_record_encode - header and payload at @out, which has room for them. Return: bytes written */
@@ -128,5 +146,9 @@ void rb_record_put_range(uint8_t *payload, uint32_t i, const struct rb_range *ra
 void rb_record_object(const struct rb_record *record, struct rb_object *ret);
 
 /** rb_record_put_object - into the payload (RB_OBJECT_PAYLOAD bytes) of a record that is being
- * made. Return: bytes */
+ * made; its tmpfs is the record's count. Return: bytes */
 uint32_t rb_record_put_object(uint8_t *payload, const struct rb_object *object);
+
+/** rb_record_tmpfs, rb_record_put_tmpfs - the same for TMPFS, RB_TMPFS_PAYLOAD */
+void rb_record_tmpfs(const struct rb_record *record, struct rb_tmpfs_record *ret);
+uint32_t rb_record_put_tmpfs(uint8_t *payload, const struct rb_tmpfs_record *tmpfs);

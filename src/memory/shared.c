@@ -3,8 +3,9 @@
  * shared.c - which objects of shared memory a container has, on the source
  *
  * An object is held open from when it is seen until no process has it, so its inode number is not
- * given to another meanwhile. Between the last look for objects and the freeze new ones may come:
- * these are left to CRIU. Those that went are restored for nobody.
+ * given to another meanwhile. (With a file of a tmpfs that would do no harm: shared_files.c.)
+ * Between the last look for objects and the freeze new ones may come: these are left to CRIU. Those
+ * that went are restored for nobody.
  */
 #include "shared.h"
 
@@ -24,6 +25,7 @@
 #include "cleanup.h"
 #include "err.h"
 #include "io.h"
+#include "shared_files.h"
 #include "shared_internal.h"
 
 #define SIZE_MIN  ((off_t)1 << 20)
@@ -66,6 +68,7 @@ static void forget(struct rb_shared_object *object)
 	if (object->map)
 		munmap(object->map, object->map_len);
 	rb_close_fd(&object->fd);
+	free(object->handle);
 	free(object->sent);
 	rb_ranges_free(&object->content);
 	rb_ranges_free(&object->next);
@@ -78,6 +81,8 @@ void rb_shared_free(struct rb_shared *shared)
 		return;
 	for (size_t i = 0; i < shared->n; i++)
 		forget(shared->list[i]);
+	shared->n = 0;
+	rb_shared_files_end(shared);
 	rb_sysv_clear(&shared->sysv);
 	free(shared);
 }
@@ -101,6 +106,7 @@ void rb_shared_end(struct rb_shared *shared)
 			forget(shared->list[i]);
 	}
 	shared->n = kept;
+	rb_shared_files_end(shared);
 }
 
 struct rb_shared_object *rb_shared_find(const struct rb_shared *shared, enum rb_object_kind kind,
@@ -265,7 +271,9 @@ int rb_shared_add(struct rb_shared *shared, pid_t pid, struct rb_err *err)
 	if (has_other_users(pid))
 		return 0;
 	r = add_mappings(shared, pid, err);
-	return r < 0 ? r : add_descriptors(shared, pid, err);
+	if (r >= 0)
+		r = add_descriptors(shared, pid, err);
+	return r < 0 ? r : rb_shared_files_add(shared, pid, err);
 }
 
 uint64_t rb_shared_bytes(const struct rb_shared *shared)
@@ -274,7 +282,9 @@ uint64_t rb_shared_bytes(const struct rb_shared *shared)
 	struct stat st;
 
 	for (size_t i = 0; i < shared->n; i++)
-		if (fstat(shared->list[i]->fd, &st) == 0)
+		if (shared->list[i]->is.tmpfs)
+			sum += shared->list[i]->bytes;
+		else if (fstat(shared->list[i]->fd, &st) == 0)
 			sum += (uint64_t)st.st_blocks * 512;
 	return sum;
 }
@@ -288,10 +298,13 @@ static int list(const struct rb_shared *shared, enum rb_object_kind kind, const 
 	int r = rb_path(path, sizeof(path), "%s/%s", dir, name);
 
 	for (size_t i = 0; r >= 0 && i < shared->n; i++) {
-		const struct rb_shared_object *object = shared->list[i];
+		struct rb_shared_object *object = shared->list[i];
 		uint64_t pair[] = { object->device, object->is.inode };
 
-		if (object->is.kind == kind)
+		if (object->is.kind != kind)
+			continue;
+		/* a file that cannot be sent is not left out */
+		if (kind != RB_OBJECT_FILE || rb_shared_files_open(shared, object) == 0)
 			r = rb_buf_add(&out, pair, sizeof(pair));
 	}
 	return r < 0 ? rb_err_set(err, r, "list shared memory")
@@ -304,5 +317,7 @@ int rb_shared_hide(struct rb_shared *shared, const char *dir, struct rb_err *err
 
 	rb_shared_forget_changed(shared);
 	r = list(shared, RB_OBJECT_MEMFD, dir, "shared", err);
-	return r < 0 ? r : list(shared, RB_OBJECT_SEGMENT, dir, "sysv", err);
+	if (r >= 0)
+		r = list(shared, RB_OBJECT_SEGMENT, dir, "sysv", err);
+	return r < 0 ? r : list(shared, RB_OBJECT_FILE, dir, "tmpfs", err);
 }

@@ -3,8 +3,9 @@
  * shared.h - shared memory of a container on the source: which objects there are, what has changed
  *
  * An object is what MAP_SHARED | MAP_ANONYMOUS, memfd_create(2) or shmget(2) made, whoever has it
- * mapped or open. Segments that nobody has attached, files of a tmpfs, huge pages and what is
- * smaller than 1 MiB are left to CRIU.
+ * mapped or open, and a large file of a tmpfs of the container's (tmpfs_limits.h), whoever has it
+ * open or not. Segments that nobody has attached, huge pages and what is smaller than 1 MiB are
+ * left to CRIU.
  */
 #pragma once
 
@@ -24,8 +25,8 @@ void rb_shared_free(struct rb_shared *shared); /* NULL is allowed */
  * rb_shared_begin / rb_shared_add / rb_shared_end - look which objects there are
  * @pid: each process of the container; one that is gone meanwhile has none
  *
- * What no process has any more is forgotten in the end. Needs CAP_SYS_ADMIN or
- * CAP_CHECKPOINT_RESTORE in the initial user namespace (/proc/PID/map_files).
+ * What no process has any more, and files without a name, are forgotten in the end. Needs
+ * CAP_SYS_ADMIN or CAP_CHECKPOINT_RESTORE in the initial user namespace (/proc/PID/map_files).
  */
 void rb_shared_begin(struct rb_shared *shared);
 int rb_shared_add(struct rb_shared *shared, pid_t pid, struct rb_err *err);
@@ -42,7 +43,7 @@ int rb_shared_send(struct rb_shared *shared, struct rb_block *block, bool frozen
 /** rb_shared_pending - bytes of these pages; sends nothing */
 int rb_shared_pending(struct rb_shared *shared, uint64_t *ret_bytes, struct rb_err *err);
 
-/** rb_shared_hide - write the lists of the objects for CRIU's filter (criu_shared.c, criu_sysv.c):
- * it leaves them out. The container stands still. Only rb_shared_send() may follow.
+/** rb_shared_hide - write the lists of the objects for CRIU's filter (criu_shared.c, criu_sysv.c,
+ * tmpfs_save.c): it leaves them out. The container stands still. Only rb_shared_send() may follow.
  * @dir: is there */
 int rb_shared_hide(struct rb_shared *shared, const char *dir, struct rb_err *err);

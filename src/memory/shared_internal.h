@@ -11,6 +11,8 @@
 #include <sys/stat.h>
 #include <sys/types.h>
 
+struct file_handle;
+
 #define XXH_STATIC_LINKING_ONLY
 #define XXH_INLINE_ALL
 #include <xxhash.h>
@@ -21,7 +23,7 @@
 
 struct rb_err;
 
-enum { RB_SHARED_MAX = 256, RB_SHARED_CHUNK = 64 };
+enum { RB_SHARED_MAX = 768, RB_SHARED_CHUNK = 64, RB_SHARED_TMPFS_MAX = 16 };
 
 struct rb_shared_object {
 	dev_t device;
@@ -29,6 +31,8 @@ struct rb_shared_object {
 	int number, fd;
 	bool seen;
 	struct rb_sysv_entry entry; /* of a segment, when it was seen first */
+	uint64_t bytes;		    /* of a file of a tmpfs, when it was seen */
+	struct file_handle *handle; /* of one */
 	/* as the target has it */
 	XXH128_hash_t *sent; /* of each page; all zero: it reads as zero */
 	size_t pages;
@@ -37,13 +41,23 @@ struct rb_shared_object {
 	size_t map_len;
 };
 
+struct rb_shared_tmpfs {
+	int number, fd;
+	dev_t device;
+	struct rb_tmpfs_record is;
+};
+
 struct rb_shared {
-	dev_t device;	     /* of all such objects */
+	dev_t device;	     /* of all such objects, but for files of a tmpfs */
 	struct rb_sysv sysv; /* the container's segments, as they were found last, */
 	bool sysv_is_new;    /* by this look for objects */
 	int last_number;
 	struct rb_shared_object *list[RB_SHARED_MAX];
 	size_t n;
+	struct rb_shared_tmpfs tmpfs[RB_SHARED_TMPFS_MAX];
+	size_t n_tmpfs;
+	ino_t namespaces[16]; /* that were looked at in this round */
+	size_t n_namespaces;
 	XXH128_hash_t zero; /* hash of a page of zeros */
 	uint8_t secret[XXH3_SECRET_DEFAULT_SIZE];
 	uint8_t chunk[RB_SHARED_CHUNK * RB_PAGE_SIZE] __attribute__((aligned(64)));

@@ -25,6 +25,7 @@
 
 #include "block.h"
 #include "err.h"
+#include "shared_files.h"
 #include "shared_internal.h"
 
 enum { MAPPED_BYTES = 2 << 20 };
@@ -238,11 +239,13 @@ int rb_shared_send(struct rb_shared *shared, struct rb_block *block, bool frozen
 		   const struct rb_wait *wait, struct rb_err *err)
 {
 	struct walk walk = { block, frozen, wait, 0 };
-	int r = 0;
+	int r = rb_shared_files_name(shared, block, wait, err);
 
 	for (size_t i = 0; r >= 0 && i < shared->n; i++) {
 		struct rb_shared_object *object = shared->list[i];
 
+		if (object->is.tmpfs && rb_shared_files_open(shared, object) < 0)
+			continue; /* gone: it is not named, and the target drops it */
 		r = resize(object, err);
 		if (r >= 0)
 			r = rb_block_add_object(block, object->number, &object->is, wait, err);
@@ -252,6 +255,8 @@ int rb_shared_send(struct rb_shared *shared, struct rb_block *block, bool frozen
 			r = walk_object(shared, object, &walk, err);
 		if (r >= 0)
 			r = rb_block_flush_copies(block, wait, err);
+		if (!frozen)
+			rb_shared_files_close(object);
 	}
 	return r;
 }
@@ -261,9 +266,14 @@ int rb_shared_pending(struct rb_shared *shared, uint64_t *ret_bytes, struct rb_e
 	struct walk walk = {};
 	int r = 0;
 
-	for (size_t i = 0; r >= 0 && i < shared->n; i++)
-		if (shared->list[i]->sent)
-			r = walk_object(shared, shared->list[i], &walk, err);
+	for (size_t i = 0; r >= 0 && i < shared->n; i++) {
+		struct rb_shared_object *object = shared->list[i];
+
+		if (!object->sent || (object->is.tmpfs && rb_shared_files_open(shared, object) < 0))
+			continue;
+		r = walk_object(shared, object, &walk, err);
+		rb_shared_files_close(object);
+	}
 	*ret_bytes = walk.changed * RB_PAGE_SIZE;
 	return r < 0 ? r : 0;
 }

@@ -12,7 +12,8 @@
  * Shared memory waits in memfds of this worker (memory/objects.h). CRIU is told in
  * <work_dir>/shared where, and puts them in place as they are (criu_shared.c). Segments of System V
  * wait in an IPC namespace, which <work_dir>/ipc names, and which the container becomes that of
- * (criu_sysv.c): when CRIU makes namespaces, and content may still arrive.
+ * (criu_sysv.c): when CRIU makes namespaces, and content may still arrive. Large files of a tmpfs
+ * wait in one that CRIU mounts as it is; <work_dir>/tmpfs says where (tmpfs_arrived.c).
  */
 #include <errno.h>
 #include <limits.h>
@@ -174,6 +175,21 @@ int rb_target_hand_over_segments(const struct rb_member *c, struct rb_err *err)
 		return 0;
 	return r < 0 ? rb_err_set(err, r, "hand over shared memory")
 		     : rb_objects_publish_segments(rb_receiver_objects(c->receiver), path, err);
+}
+
+int rb_target_offer_files(const struct rb_member *c, struct rb_err *err)
+{
+	char dir[PATH_MAX];
+	int r;
+
+	if (!c->receiver)
+		return 0;
+	if (!rb_receiver_complete(c->receiver))
+		return rb_err_code(err, RB_E_PROTOCOL, -EPROTO,
+				   "the container's memory has not arrived completely");
+	r = rb_path(dir, sizeof(dir), "%s/tmpfs", c->work_dir);
+	return r < 0 ? rb_err_set(err, r, "hand over a tmpfs")
+		     : rb_objects_offer(rb_receiver_objects(c->receiver), dir, err);
 }
 
 int rb_target_start_pager(struct rb_migration *m, struct rb_member *c, struct rb_err *err)

@@ -271,6 +271,8 @@ static int begin_restore(struct rb_migration *m, struct rb_member *only, struct 
 		if (only && c != only)
 			continue;
 		if (r >= 0)
+			r = rb_target_offer_files(c, err);
+		if (r >= 0)
 			r = rb_target_start_restore(c, &wait, err);
 		if (r >= 0)
 			r = rb_target_hand_over_segments(c, err);

@@ -82,6 +82,25 @@ static void check_wants(const uint8_t *data, size_t len)
 	}
 }
 
+/* What is read of them is what would be written, and texts end where the payload does. */
+static void check_names(const struct rb_record *record)
+{
+	uint8_t again[RB_OBJECT_PAYLOAD];
+	struct rb_tmpfs_record tmpfs;
+	struct rb_object object;
+
+	FUZZ_NEED(record->shared);
+	if (record->kind == RB_RECORD_OBJECT) {
+		rb_record_object(record, &object);
+		FUZZ_NEED(object.tmpfs >= 0 && object.size <= RB_OBJECT_SIZE_MAX);
+		FUZZ_NEED(rb_record_put_object(again, &object) == record->len &&
+			  memcmp(again, record->payload, record->len) == 0);
+	} else {
+		rb_record_tmpfs(record, &tmpfs);
+		FUZZ_NEED(8 + strlen(tmpfs.source) + 1 + strlen(tmpfs.options) == record->len);
+	}
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len)
 {
 	_cleanup_free_ uint8_t *input = malloc(len ? len : 1);
@@ -105,6 +124,11 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len)
 		FUZZ_NEED(record.task > 0 && record.addr % RB_PAGE_SIZE == 0);
 		if (record.kind == RB_RECORD_DATA)
 			check_pages(&record);
+		if (record.kind == RB_RECORD_OBJECT || record.kind == RB_RECORD_TMPFS) {
+			check_names(&record);
+			at += (size_t)n;
+			continue;
+		}
 		for (uint32_t i = 0; record.kind >= RB_RECORD_KEEP_MORE && i < record.count; i++) {
 			struct rb_range range = rb_record_range(&record, i);
 

@@ -1,16 +1,18 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
- * test_tar.c - the process that CRIU forks for tar does simple things by itself, and becomes tar
- * for the rest; and no folder is made for what it shall see
+ * test_tar.c - the process that CRIU forks for tar does what it can by itself, and becomes tar for
+ * the rest; and no folder is made for what it shall see
  *
  * `test_tar LIBRARY` starts itself again with the library preloaded. No tar can be found by name
  * but one that only says that it was started.
  */
 #include <errno.h>
 #include <fcntl.h>
+#include <stdint.h>
 #include <stdlib.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
+#include <sys/xattr.h>
 #include <unistd.h>
 
 #include "cleanup.h"
@@ -69,19 +71,107 @@ static void round_trip(void)
 	CHECK_INT(access(in("to/sub/empty"), F_OK), 0);
 }
 
-/* with a file in it it is tar's, and nothing is written before that */
-static void file(void)
+static bool write_at(const char *name, off_t at, const char *text, size_t len)
 {
-	struct stat st;
-	int fd;
+	int fd = open(in(name), O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
+	bool done = fd >= 0 && pwrite(fd, text, len, at) == (ssize_t)len;
 
-	CHECK(make("files"));
-	fd = open(in("files/one"), O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
-	CHECK(fd >= 0);
-	close(fd);
-	CHECK_INT(tar("--create", in("files")), IS_TAR);
+	if (fd >= 0)
+		close(fd);
+	return done;
+}
+
+static bool has_at(const char *name, off_t at, const char *text, size_t len)
+{
+	char got[64] = "";
+	int fd = open(in(name), O_RDONLY | O_CLOEXEC);
+	bool same = fd >= 0 && len <= sizeof(got) && pread(fd, got, len, at) == (ssize_t)len &&
+		    memcmp(got, text, len) == 0;
+
+	if (fd >= 0)
+		close(fd);
+	return same;
+}
+
+/* content and holes, names, owners, bits, times and attributes */
+static void files(void)
+{
+	const struct timespec times[2] = { { 1, 0 }, { 1000000000, 123456789 } };
+	struct stat st, other;
+	char value[8] = "";
+
+	CHECK(make("files") && make("files/sub") && make("copies"));
+	CHECK(write_at("files/sub/one", 0, "begin", 5));
+	CHECK(write_at("files/sub/one", (off_t)1 << 30, "end", 3));
+	CHECK(write_at("files/empty", 0, "", 0));
+	CHECK_INT(link(in("files/sub/one"), in("files/two")), 0);
+	CHECK_INT(mkfifo(in("files/fifo"), 0640), 0);
+	CHECK_INT(chown(in("files/two"), 11, 12), 0);
+	CHECK_INT(chmod(in("files/two"), 06751), 0);
+	CHECK_INT(setxattr(in("files/two"), "trusted.test", "value", 5, 0), 0);
+	CHECK_INT(utimensat(AT_FDCWD, in("files/two"), times, 0), 0);
+	CHECK_INT(utimensat(AT_FDCWD, in("files/sub"), times, 0), 0);
+	CHECK_INT(tar("--create", in("files")), 0);
+	CHECK_INT(stat(archive, &st), 0);
+	CHECK(st.st_size < 65536);
+	CHECK_INT(tar("--extract", in("copies")), 0);
+	CHECK(has_at("copies/sub/one", 0, "begin", 5));
+	CHECK(has_at("copies/two", (off_t)1 << 30, "end", 3));
+	CHECK_INT(stat(in("copies/two"), &st), 0);
+	CHECK_INT(stat(in("copies/sub/one"), &other), 0);
+	CHECK_INT(st.st_ino, other.st_ino);
+	CHECK_INT(st.st_size, ((off_t)1 << 30) + 3);
+	CHECK(st.st_blocks < 2048);
+	CHECK_INT(st.st_uid, 11);
+	CHECK_INT(st.st_gid, 12);
+	CHECK_INT(st.st_mode & 07777, 06751);
+	CHECK_INT(st.st_mtim.tv_nsec, 123456789);
+	CHECK_INT(getxattr(in("copies/two"), "trusted.test", value, sizeof(value)), 5);
+	CHECK_STR(value, "value");
+	CHECK_INT(stat(in("copies/sub"), &st), 0);
+	CHECK_INT(st.st_mtim.tv_nsec, 123456789);
+	CHECK(stat(in("copies/fifo"), &st) == 0 && S_ISFIFO(st.st_mode));
+	CHECK(stat(in("copies/empty"), &st) == 0 && st.st_size == 0);
+}
+
+/* too much of it is tar's, and nothing is written before that */
+static void too_much(void)
+{
+	static char much[1 << 20];
+	struct stat st;
+
+	memset(much, 'x', sizeof(much));
+	CHECK(make("much"));
+	for (int i = 0; i <= 64; i++)
+		CHECK(write_at("much/one", (off_t)i << 20, much, sizeof(much)));
+	CHECK_INT(tar("--create", in("much")), IS_TAR);
 	CHECK_INT(stat(archive, &st), 0);
 	CHECK_INT(st.st_size, 0);
+	CHECK_INT(unlink(in("much/one")), 0);
+}
+
+/* What has travelled in another way is not written; and without it nothing is made of it. */
+static void travelled(void)
+{
+	uint64_t pair[2];
+	struct stat st;
+
+	CHECK(make("travelled") && make("arrived") && make("skip"));
+	CHECK(write_at("travelled/one", 0, "secret", 6));
+	CHECK_INT(stat(in("travelled/one"), &st), 0);
+	pair[0] = st.st_dev;
+	pair[1] = st.st_ino;
+	CHECK(write_at("skip/tmpfs", 0, (const char *)pair, sizeof(pair)));
+	setenv("REBERTH_SKIP", in("skip"), 1);
+	CHECK_INT(tar("--create", in("travelled")), 0);
+	unsetenv("REBERTH_SKIP");
+	CHECK_INT(stat(archive, &st), 0);
+	CHECK(st.st_size > 0 && st.st_size < 4096);
+	CHECK_INT(tar("--extract", in("arrived")), 1);
+	setenv("REBERTH_TMPFS", in("skip"), 1);
+	CHECK_INT(tar("--extract", in("arrived")), 1);
+	unsetenv("REBERTH_TMPFS");
+	CHECK(access(in("arrived/one"), F_OK) < 0);
 }
 
 /* somebody else's archive is tar's, which reads it from its beginning */
@@ -148,7 +238,9 @@ int main(int argc, char **argv)
 	chmod(in("tar"), 0755);
 	setenv("PATH", top, 1);
 	TAP_RUN(round_trip);
-	TAP_RUN(file);
+	TAP_RUN(files);
+	TAP_RUN(too_much);
+	TAP_RUN(travelled);
 	TAP_RUN(others_archive);
 	TAP_RUN(malformed);
 	TAP_RUN(place);

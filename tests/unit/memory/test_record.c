@@ -207,6 +207,53 @@ static void test_segment(void)
 	CHECK_INT(rb_record_decode(block, len, &record, NULL), -EPROTO);
 }
 
+/* by byte offset, and what is no such record */
+static void test_tmpfs(void)
+{
+	static const uint8_t golden[] = "\0\0\0\0\0\0\0\x35shm\0mode=1777";
+	struct rb_tmpfs_record tmpfs = { 0x35, "shm", "mode=1777" }, got;
+	struct rb_object object = { .inode = 4711,
+				    .size = 5000,
+				    .kind = RB_OBJECT_FILE,
+				    .tmpfs = 9 },
+			 file;
+	struct rb_record record = { RB_RECORD_TMPFS, 9, 0, 0, block + RB_RECORD_HEADER, 0,
+				    .shared = true };
+	struct rb_record again;
+	size_t len;
+
+	record.len = rb_record_put_tmpfs(block + RB_RECORD_HEADER, &tmpfs);
+	CHECK_INT(record.len, sizeof(golden) - 1);
+	CHECK(memcmp(block + RB_RECORD_HEADER, golden, record.len) == 0);
+	len = rb_record_encode(block, &record);
+	CHECK_INT(rb_record_decode(block, len, &record, NULL), (ssize_t)len);
+	rb_record_tmpfs(&record, &got);
+	CHECK_INT(got.device, 0x35);
+	CHECK_STR(got.source, "shm");
+	CHECK_STR(got.options, "mode=1777");
+	/* no end of the first text, and one too many */
+	block[RB_RECORD_HEADER + 11] = 'x';
+	rb_record_encode(block, &record);
+	CHECK_INT(rb_record_decode(block, len, &again, NULL), -EPROTO);
+	block[RB_RECORD_HEADER + 11] = block[RB_RECORD_HEADER + 13] = '\0';
+	rb_record_encode(block, &record);
+	CHECK_INT(rb_record_decode(block, len, &again, NULL), -EPROTO);
+	/* a file of it */
+	record = (struct rb_record){ RB_RECORD_OBJECT, 3, 0, 0, block + RB_RECORD_HEADER, 0,
+				     .shared = true };
+	record.len = rb_record_put_object(block + RB_RECORD_HEADER, &object);
+	len = rb_record_encode(block, &record);
+	CHECK_INT(rb_record_decode(block, len, &record, NULL), (ssize_t)len);
+	rb_record_object(&record, &file);
+	CHECK_INT(file.kind, RB_OBJECT_FILE);
+	CHECK_INT(file.tmpfs, 9);
+	/* of none */
+	object.tmpfs = 0;
+	rb_record_put_object(block + RB_RECORD_HEADER, &object);
+	rb_record_encode(block, &record);
+	CHECK_INT(rb_record_decode(block, len, &again, NULL), -EPROTO);
+}
+
 static void test_nonsense(void)
 {
 	static const struct rb_record bad[] = {
@@ -219,6 +266,9 @@ static void test_nonsense(void)
 		{ RB_RECORD_KEEP, 1, 0, 1, NULL, 0 },
 		{ RB_RECORD_KEEP, 1, 0, 0, NULL, 0, .shared = true },
 		{ RB_RECORD_OBJECT, 1, 0, 0, NULL, 0, .shared = true },
+		{ RB_RECORD_TMPFS, 1, 0, 0, few, 8, .shared = true },
+		{ RB_RECORD_TMPFS, 1, 0, 1, few, 9, .shared = true },
+		{ RB_RECORD_TMPFS, 1, 0, 0, few, 9 },
 		{ RB_RECORD_KIND_MAX, 1, 0x1000, 1, NULL, 0 },
 		{ 0, 1, 0x1000, 1, NULL, 0 },
 		/* encoded: shorter than what it becomes, no more than a block, and only DATA */
@@ -254,6 +304,7 @@ int main(void)
 	TAP_RUN(test_keep);
 	TAP_RUN(test_object);
 	TAP_RUN(test_segment);
+	TAP_RUN(test_tmpfs);
 	TAP_RUN(test_damage);
 	TAP_RUN(test_nonsense);
 	return tap_done();
