@@ -96,4 +96,54 @@ is "it has all its processor time again" "$(quota h2)" "$free"
 disarm h2
 dirtier_ends h2 dirty
 nothing_left "dirty" h1 h2
+
+# --- files of a tmpfs travel like memory: one that is mapped and written all the time, and others
+
+# everything about both mounts that can be seen in the container; the size of a folder is none of it
+# shellcheck disable=SC2016 # for the inner shell
+seen() {
+	docker_on "$1" exec files sh -c '
+		sed -n "s,^[^/]*\(/.* \(/dev/shm\|/scratch\) [^-]*- .*\),\1," /proc/self/mountinfo
+		cd /scratch && find . ! -type d -exec stat -c "%n %A %u %g %h %s %.9Y" {} + | sort
+		find . -type d -exec stat -c "%n %A %u %g %.9Y" {} + | sort
+		find . -type f -exec sha256sum {} + | sort; df -k /scratch /dev/shm | sed "s,  *[0-9]* *[0-9]* *[0-9]*% , ,"'
+}
+goes_on_with_files() {
+	check "$1: it goes on" wait_for 20 has_steps "$2" files $(($3 + 100))
+	is "$1: files and mounts are the same" "$(seen "$2")" "$before"
+}
+run_container h1 files --shm-size 80m --tmpfs /scratch:size=40m,mode=1770,nosuid,nodev,exec victim \
+	/victims/dirtier -f /dev/shm/memory 64 5000 || bail "no container"
+# shellcheck disable=SC2016 # for the inner shell
+docker_on h1 exec files sh -c 'cd /scratch && dd if=/dev/urandom of=big bs=1M count=20 2>/dev/null && mkdir -m 2711 sub &&
+	dd if=/dev/urandom of=sub/sparse bs=1M count=2 seek=200 2>/dev/null && ln big sub/again && echo small >sub/small &&
+	chown 7:8 sub/small && chmod 4755 sub/small && ln -s big link && mkfifo fifo && touch -d "2001-02-03 04:05:06" sub'
+wait_for 20 has_steps h1 files 1000 || bail "dirtier does not work"
+before=$(seen h1)
+at=$(steps h1 files)
+moves "files of a tmpfs" h1 files h2
+at_most "ms of downtime, where packing them takes seconds" "$(report_field '.downtime_ms | floor')" 1500
+goes_on_with_files "moved" h2 "$at"
+arm h2 source.commit.begin fail 1
+migrate h2 files h1
+is "held on the target, and given up" "$result" rolled-back
+disarm h2
+goes_on_with_files "rolled back" h2 "$(steps h2 files)"
+at=$(steps h2 files)
+arm h2 source.commit.begin pause 1
+on h2 reberth migrate --detach files h1 >/dev/null
+check "held: READY is reached" wait_for 20 fault_reached h2
+# shellcheck disable=SC2016 # for the inner shell
+on h1 sh -c 'kill -KILL $(pgrep -f "criu [s]wrk")' || fail "there is a CRIU to kill"
+disarm h2
+check "restored once more: it is over" wait_for 20 no_active_migration h2
+goes_on_with_files "restored once more" h1 "$at"
+at=$(steps h1 files)
+moves "files of a tmpfs, cold" h1 --strategy cold files h2
+goes_on_with_files "cold" h2 "$at"
+at=$(steps h2 files)
+moves "files of a tmpfs, post-copy" h2 --strategy post-copy files h1
+goes_on_with_files "post-copy" h1 "$at"
+dirtier_ends h1 files
+nothing_left "files" h1 h2
 e2e_done
