@@ -10,8 +10,9 @@
  *
  * Holes are left alone (SEEK_DATA): reading them through a mapping would fill them. So read(2) is
  * used while the container runs, which can neither do that nor fail by a signal when an object is
- * cut short meanwhile. When it stands still nothing changes any more, and a mapping is
- * faster. A page that was sent and is a hole now is sent as zeros.
+ * cut short meanwhile. When it stands still nothing changes any more, and a mapping is faster; and
+ * so is more than one thread (shared_ahead.h). A page that was sent and is a hole now is sent as
+ * zeros.
  */
 #include "shared.h"
 
@@ -25,10 +26,9 @@
 
 #include "block.h"
 #include "err.h"
+#include "shared_ahead.h"
 #include "shared_files.h"
 #include "shared_internal.h"
-
-enum { MAPPED_BYTES = 2 << 20 };
 
 static void unmap(struct rb_shared_object *object)
 {
@@ -56,6 +56,7 @@ static void map(struct rb_shared_object *object)
 /* What a walk does with the pages that are not what was sent last. */
 struct walk {
 	struct rb_block *block; /* NULL: only count */
+	struct rb_ahead *ahead;
 	bool frozen;
 	const struct rb_wait *wait;
 	uint64_t changed; /* pages */
@@ -79,12 +80,12 @@ static int changed(struct rb_shared *shared, struct rb_shared_object *object, si
 				 walk->wait, err);
 }
 
-/* @page: NULL where there is a hole now */
-static int compare(struct rb_shared *shared, struct rb_shared_object *object, size_t i,
-		   const uint8_t *page, struct walk *walk, struct rb_err *err)
+/* @page: NULL where there is a hole now
+ * @hash: of it */
+static int compare_hash(struct rb_shared *shared, struct rb_shared_object *object, size_t i,
+			const uint8_t *page, XXH128_hash_t hash, struct walk *walk,
+			struct rb_err *err)
 {
-	XXH128_hash_t hash = page ? rb_shared_hash(shared, page) : (XXH128_hash_t){};
-
 	if (page && XXH128_isEqual(hash, shared->zero)) {
 		page = NULL;
 		hash = (XXH128_hash_t){};
@@ -92,6 +93,14 @@ static int compare(struct rb_shared *shared, struct rb_shared_object *object, si
 	return XXH128_isEqual(hash, object->sent[i])
 		       ? 0
 		       : changed(shared, object, i, page, hash, walk, err);
+}
+
+static int compare(struct rb_shared *shared, struct rb_shared_object *object, size_t i,
+		   const uint8_t *page, struct walk *walk, struct rb_err *err)
+{
+	XXH128_hash_t hash = page ? rb_shared_hash(shared, page) : (XXH128_hash_t){};
+
+	return compare_hash(shared, object, i, page, hash, walk, err);
 }
 
 /* pages that had content, in a part where there is a hole now
@@ -120,8 +129,6 @@ static const uint8_t *read_pages(struct rb_shared *shared, const struct rb_share
 {
 	ssize_t n;
 
-	if (*len > MAPPED_BYTES)
-		*len = MAPPED_BYTES;
 	if (frozen && object->map && madvise(object->map + from, *len, MADV_POPULATE_READ) == 0)
 		return object->map + from;
 	if (*len > sizeof(shared->chunk))
@@ -133,6 +140,33 @@ static const uint8_t *read_pages(struct rb_shared *shared, const struct rb_share
 	return shared->chunk;
 }
 
+/* what was hashed already */
+static int compare_piece(struct rb_shared *shared, struct rb_shared_object *object, uint64_t from,
+			 size_t len, const XXH128_hash_t *hashes, struct walk *walk,
+			 struct rb_err *err)
+{
+	int r = 0;
+
+	for (size_t i = 0; r >= 0 && i < len / RB_PAGE_SIZE; i++)
+		r = compare_hash(shared, object, from / RB_PAGE_SIZE + i,
+				 object->map + from + i * RB_PAGE_SIZE, hashes[i], walk, err);
+	return r;
+}
+
+static int compare_pages(struct rb_shared *shared, struct rb_shared_object *object, uint64_t from,
+			 size_t *len, struct walk *walk, struct rb_err *err)
+{
+	const uint8_t *pages = read_pages(shared, object, from, len, walk->frozen);
+	int r = 0;
+
+	if (!pages)
+		return rb_err_set(err, -errno, "read shared memory");
+	for (size_t i = 0; r >= 0 && i < *len / RB_PAGE_SIZE; i++)
+		r = compare(shared, object, from / RB_PAGE_SIZE + i, pages + i * RB_PAGE_SIZE, walk,
+			    err);
+	return r;
+}
+
 static int walk_data(struct rb_shared *shared, struct rb_shared_object *object, uint64_t from,
 		     uint64_t to, struct walk *walk, struct rb_err *err)
 {
@@ -141,14 +175,21 @@ static int walk_data(struct rb_shared *shared, struct rb_shared_object *object, 
 	if (r < 0)
 		return rb_err_set(err, r, "list shared memory");
 	while (r >= 0 && from < to) {
-		size_t len = (size_t)(to - from);
-		const uint8_t *pages = read_pages(shared, object, from, &len, walk->frozen);
+		uint64_t end = from / RB_AHEAD_BYTES * RB_AHEAD_BYTES + RB_AHEAD_BYTES;
+		size_t len = (size_t)((to < end ? to : end) - from);
 
-		if (!pages)
-			return rb_err_set(err, -errno, "read shared memory");
-		for (size_t i = 0; r >= 0 && i < len / RB_PAGE_SIZE; i++)
-			r = compare(shared, object, from / RB_PAGE_SIZE + i,
-				    pages + i * RB_PAGE_SIZE, walk, err);
+		if (walk->ahead && from % RB_AHEAD_BYTES == 0) {
+			const XXH128_hash_t *hashes =
+				rb_ahead_hashes(walk->ahead, object, from / RB_AHEAD_BYTES);
+
+			if (hashes)
+				r = compare_piece(shared, object, from, len, hashes, walk, err);
+			if (hashes && r >= 0)
+				from += len;
+			if (hashes)
+				continue;
+		}
+		r = compare_pages(shared, object, from, &len, walk, err);
 		from += len;
 	}
 	return r;
@@ -235,22 +276,44 @@ static int resize(struct rb_shared_object *object, struct rb_err *err)
 	return 0;
 }
 
-int rb_shared_send(struct rb_shared *shared, struct rb_block *block, bool frozen,
-		   const struct rb_wait *wait, struct rb_err *err)
+/* Nothing changes any more: others may help. */
+static int begin_last(struct rb_shared *shared, struct walk *walk, struct rb_err *err)
 {
-	struct walk walk = { block, frozen, wait, 0 };
-	int r = rb_shared_files_name(shared, block, wait, err);
+	int r = 0;
 
 	for (size_t i = 0; r >= 0 && i < shared->n; i++) {
 		struct rb_shared_object *object = shared->list[i];
 
 		if (object->is.tmpfs && rb_shared_files_open(shared, object) < 0)
-			continue; /* gone: it is not named, and the target drops it */
+			continue;
 		r = resize(object, err);
 		if (r >= 0)
-			r = rb_block_add_object(block, object->number, &object->is, wait, err);
-		if (frozen)
 			map(object);
+	}
+	if (r >= 0)
+		walk->ahead = rb_ahead_start(shared);
+	return r;
+}
+
+int rb_shared_send(struct rb_shared *shared, struct rb_block *block, bool frozen,
+		   const struct rb_wait *wait, struct rb_err *err)
+{
+	struct walk walk = { .block = block, .frozen = frozen, .wait = wait };
+	int r = rb_shared_files_name(shared, block, wait, err);
+
+	if (frozen && r >= 0)
+		r = begin_last(shared, &walk, err);
+	for (size_t i = 0; r >= 0 && i < shared->n; i++) {
+		struct rb_shared_object *object = shared->list[i];
+
+		if (!frozen)
+			rb_shared_files_open(shared, object);
+		if (object->fd < 0)
+			continue; /* gone: it is not named, and the target drops it */
+		if (!frozen)
+			r = resize(object, err);
+		if (r >= 0)
+			r = rb_block_add_object(block, object->number, &object->is, wait, err);
 		if (r >= 0)
 			r = walk_object(shared, object, &walk, err);
 		if (r >= 0)
@@ -258,6 +321,7 @@ int rb_shared_send(struct rb_shared *shared, struct rb_block *block, bool frozen
 		if (!frozen)
 			rb_shared_files_close(object);
 	}
+	rb_ahead_end(walk.ahead);
 	return r;
 }
 

@@ -116,7 +116,7 @@ static void fill(uint8_t *at, size_t from, size_t count, int with)
 }
 
 /* the object of a mapping, as it arrived; its descriptor */
-static int arrived(const void *at)
+static int arrived_of(const void *at, size_t size)
 {
 	char path[64], text[128] = "";
 	unsigned long long inode;
@@ -124,7 +124,7 @@ static int arrived(const void *at)
 	int pid, fd;
 
 	snprintf(path, sizeof(path), "/proc/self/map_files/%lx-%lx", (unsigned long)at,
-		 (unsigned long)at + SIZE);
+		 (unsigned long)at + size);
 	if (stat(path, &st) < 0 || rb_objects_publish(rb_receiver_objects(receiver), dir, &err) < 0)
 		return -1;
 	snprintf(path, sizeof(path), "%s/%lu", dir, (unsigned long)st.st_ino);
@@ -138,14 +138,25 @@ static int arrived(const void *at)
 	return fd;
 }
 
-static bool is_same(const uint8_t *at)
+static int arrived(const void *at)
 {
-	uint8_t *copy = malloc(SIZE);
-	int fd = arrived(at);
-	bool same = fd >= 0 && pread(fd, copy, SIZE, 0) == SIZE && memcmp(copy, at, SIZE) == 0;
+	return arrived_of(at, SIZE);
+}
+
+static bool is_same_of(const uint8_t *at, size_t size)
+{
+	uint8_t *copy = malloc(size);
+	int fd = arrived_of(at, size);
+	bool same = fd >= 0 && pread(fd, copy, size, 0) == (ssize_t)size &&
+		    memcmp(copy, at, size) == 0;
 
 	free(copy);
 	return same;
+}
+
+static bool is_same(const uint8_t *at)
+{
+	return is_same_of(at, SIZE);
 }
 
 static void test_rounds(void)
@@ -173,6 +184,32 @@ static void test_rounds(void)
 	CHECK_INT(rb_receiver_pages(receiver), 100 + SUMS);
 	end();
 	munmap(at, SIZE);
+}
+
+/* With so much several threads look at it in the end, from both ends. */
+static void test_large(void)
+{
+	const size_t pages = 40 * 512 + 7, size = pages * RB_PAGE_SIZE;
+	uint8_t *at = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+
+	CHECK(at != MAP_FAILED);
+	CHECK(begin());
+	for (size_t i = 0; i < pages; i++)
+		if (i / 512 != 20 && i != 30 * 512 + 9)
+			fill(at, i, 1, 1 + (int)(i % 251));
+	CHECK_INT(send_round(false), 0);
+	CHECK_INT(sent_pages, pages - 513);
+	CHECK_INT(send_round(true), 0);
+	CHECK_INT(sent_pages, 0);
+	CHECK_INT(rb_shared_bytes(shared), (pages - 513) * RB_PAGE_SIZE); /* holes are holes */
+	for (size_t i = 0; i < pages; i += 511)
+		at[i * RB_PAGE_SIZE + i % RB_PAGE_SIZE] ^= 0x55;
+	fill(at, 5 * 512, 3, 0);
+	CHECK_INT(madvise(at + 6 * 512 * RB_PAGE_SIZE, 512 * RB_PAGE_SIZE, MADV_REMOVE), 0);
+	CHECK_INT(send_round(true), 0);
+	CHECK(is_same_of(at, size));
+	end();
+	munmap(at, size);
 }
 
 /* a process that wrote and ended left no marks in any page table that is still there */
@@ -430,6 +467,7 @@ int main(void)
 	if (!mkdtemp(dir))
 		return 1;
 	TAP_RUN(test_rounds);
+	TAP_RUN(test_large);
 	TAP_RUN(test_writer_is_gone);
 	TAP_RUN(test_holes);
 	TAP_RUN(test_behind_the_end);
