@@ -425,7 +425,9 @@ static void test_hostile(void)
 {
 	static uint8_t block[RB_BLOCK_SIZE], page[RB_PAGE_SIZE];
 	struct rb_object object = { .inode = 4711, .size = SIZE },
-			 other = { .inode = 4712, .size = SIZE };
+			 other = { .inode = 4712, .size = SIZE },
+			 file = { .size = SIZE, .kind = RB_OBJECT_FILE, .tmpfs = 77 };
+	struct rb_tmpfs_record nonsense = { 1, "shm", "mode=1777,bogus" };
 	struct rb_record name = { RB_RECORD_OBJECT, 1, 0, 0, block + RB_RECORD_HEADER, 0,
 				  .shared = true };
 	static const struct rb_record bad[] = {
@@ -448,6 +450,17 @@ static void test_hostile(void)
 	name.len = rb_record_put_object(block + RB_RECORD_HEADER, &other);
 	len = rb_record_encode(block, &name);
 	CHECK_INT(rb_receiver_take(receiver, block, len, NULL), -EPROTO);
+	/* a file of a tmpfs that nobody named, and a tmpfs that cannot be made */
+	name.task = 3;
+	name.len = rb_record_put_object(block + RB_RECORD_HEADER, &file);
+	len = rb_record_encode(block, &name);
+	CHECK_INT(rb_receiver_take(receiver, block, len, &err), -EPROTO);
+	CHECK(strstr(err.msg, "came before that"));
+	name = (struct rb_record){ RB_RECORD_TMPFS, 77, 0, 0, block + RB_RECORD_HEADER, 0,
+				   .shared = true };
+	name.len = rb_record_put_tmpfs(block + RB_RECORD_HEADER, &nonsense);
+	len = rb_record_encode(block, &name);
+	CHECK(rb_receiver_take(receiver, block, len, NULL) < 0);
 	CHECK_INT(rb_receiver_pages(receiver), SUMS);
 	end();
 }
