@@ -5,6 +5,9 @@
  * Files that have arrived in another way are in a tmpfs that has arrived with them, which takes the
  * place of the one that CRIU has just mounted; here they get their names. One that is missing, or
  * of another size, ends the restore.
+ *
+ * Who wrote it down may have lied: a link, and then a name that leads through it. So there is
+ * nothing else to be seen than the tmpfs itself.
  */
 #include "tmpfs_format.h"
 
@@ -257,7 +260,7 @@ static int fill(const char *dir, const struct tmpfs_header *header)
 		if (files < 0)
 			return 1;
 	}
-	if (chdir(dir) < 0)
+	if (chdir(dir) < 0 || chroot(".") < 0)
 		return 1;
 	while (r == 0)
 		r = next_entry(files);

@@ -18,6 +18,7 @@
 #include "cleanup.h"
 #include "folder.h"
 #include "tap.h"
+#include "tmpfs_format.h"
 
 enum { IS_TAR = 42 };
 
@@ -174,6 +175,51 @@ static void travelled(void)
 	CHECK(access(in("arrived/one"), F_OK) < 0);
 }
 
+static void add(int fd, const void *data, size_t len)
+{
+	CHECK_INT(write(fd, data, len), (ssize_t)len);
+}
+
+static void add_entry(int fd, enum tmpfs_form form, mode_t mode, const char *name,
+		      const char *target)
+{
+	const struct tmpfs_run end = {};
+	const struct tmpfs_entry entry = { .form = form,
+					   .mode = mode,
+					   .name_len = (uint16_t)strlen(name),
+					   .target_len = (uint16_t)strlen(target) };
+
+	add(fd, &entry, sizeof(entry));
+	add(fd, name, strlen(name));
+	add(fd, target, strlen(target));
+	if (form == TMPFS_CONTENT)
+		add(fd, &end, sizeof(end));
+}
+
+/* A name may lead through a link that came before it, but not out of the folder. */
+static void hostile(void)
+{
+	int fd = open(archive, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+	struct tmpfs_header header = {};
+
+	CHECK(make("hostile") && make("outside"));
+	memcpy(header.magic, TMPFS_MAGIC_TEXT, sizeof(header.magic));
+	add(fd, &header, sizeof(header));
+	add_entry(fd, TMPFS_NODE, S_IFDIR | 0755, ".", "");
+	add_entry(fd, TMPFS_NODE, S_IFLNK | 0777, "./up", "../outside");
+	add_entry(fd, TMPFS_NODE, S_IFLNK | 0777, "./link", in("outside"));
+	add_entry(fd, TMPFS_CONTENT, S_IFREG | 0600, "./link/one", "");
+	close(fd);
+	CHECK_INT(tar("--extract", in("hostile")), 1);
+	CHECK(access(in("outside/one"), F_OK) < 0);
+	fd = open(archive, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+	add(fd, &header, sizeof(header));
+	add_entry(fd, TMPFS_CONTENT, S_IFREG | 0600, "./up/two", "");
+	close(fd);
+	CHECK_INT(tar("--extract", in("hostile")), 1);
+	CHECK(access(in("outside/two"), F_OK) < 0);
+}
+
 /* somebody else's archive is tar's, which reads it from its beginning */
 static void others_archive(void)
 {
@@ -241,6 +287,7 @@ int main(int argc, char **argv)
 	TAP_RUN(files);
 	TAP_RUN(too_much);
 	TAP_RUN(travelled);
+	TAP_RUN(hostile);
 	TAP_RUN(others_archive);
 	TAP_RUN(malformed);
 	TAP_RUN(place);
