@@ -12,5 +12,5 @@
 enum { RB_TMPFS_ENTRIES_MAX = 16384, RB_TMPFS_DEPTH_MAX = 48 };
 
 /* memory that a file takes */
-#define RB_TMPFS_LARGE	   ((uint64_t)256 << 10) /* from here on it is an object */
-#define RB_TMPFS_SMALL_MAX ((uint64_t)64 << 20)	 /* of all others together */
+#define RB_TMPFS_LARGE	   ((uint64_t)64 << 10) /* from here on it is an object */
+#define RB_TMPFS_SMALL_MAX ((uint64_t)16 << 20) /* of all others together */

@@ -2,14 +2,15 @@
 /*
  * tmpfs_save.c - write down what is in a tmpfs (tmpfs_format.h)
  *
- * Large files have travelled already, or do so at this moment (memory/shared_files.c). They stand
- *in
+ * Large files have travelled already, or do so at this moment (memory/shared_files.c). There is a
+ * list of them, pairs of 64-bit numbers, device and inode, in
  *
- *	$REBERTH_SKIP/tmpfs	pairs of 64-bit numbers, device and inode
+ *	$REBERTH_SKIP/tmpfs
  *
- * and are referred to. All that is not in this list is written as it is. What cannot be written
- * down, or is too much, makes all of the tmpfs tar's: then nothing was written, nothing is referred
- * to, and what has travelled is of no use.
+ * and they are referred to. All that is not in this list is written as it is. What cannot be
+ * written down, or is too much, makes all of the tmpfs tar's: then nothing was written, nothing is
+ * referred to, and what has travelled is of no use. So once any of its files has travelled, nothing
+ * is too much: tar would have all of them to pack.
  *
  * Sockets are left out, as tar does it: CRIU makes those that somebody has bound.
  */
@@ -36,6 +37,7 @@ static size_t out_len;
 static int entries;
 static uint64_t small;	  /* bytes of files that are written */
 static uint64_t referred; /* files that are not */
+static bool limited;	  /* to what is written quickly */
 
 static struct {
 	uint64_t device, inode;
@@ -96,6 +98,14 @@ static bool has_travelled(const struct stat *st)
 {
 	for (size_t i = 0; i < n_travelled; i++)
 		if (travelled[i].device == st->st_dev && travelled[i].inode == st->st_ino)
+			return true;
+	return false;
+}
+
+static bool any_has_travelled(dev_t device)
+{
+	for (size_t i = 0; i < n_travelled; i++)
+		if (travelled[i].device == device)
 			return true;
 	return false;
 }
@@ -203,9 +213,9 @@ static int put_content(const char *path, const struct stat *st)
 	int fd, r;
 
 	small += (uint64_t)st->st_blocks * 512;
-	if (small > RB_TMPFS_SMALL_MAX)
+	if (limited && small > RB_TMPFS_SMALL_MAX)
 		return -1;
-	fd = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+	fd = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NOATIME);
 	if (fd < 0)
 		return -1;
 	r = put_runs(fd, st->st_size);
@@ -241,7 +251,7 @@ static int put_entry(const char *path, const struct stat *st)
 				     .mtime_s = st->st_mtim.tv_sec,
 				     .mtime_ns = st->st_mtim.tv_nsec };
 
-	if (r < 0 || ++entries > RB_TMPFS_ENTRIES_MAX)
+	if (r < 0 || (++entries > RB_TMPFS_ENTRIES_MAX && limited))
 		return -1;
 	if (first_name) {
 		target_len = snprintf(target, sizeof(target), "%s", first_name);
@@ -262,10 +272,20 @@ static int put_entry(const char *path, const struct stat *st)
 	return put(xattrs, entry.xattrs_len);
 }
 
+static DIR *open_folder(const char *path)
+{
+	int fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW | O_NOATIME);
+	DIR *dir = fd < 0 ? NULL : fdopendir(fd);
+
+	if (fd >= 0 && !dir)
+		close(fd);
+	return dir;
+}
+
 /* What is mounted inside is not of this tmpfs. */
 static int put_folder(const char *path, dev_t dev, int depth)
 {
-	DIR *dir = depth > RB_TMPFS_DEPTH_MAX ? NULL : opendir(path);
+	DIR *dir = depth > RB_TMPFS_DEPTH_MAX ? NULL : open_folder(path);
 	struct dirent *de;
 	int r = dir ? 0 : -1;
 
@@ -309,6 +329,7 @@ int tmpfs_save(const char *dir)
 	if (start < 0 || chdir(dir) < 0 || stat(".", &st) < 0)
 		return TMPFS_NOT_OURS;
 	read_travelled();
+	limited = !any_has_travelled(st.st_dev);
 	if (put_all(&st, start) == 0)
 		return 0;
 	return ftruncate(STDOUT_FILENO, start) < 0 || lseek(STDOUT_FILENO, start, SEEK_SET) != start

@@ -360,14 +360,14 @@ static void test_full(void)
 /* What could not be written down quickly, or is not the container's own, is left to CRIU. */
 static void test_left_to_criu(void)
 {
-	static char bytes[200 << 10];
+	static char bytes[60 << 10];
 
 	CHECK(begin("size=1g"));
 	CHECK(fill(there("one"), 0, PAGES, 1));
 	CHECK_INT(send_round(false), 0);
 	CHECK_INT(objects(), 1);
 	memset(bytes, 'x', sizeof(bytes));
-	for (int i = 0; i < 330; i++) {
+	for (int i = 0; i < 300; i++) {
 		char name[16];
 
 		snprintf(name, sizeof(name), "%d", i);
