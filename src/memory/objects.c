@@ -30,7 +30,7 @@
 #include "record.h"
 #include "segments.h"
 
-enum { OBJECTS_MAX = 1024, TMPFS_MAX = 64, SUMS_PER_PAGE = RB_PAGE_SIZE / sizeof(uint64_t) };
+enum { OBJECTS_MAX = 2560, TMPFS_MAX = 64, SUMS_PER_PAGE = RB_PAGE_SIZE / sizeof(uint64_t) };
 
 struct object {
 	int number, fd;
@@ -39,7 +39,9 @@ struct object {
 	bool named;	/* in this round */
 	uint64_t *sums; /* of each page; 0: it reads as zero */
 	size_t pages;	/* of @sums */
-	uint64_t used;	/* pages that take memory */
+	uint8_t *noted; /* of each page of @sums: is there anything in it? */
+	size_t n_noted;
+	uint64_t used; /* pages that take memory */
 };
 
 /* file systems that some of them are files of */
@@ -85,6 +87,7 @@ static bool forget(struct rb_objects *objects, struct object *object)
 	rb_close_fd(&object->fd);
 	if (object->sums)
 		munmap(object->sums, sums_bytes(object->pages));
+	free(object->noted);
 	return true;
 }
 
@@ -287,15 +290,49 @@ static void measure(struct object *object)
 		object->used = (uint64_t)st.st_blocks * 512 / RB_PAGE_SIZE;
 }
 
+static void note_sum(struct object *object, size_t page, uint64_t sum)
+{
+	uint8_t *noted = &object->noted[page / SUMS_PER_PAGE];
+
+	object->sums[page] = sum;
+	object->n_noted += !*noted;
+	*noted = 1;
+}
+
+static size_t parts_of(size_t pages)
+{
+	return (pages + SUMS_PER_PAGE - 1) / SUMS_PER_PAGE;
+}
+
+static int resize_noted(struct object *object, size_t pages, struct rb_err *err)
+{
+	size_t before = object->noted ? parts_of(object->pages) : 0, parts = parts_of(pages);
+	uint8_t *noted;
+
+	for (size_t i = parts; i < before; i++)
+		object->n_noted -= object->noted[i];
+	noted = realloc(object->noted, parts + 1);
+	if (!noted)
+		return rb_err_set(err, -ENOMEM, "receive shared memory");
+	if (parts > before)
+		memset(noted + before, 0, parts - before);
+	object->noted = noted;
+	return 0;
+}
+
 static int resize(struct object *object, uint64_t size, struct rb_err *err)
 {
 	size_t pages = (size_t)((size + RB_PAGE_SIZE - 1) / RB_PAGE_SIZE);
 	uint64_t *sums;
+	int r;
 
 	if (object->sums && object->is.size == size)
 		return 0;
 	if (ftruncate(object->fd, (off_t)size) < 0)
 		return rb_err_set(err, -errno, "make shared memory");
+	r = resize_noted(object, pages, err);
+	if (r < 0)
+		return r;
 	/* nothing of it is touched that was not before */
 	sums = object->sums ? mremap(object->sums, sums_bytes(object->pages), sums_bytes(pages),
 				     MREMAP_MAYMOVE)
@@ -306,7 +343,8 @@ static int resize(struct object *object, uint64_t size, struct rb_err *err)
 	/* the rest of the last page of it is kept */
 	for (size_t i = object->pages < pages ? object->pages : pages;
 	     i < pages && i % SUMS_PER_PAGE; i++)
-		sums[i] = 0;
+		if (sums[i])
+			sums[i] = 0;
 	object->sums = sums;
 	object->pages = pages;
 	object->is.size = size;
@@ -338,7 +376,11 @@ static int name(struct rb_objects *objects, const struct rb_record *record, stru
 	int r = 0;
 
 	rb_record_object(record, &is);
-	if (!object)
+	/* differences to what is not here would be taken for the whole */
+	if (is.known != (object != NULL))
+		r = rb_err_code(err, RB_E_PROTOCOL, -EPROTO,
+				"it is not agreed which shared memory is here already");
+	else if (!object)
 		r = add(objects, record->task, &is, &object, err);
 	else if (!is_same(&object->is, &is))
 		r = rb_err_code(err, RB_E_PROTOCOL, -EPROTO, "shared memory changed its name");
@@ -384,7 +426,7 @@ static int put(struct object *object, const struct rb_record *record, struct rb_
 		uint64_t sum =
 			XXH3_64bits(record->payload + (size_t)i * RB_PAGE_SIZE, RB_PAGE_SIZE);
 
-		object->sums[record->addr / RB_PAGE_SIZE + i] = sum ? sum : 1;
+		note_sum(object, record->addr / RB_PAGE_SIZE + i, sum ? sum : 1);
 	}
 	return 0;
 }
@@ -424,7 +466,7 @@ uint64_t rb_objects_pages(const struct rb_objects *objects)
 	uint64_t sum = 0;
 
 	for (size_t i = 0; i < objects->n; i++)
-		sum += objects->list[i].used + objects->list[i].pages / SUMS_PER_PAGE;
+		sum += objects->list[i].used + objects->list[i].n_noted;
 	return sum;
 }
 

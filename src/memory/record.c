@@ -14,7 +14,7 @@
 #include "ranges.h"
 
 #define RANGE_BYTES   16
-#define OBJECT_BYTES  17 /* of all kinds; more follows */
+#define OBJECT_BYTES  18 /* of all kinds; more follows */
 #define SEGMENT_BYTES 24
 #define FILE_BYTES    4
 #define TMPFS_BYTES   8			  /* without its texts */
@@ -71,7 +71,7 @@ static bool object_is_sane(const struct rb_record *record)
 	size_t len = record->len - OBJECT_BYTES;
 
 	if (!record->shared || record->addr || record->count || record->len < OBJECT_BYTES ||
-	    get(record->payload + 8, 8) > RB_OBJECT_SIZE_MAX)
+	    get(record->payload + 8, 8) > RB_OBJECT_SIZE_MAX || record->payload[17] > 1)
 		return false;
 	switch (record->payload[16]) {
 	case RB_OBJECT_MEMFD:
@@ -79,7 +79,8 @@ static bool object_is_sane(const struct rb_record *record)
 	case RB_OBJECT_SEGMENT:
 		return len == SEGMENT_BYTES && get(record->payload, 8) <= INT_MAX;
 	case RB_OBJECT_FILE:
-		return len == FILE_BYTES && get(more, 4) > 0 && get(more, 4) <= INT_MAX;
+		return len == FILE_BYTES && get(more, 4) > 0 && get(more, 4) <= INT_MAX &&
+		       get(record->payload + 8, 8) <= RB_TMPFS_FILE_MAX;
 	default:
 		return false;
 	}
@@ -211,6 +212,7 @@ void rb_record_object(const struct rb_record *record, struct rb_object *ret)
 		.inode = get(record->payload, 8),
 		.size = get(record->payload + 8, 8),
 		.kind = (enum rb_object_kind)record->payload[16],
+		.known = record->payload[17],
 	};
 	switch (ret->kind) {
 	case RB_OBJECT_SEGMENT:
@@ -241,6 +243,7 @@ uint32_t rb_record_put_object(uint8_t *payload, const struct rb_object *object)
 	put(payload, object->inode, 8);
 	put(payload + 8, object->size, 8);
 	payload[16] = (uint8_t)object->kind;
+	payload[17] = object->known;
 	switch (object->kind) {
 	case RB_OBJECT_SEGMENT:
 		put_segment(payload + OBJECT_BYTES, &object->segment);

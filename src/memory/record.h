@@ -32,9 +32,10 @@
  *      0    8  inode number; of a segment: its id
  *      8    8  size in bytes
  *     16    1  kind (enum rb_object_kind)
- *     17       MEMFD: its name, without an end
- *              SEGMENT: 4 bytes each of key, mode, uid, gid, and its creator's uid and gid
- *              FILE: 4 bytes number of the tmpfs
+ *     17    1  1: only differences follow, to what the receiver has of it since the round before;
+ *              or 0. A receiver that does not know it, or knows it already, as is not said, gives
+ * up 18       MEMFD: its name, without an end SEGMENT: 4 bytes each of key, mode, uid, gid, and its
+ * creator's uid and gid FILE: 4 bytes number of the tmpfs
  *
  * TMPFS comes before the objects that are files of it, in each round: 8 bytes number of the device
  * at the source, what it was mounted from, a zero byte, its options, without an end. Its number is
@@ -88,7 +89,8 @@ struct rb_record {
 
 #define RB_OBJECT_NAME_MAX 249 /* of memfd_create(2) */
 #define RB_OBJECT_SIZE_MAX (UINT64_C(1) << 40)
-#define RB_OBJECT_PAYLOAD  (17 + RB_OBJECT_NAME_MAX)
+#define RB_TMPFS_FILE_MAX  (UINT64_C(1) << 36) /* bytes */
+#define RB_OBJECT_PAYLOAD  (18 + RB_OBJECT_NAME_MAX)
 
 enum rb_object_kind {
 	RB_OBJECT_MEMFD,   /* anonymous, or of memfd_create(2) */
@@ -107,8 +109,9 @@ struct rb_segment {
 /** An object of shared memory. */
 struct rb_object {
 	uint64_t inode; /* on its host; of a segment: its id */
-	uint64_t size;	/* bytes; pages at most up to RB_OBJECT_SIZE_MAX */
+	uint64_t size;	/* bytes; at most RB_OBJECT_SIZE_MAX, or RB_TMPFS_FILE_MAX of a FILE */
 	enum rb_object_kind kind;
+	bool known;			   /* the receiver has it, from the round before */
 	char name[RB_OBJECT_NAME_MAX + 1]; /* of a MEMFD */
 	struct rb_segment segment;	   /* of a SEGMENT */
 	int tmpfs;			   /* number of that which a FILE is one of */

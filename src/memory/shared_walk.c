@@ -241,19 +241,12 @@ static int walk_object(struct rb_shared *shared, struct rb_shared_object *object
 }
 
 /* An object grows and shrinks by ftruncate(2): then so do hashes, and what the target has. */
-static int resize(struct rb_shared_object *object, struct rb_err *err)
+static int resize(struct rb_shared_object *object, uint64_t size, struct rb_err *err)
 {
 	XXH128_hash_t *sent;
-	struct stat st;
 	size_t pages;
 
-	if (fstat(object->fd, &st) < 0)
-		return rb_err_set(err, -errno, "look at shared memory");
-	if ((uint64_t)st.st_size > RB_OBJECT_SIZE_MAX)
-		return rb_err_code(err, RB_E_REFUSED, -EFBIG,
-				   "the container has an object of shared memory of %llu GiB",
-				   (unsigned long long)st.st_size >> 30);
-	object->is.size = (uint64_t)st.st_size;
+	object->is.size = size;
 	pages = (size_t)((object->is.size + RB_PAGE_SIZE - 1) / RB_PAGE_SIZE);
 	if (object->sent && pages == object->pages)
 		return 0;
@@ -276,6 +269,43 @@ static int resize(struct rb_shared_object *object, struct rb_err *err)
 	return 0;
 }
 
+/* It is not named, so the target drops what it has of it. Should it be looked at once more, all of
+ * it is sent, as another object. */
+static void begin_anew(struct rb_shared *shared, struct rb_shared_object *object)
+{
+	unmap(object);
+	rb_shared_files_close(object);
+	free(object->sent);
+	object->sent = NULL;
+	object->pages = 0;
+	rb_ranges_clear(&object->content);
+	object->is.known = false;
+	object->number = ++shared->last_number;
+}
+
+/* A file may be gone, or there is no descriptor left to open it; one that has grown beyond measure
+ * is left to CRIU. Return: 0; its descriptor is closed where it is not looked at; negative errno */
+static int have(struct rb_shared *shared, struct rb_shared_object *object, struct rb_err *err)
+{
+	struct stat st;
+
+	if (object->is.tmpfs && rb_shared_files_open(shared, object) < 0) {
+		begin_anew(shared, object);
+		return 0;
+	}
+	if (fstat(object->fd, &st) < 0)
+		return rb_err_set(err, -errno, "look at shared memory");
+	if (object->is.tmpfs && (uint64_t)st.st_size > RB_TMPFS_FILE_MAX) {
+		begin_anew(shared, object);
+		return 0;
+	}
+	if ((uint64_t)st.st_size > RB_OBJECT_SIZE_MAX)
+		return rb_err_code(err, RB_E_REFUSED, -EFBIG,
+				   "the container has an object of shared memory of %llu GiB",
+				   (unsigned long long)st.st_size >> 30);
+	return resize(object, (uint64_t)st.st_size, err);
+}
+
 /* Nothing changes any more: others may help. */
 static int begin_last(struct rb_shared *shared, struct walk *walk, struct rb_err *err)
 {
@@ -284,15 +314,24 @@ static int begin_last(struct rb_shared *shared, struct walk *walk, struct rb_err
 	for (size_t i = 0; r >= 0 && i < shared->n; i++) {
 		struct rb_shared_object *object = shared->list[i];
 
-		if (object->is.tmpfs && rb_shared_files_open(shared, object) < 0)
-			continue;
-		r = resize(object, err);
-		if (r >= 0)
+		r = have(shared, object, err);
+		if (r >= 0 && object->fd >= 0)
 			map(object);
 	}
 	if (r >= 0)
 		walk->ahead = rb_ahead_start(shared);
 	return r;
+}
+
+static int send_object(struct rb_shared *shared, struct rb_shared_object *object, struct walk *walk,
+		       struct rb_err *err)
+{
+	int r = rb_block_add_object(walk->block, object->number, &object->is, walk->wait, err);
+
+	object->is.known = true;
+	if (r >= 0)
+		r = walk_object(shared, object, walk, err);
+	return r < 0 ? r : rb_block_flush_copies(walk->block, walk->wait, err);
 }
 
 int rb_shared_send(struct rb_shared *shared, struct rb_block *block, bool frozen,
@@ -307,17 +346,9 @@ int rb_shared_send(struct rb_shared *shared, struct rb_block *block, bool frozen
 		struct rb_shared_object *object = shared->list[i];
 
 		if (!frozen)
-			rb_shared_files_open(shared, object);
-		if (object->fd < 0)
-			continue; /* gone: it is not named, and the target drops it */
-		if (!frozen)
-			r = resize(object, err);
-		if (r >= 0)
-			r = rb_block_add_object(block, object->number, &object->is, wait, err);
-		if (r >= 0)
-			r = walk_object(shared, object, &walk, err);
-		if (r >= 0)
-			r = rb_block_flush_copies(block, wait, err);
+			r = have(shared, object, err);
+		if (r >= 0 && object->fd >= 0)
+			r = send_object(shared, object, &walk, err);
 		if (!frozen)
 			rb_shared_files_close(object);
 	}

@@ -133,7 +133,7 @@ static void test_object(void)
 
 	record.len = rb_record_put_object(block + RB_RECORD_HEADER, &object);
 	len = rb_record_encode(block, &record);
-	CHECK_INT(len, RB_RECORD_HEADER + 21);
+	CHECK_INT(len, RB_RECORD_HEADER + 22);
 	record = (struct rb_record){};
 	CHECK_INT(rb_record_decode(block, len, &record, NULL), (ssize_t)len);
 	CHECK(record.shared);
@@ -143,13 +143,22 @@ static void test_object(void)
 	CHECK_INT(got.size, 5000);
 	CHECK_INT(got.kind, RB_OBJECT_MEMFD);
 	CHECK_STR(got.name, "name");
-	/* of a kind that there is not */
+	CHECK(!got.known);
+	object.known = true;
+	rb_record_put_object(block + RB_RECORD_HEADER, &object);
+	rb_record_object(&record, &got);
+	CHECK(got.known);
+	/* of a kind that there is not; what is neither known nor new; a name with an end in it; a
+	 * size beyond all measure; not of shared memory */
 	record.payload = block + RB_RECORD_HEADER;
 	block[RB_RECORD_HEADER + 16] = RB_OBJECT_KIND_MAX;
 	rb_record_encode(block, &record);
 	CHECK_INT(rb_record_decode(block, len, &again, NULL), -EPROTO);
 	block[RB_RECORD_HEADER + 16] = RB_OBJECT_MEMFD;
-	/* a name with an end in it; a size beyond all measure; not of shared memory */
+	block[RB_RECORD_HEADER + 17] = 2;
+	rb_record_encode(block, &record);
+	CHECK_INT(rb_record_decode(block, len, &again, NULL), -EPROTO);
+	block[RB_RECORD_HEADER + 17] = 0;
 	record.payload = block + RB_RECORD_HEADER;
 	block[len - 2] = '\0';
 	rb_record_encode(block, &record);
@@ -170,7 +179,7 @@ static void test_segment(void)
 	static const uint8_t golden[] = {
 		0,    0,    0,	  0,	0,    0x80, 0, 1, /* id */
 		0,    0,    0,	  0,	0,    0x10, 0, 3, /* size */
-		1,					  /* kind */
+		1,    0,				  /* kind, is it known */
 		0xff, 0xff, 0xff, 0xfe,			  /* key */
 		0,    0,    1,	  0xa0,			  /* mode */
 		0,    0,    0,	  5,	0,    0,    0, 6, /* uid, gid */
