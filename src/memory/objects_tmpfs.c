@@ -23,6 +23,7 @@
 #include <sys/mount.h>
 #include <sys/random.h>
 #include <sys/stat.h>
+#include <sys/statfs.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -31,10 +32,12 @@
 #include "io.h"
 #include "record.h"
 #include "thread.h"
+#include "tmpfs_options.h"
 
 /* What is deleted at the source may still be here, beside what took its place: the container's
  * limits are set when all is in place. None at all could not be limited any more. */
-#define NO_LIMITS "size=1152921504606846976,nr_inodes=1073741824"
+#define NO_SIZE	  "size=1152921504606846976"
+#define NO_INODES "nr_inodes=1073741824"
 
 struct rb_tmpfs {
 	struct rb_tmpfs_record is;
@@ -63,9 +66,9 @@ void rb_tmpfs_free(struct rb_tmpfs *tmpfs)
 
 static int configure(int fs, const char *options)
 {
-	char text[2 * RB_TMPFS_TEXT], *next = NULL;
+	char text[RB_TMPFS_TEXT + 1], *next = NULL;
 
-	if ((size_t)snprintf(text, sizeof(text), "%s,%s", NO_LIMITS, options) >= sizeof(text))
+	if ((size_t)snprintf(text, sizeof(text), "%s", options) >= sizeof(text))
 		return -E2BIG;
 	for (char *word = strtok_r(text, ",", &next); word; word = strtok_r(NULL, ",", &next)) {
 		char *value = strchr(word, '=');
@@ -89,7 +92,9 @@ static int make(const struct rb_tmpfs_record *is)
 		return -errno;
 	if (fsconfig(fs, FSCONFIG_SET_STRING, "source", is->source, 0) < 0)
 		return -errno;
-	r = configure(fs, is->options);
+	r = configure(fs, NO_SIZE "," NO_INODES);
+	if (r >= 0)
+		r = configure(fs, is->options);
 	if (r < 0)
 		return r;
 	if (fsconfig(fs, FSCONFIG_CMD_CREATE, NULL, NULL, 0) < 0)
@@ -121,9 +126,13 @@ static int settle(void *arg, struct rb_err *err)
 
 int rb_tmpfs_new(const struct rb_tmpfs_record *is, struct rb_tmpfs **ret, struct rb_err *err)
 {
-	struct rb_tmpfs *tmpfs = calloc(1, sizeof(*tmpfs));
+	struct rb_tmpfs *tmpfs;
 	int r;
 
+	if (!rb_tmpfs_is_plain(is->source, is->options))
+		return rb_err_code(err, RB_E_PROTOCOL, -EPROTO,
+				   "a tmpfs is to be mounted in a way that makes no sense");
+	tmpfs = calloc(1, sizeof(*tmpfs));
 	if (!tmpfs)
 		return rb_err_set(err, -ENOMEM, "make a tmpfs");
 	tmpfs->is = *is;
@@ -142,6 +151,27 @@ int rb_tmpfs_add_file(const struct rb_tmpfs *tmpfs, struct rb_err *err)
 	int fd = openat(tmpfs->root_fd, ".", O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
 
 	return fd < 0 ? rb_err_set(err, -errno, "make a file in a tmpfs") : fd;
+}
+
+/* An earlier restore has set the container's, within which there may be no room for one more name.
+ * Where it has set none they could not be set again. */
+static int lift_limits(const struct rb_tmpfs *tmpfs, struct rb_err *err)
+{
+	_cleanup_close_ int fs = -EBADF;
+	struct statfs limits;
+	int r;
+
+	if (fstatfs(tmpfs->root_fd, &limits) < 0)
+		return rb_err_set(err, -errno, "look at a tmpfs");
+	fs = fspick(tmpfs->root_fd, "", FSPICK_CLOEXEC | FSPICK_EMPTY_PATH);
+	if (fs < 0)
+		return rb_err_set(err, -errno, "open a tmpfs");
+	r = limits.f_blocks ? configure(fs, NO_SIZE) : 0;
+	if (r >= 0 && limits.f_files)
+		r = configure(fs, NO_INODES);
+	if (r >= 0 && fsconfig(fs, FSCONFIG_CMD_RECONFIGURE, NULL, NULL, 0) < 0)
+		r = -errno;
+	return r < 0 ? rb_err_set(err, r, "lift the limits of a tmpfs") : 0;
 }
 
 /* what an earlier restore has made */
@@ -172,7 +202,10 @@ int rb_tmpfs_begin_offer(struct rb_tmpfs *tmpfs, struct rb_err *err)
 {
 	char folder[sizeof(tmpfs->folder)];
 	uint64_t chance;
+	int r = lift_limits(tmpfs, err);
 
+	if (r < 0)
+		return r;
 	if (getrandom(&chance, sizeof(chance), 0) != sizeof(chance))
 		return rb_err_set(err, -EIO, "find a name");
 	rb_close_fd(&tmpfs->files_fd);
@@ -219,6 +252,8 @@ int rb_tmpfs_offer(struct rb_tmpfs *tmpfs, const char *dir, struct rb_err *err)
 	r = remove_others(tmpfs->root_fd, tmpfs->folder, err);
 	if (r < 0)
 		return r;
+	/* a folder that is open counts for the limits when it is gone */
+	rb_close_fd(&tmpfs->files_fd);
 	rb_close_fd(&tmpfs->offer_fd);
 	r = rb_thread_run(copy_mount, tmpfs, err);
 	if (r < 0)

@@ -40,6 +40,7 @@
 #include "mounts.h"
 #include "shared_internal.h"
 #include "tmpfs_limits.h"
+#include "tmpfs_options.h"
 
 /* A look at one process's mounts. */
 struct look {
@@ -88,53 +89,6 @@ static bool is_ours(const struct look *look, dev_t device)
 		if (look->ours[i] == device)
 			return true;
 	return false;
-}
-
-/* its limits, which are set when it is in place (tmpfs_arrived.c) */
-static bool is_limit(const char *option)
-{
-	return strncmp(option, "size=", 5) == 0 || strncmp(option, "nr_inodes=", 10) == 0 ||
-	       strcmp(option, "rw") == 0;
-}
-
-static bool is_plain(const char *option)
-{
-	static const char *const plain[] = { "mode=",	"uid=",	   "gid=", "huge=",
-					     "inode32", "inode64", NULL };
-
-	for (size_t i = 0; plain[i]; i++) {
-		size_t len = strlen(plain[i]);
-
-		if (strncmp(option, plain[i], len) == 0 &&
-		    (plain[i][len - 1] == '=' || option[len] == '\0'))
-			return true;
-	}
-	return false;
-}
-
-/* Return: false where there is an option that the target might not be able to repeat */
-static bool copy_options(const struct mount_line *line, struct rb_tmpfs_record *ret)
-{
-	char text[RB_TMPFS_TEXT + 1], *next = NULL;
-	bool writable = false;
-	size_t used = 0;
-
-	if (!line->source || strlen(line->source) >= sizeof(ret->source) ||
-	    strlen(line->super_options) >= sizeof(text))
-		return false;
-	strcpy(ret->source, line->source);
-	strcpy(text, line->super_options);
-	ret->options[0] = '\0';
-	for (char *word = strtok_r(text, ",", &next); word; word = strtok_r(NULL, ",", &next)) {
-		writable |= strcmp(word, "rw") == 0;
-		if (is_limit(word))
-			continue;
-		if (!is_plain(word))
-			return false;
-		used += (size_t)snprintf(ret->options + used, sizeof(ret->options) - used, "%s%s",
-					 used ? "," : "", word);
-	}
-	return writable;
 }
 
 /* One that was mounted in another way since is not known any more, as soon as its files are not. */
@@ -315,6 +269,15 @@ static void leave_to_criu(struct rb_shared *shared, int number)
 			shared->list[i]->seen = false;
 }
 
+static bool copy_line(const struct mount_line *line, struct rb_tmpfs_record *ret)
+{
+	if (!line->source || strlen(line->source) >= sizeof(ret->source) ||
+	    !rb_tmpfs_copy_options(line->super_options, ret->options, sizeof(ret->options)))
+		return false;
+	strcpy(ret->source, line->source);
+	return rb_tmpfs_is_plain(ret->source, ret->options);
+}
+
 static int look_at_mount(const struct mount_line *line, void *arg)
 {
 	struct look *look = arg;
@@ -325,7 +288,7 @@ static int look_at_mount(const struct mount_line *line, void *arg)
 	int r;
 
 	if (strcmp(line->type, "tmpfs") != 0 || strcmp(line->root, "/") != 0 ||
-	    device_of(line, &device) < 0 || is_ours(look, device) || !copy_options(line, &is))
+	    device_of(line, &device) < 0 || is_ours(look, device) || !copy_line(line, &is))
 		return 0;
 	fd = open_mount(look->pid, line->point, device);
 	if (fd < 0)

@@ -28,6 +28,7 @@
 #include "record.h"
 #include "shared.h"
 #include "tap.h"
+#include "tmpfs_options.h"
 #include "wait.h"
 
 enum {
@@ -420,6 +421,25 @@ static void test_hide(void)
 	munmap(at, SIZE);
 }
 
+/* how the target's has to be mounted; what cannot be repeated there is CRIU's */
+static void test_options(void)
+{
+	static const char *const others[] = {
+		"ro,mode=755", "rw,huge=always", "rw,mpol=bind:0", "rw,usrquota",
+		"rw,noswap",   "mode=1777",	 "rw,inode64x",	   "rw,casefold=utf8",
+	};
+	char text[RB_TMPFS_TEXT + 1];
+
+	CHECK(rb_tmpfs_copy_options("rw,seclabel,size=1k,nr_inodes=3,mode=1777,uid=7,inode64", text,
+				    sizeof(text)));
+	CHECK_STR(text, "mode=1777,uid=7,inode64");
+	CHECK(rb_tmpfs_is_plain("shm", text));
+	CHECK(rb_tmpfs_copy_options("rw", text, sizeof(text)));
+	CHECK_STR(text, "");
+	for (size_t i = 0; i < sizeof(others) / sizeof(others[0]); i++)
+		CHECK(!rb_tmpfs_copy_options(others[i], text, sizeof(text)));
+}
+
 /* a peer that lies about pages */
 static void test_hostile(void)
 {
@@ -428,7 +448,11 @@ static void test_hostile(void)
 		{ .inode = 4712, .size = SIZE, .known = true },
 		{ .inode = 4711, .size = SIZE }, /* what is here already is said to be new */
 	};
-	struct rb_tmpfs_record nonsense = { 1, "shm", "mode=1777,bogus" };
+	static const struct rb_tmpfs_record nonsense[] = {
+		{ 1, "shm", "mode=1777,bogus" },     { 1, "shm", "mode=1777,size=1k" },
+		{ 1, "shm", "mode=1777,mpol=bind" }, { 1, "shm", "huge=always" },
+		{ 1, "shm\n/", "mode=1777" },	     { 1, "", "mode=1777" },
+	};
 	struct rb_object object = { .inode = 4711, .size = SIZE },
 			 file = { .size = SIZE, .kind = RB_OBJECT_FILE, .tmpfs = 77 };
 	struct rb_record name = { RB_RECORD_OBJECT, 1, 0, 0, block + RB_RECORD_HEADER, 0,
@@ -470,9 +494,11 @@ static void test_hostile(void)
 	CHECK(strstr(err.msg, "came before that"));
 	name = (struct rb_record){ RB_RECORD_TMPFS, 77, 0, 0, block + RB_RECORD_HEADER, 0,
 				   .shared = true };
-	name.len = rb_record_put_tmpfs(block + RB_RECORD_HEADER, &nonsense);
-	len = rb_record_encode(block, &name);
-	CHECK(rb_receiver_take(receiver, block, len, NULL) < 0);
+	for (size_t i = 0; i < sizeof(nonsense) / sizeof(nonsense[0]); i++) {
+		name.len = rb_record_put_tmpfs(block + RB_RECORD_HEADER, &nonsense[i]);
+		len = rb_record_encode(block, &name);
+		CHECK_INT(rb_receiver_take(receiver, block, len, NULL), -EPROTO);
+	}
 	CHECK_INT(rb_receiver_pages(receiver), 0);
 	end();
 }
@@ -501,6 +527,7 @@ int main(void)
 	TAP_RUN(test_user_namespace);
 	TAP_RUN(test_check);
 	TAP_RUN(test_hide);
+	TAP_RUN(test_options);
 	TAP_RUN(test_hostile);
 	rb_rm_rf(dir, NULL);
 	return tap_done();
