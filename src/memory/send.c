@@ -543,6 +543,12 @@ int rb_memory_round_shared(struct rb_memory *memory, const struct rb_memory_sink
 	return r;
 }
 
+void rb_memory_thaw(struct rb_memory *memory)
+{
+	if (memory)
+		rb_shared_thaw(memory->shared);
+}
+
 uint64_t rb_memory_left(const struct rb_memory *memory)
 {
 	uint64_t bytes = 0;

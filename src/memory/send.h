@@ -90,6 +90,10 @@ int rb_memory_send_last(struct rb_memory *memory, const struct rb_memory_sink *s
 int rb_memory_leave(struct rb_memory *memory, const struct rb_memory_sink *sink,
 		    const struct rb_wait *wait, struct rb_memory_stats *ret, struct rb_err *err);
 
+/** rb_memory_thaw - the container runs on here: nothing of it is held that the frozen time alone
+ * needs. NULL is allowed */
+void rb_memory_thaw(struct rb_memory *memory);
+
 /** rb_memory_left - bytes that rb_memory_look() found written */
 uint64_t rb_memory_left(const struct rb_memory *memory);
 

@@ -40,6 +40,9 @@ uint64_t rb_shared_bytes(const struct rb_shared *shared);
 int rb_shared_send(struct rb_shared *shared, struct rb_block *block, bool frozen,
 		   const struct rb_wait *wait, struct rb_err *err);
 
+/** rb_shared_thaw - the container runs again: files that it deletes now are gone at once */
+void rb_shared_thaw(struct rb_shared *shared);
+
 /** rb_shared_pending - bytes of these pages; sends nothing */
 int rb_shared_pending(struct rb_shared *shared, uint64_t *ret_bytes, struct rb_err *err);
 

@@ -356,6 +356,16 @@ int rb_shared_send(struct rb_shared *shared, struct rb_block *block, bool frozen
 	return r;
 }
 
+void rb_shared_thaw(struct rb_shared *shared)
+{
+	for (size_t i = 0; i < shared->n; i++) {
+		if (!shared->list[i]->is.tmpfs)
+			continue;
+		unmap(shared->list[i]);
+		rb_shared_files_close(shared->list[i]);
+	}
+}
+
 int rb_shared_pending(struct rb_shared *shared, uint64_t *ret_bytes, struct rb_err *err)
 {
 	struct walk walk = {};

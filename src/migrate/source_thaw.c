@@ -16,6 +16,7 @@
 #include "log.h"
 #include "net.h"
 #include "proc.h"
+#include "send.h"
 #include "source.h"
 #include "switchover.h"
 
@@ -153,6 +154,8 @@ int rb_source_give_back(struct rb_migration *m, struct rb_err *err)
 			leave_repair_mode(rb_member_freezer(c));
 	netns = rb_source_netns(m, &later);
 	r2 = thaw(m, netns, &later);
+	rb_each_member (c, m)
+		rb_memory_thaw(c->memory);
 	rb_migration_hurry(false);
 	if (r >= 0 && r2 < 0 && err)
 		*err = later;
