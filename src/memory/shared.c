@@ -81,7 +81,7 @@ void rb_shared_free(struct rb_shared *shared)
 		return;
 	for (size_t i = 0; i < shared->n; i++)
 		forget(shared->list[i]);
-	shared->n = 0;
+	shared->n = shared->n_files = 0;
 	rb_shared_files_end(shared);
 	rb_sysv_clear(&shared->sysv);
 	free(shared);
@@ -92,20 +92,32 @@ void rb_shared_begin(struct rb_shared *shared)
 	shared->sysv_is_new = false;
 	for (size_t i = 0; i < shared->n; i++)
 		shared->list[i]->seen = false;
+	rb_shared_files_begin(shared);
+}
+
+void rb_shared_forget_unseen(struct rb_shared *shared, int tmpfs)
+{
+	size_t kept = 0, files = 0;
+
+	for (size_t i = 0; i < shared->n; i++) {
+		struct rb_shared_object *object = shared->list[i];
+
+		if (!object->seen && (!tmpfs || object->is.tmpfs == tmpfs)) {
+			forget(object);
+			continue;
+		}
+		files += object->is.tmpfs != 0;
+		shared->list[kept++] = object;
+	}
+	shared->n = kept;
+	shared->n_files = files;
 }
 
 void rb_shared_end(struct rb_shared *shared)
 {
-	size_t kept = 0;
-
 	rb_shared_settle_segments(shared);
-	for (size_t i = 0; i < shared->n; i++) {
-		if (shared->list[i]->seen)
-			shared->list[kept++] = shared->list[i];
-		else
-			forget(shared->list[i]);
-	}
-	shared->n = kept;
+	rb_shared_files_settle(shared);
+	rb_shared_forget_unseen(shared, 0);
 	rb_shared_files_end(shared);
 }
 
@@ -156,7 +168,8 @@ bool rb_shared_is_fit(const struct rb_shared *shared, int fd, struct stat *st)
 	/* or it is gone */
 	return fd >= 0 && fstat(fd, st) == 0 && S_ISREG(st->st_mode) &&
 	       st->st_dev == shared->device && st->st_size >= SIZE_MIN &&
-	       (uint64_t)st->st_size <= RB_OBJECT_SIZE_MAX && shared->n < RB_SHARED_MAX &&
+	       (uint64_t)st->st_size <= RB_OBJECT_SIZE_MAX &&
+	       shared->n - shared->n_files < RB_SHARED_OBJECTS_MAX &&
 	       st->st_ino <= UINT32_MAX; /* CRIU cuts them off */
 }
 

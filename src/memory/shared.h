@@ -2,10 +2,10 @@
 /*
  * shared.h - shared memory of a container on the source: which objects there are, what has changed
  *
- * An object is what MAP_SHARED | MAP_ANONYMOUS, memfd_create(2) or shmget(2) made, whoever has it
- * mapped or open, and a large file of a tmpfs of the container's (tmpfs_limits.h), whoever has it
- * open or not. Segments that nobody has attached, huge pages and what is smaller than 1 MiB are
- * left to CRIU.
+ * An object is what MAP_SHARED | MAP_ANONYMOUS, memfd_create(2) or shmget(2) made, of 1 MiB or
+ * more, whoever has it mapped or open, and a large file of a tmpfs of the container's
+ * (tmpfs_limits.h), whoever has it open or not. Segments that nobody has attached, huge pages and
+ * what is smaller are left to CRIU.
  */
 #pragma once
 

@@ -10,10 +10,12 @@
  * A tmpfs that the host has as well is none of the container's: CRIU binds what is there instead.
  * One that is mounted in a way that the target could not repeat is left to CRIU, and so is one with
  * more in it than can be written down quickly. What has no name any more CRIU saves with who has it
- * open.
+ * open, and what could grow beyond measure is written down.
  *
  * A file that is open takes its part of the tmpfs even when the container has deleted it. So
- * between two looks there is only its handle.
+ * between two looks there is only its handle. And a mount that somebody has open cannot be
+ * unmounted: so what is kept of it is a copy, which is mounted nowhere. That is without what is
+ * mounted in it, too, which CRIU sees in the same way.
  */
 #include "shared_files.h"
 
@@ -23,9 +25,11 @@
 #include <limits.h>
 #include <linux/magic.h>
 #include <linux/openat2.h>
+#include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mount.h>
 #include <sys/stat.h>
 #include <sys/statfs.h>
 #include <sys/syscall.h>
@@ -39,8 +43,12 @@
 #include "io.h"
 #include "mounts.h"
 #include "shared_internal.h"
+#include "thread.h"
 #include "tmpfs_limits.h"
 #include "tmpfs_options.h"
+
+/* Looking leaves no traces, and opening what has become something else has no effects. */
+#define LOOK (O_RDONLY | O_CLOEXEC | O_NOATIME | O_NONBLOCK | O_NOCTTY)
 
 /* A look at one process's mounts. */
 struct look {
@@ -91,12 +99,37 @@ static bool is_ours(const struct look *look, dev_t device)
 	return false;
 }
 
-/* One that was mounted in another way since is not known any more, as soon as its files are not. */
-static struct rb_shared_tmpfs *find_tmpfs(struct rb_shared *shared, dev_t device, int fd,
+struct copy {
+	pid_t pid;
+	int mount_fd, copy_fd;
+};
+
+/* In a thread of its own. Before Linux 6.15 a mount is only copied within its namespace. The copy
+ * is let go when its descriptor is closed; its root stays usable as long as that is open. */
+static int copy_mount(void *arg, struct rb_err *err)
+{
+	_cleanup_close_ int ns = -EBADF, tree = -EBADF;
+	struct copy *copy = arg;
+	char path[64];
+
+	snprintf(path, sizeof(path), "/proc/%d/ns/mnt", (int)copy->pid);
+	ns = open(path, O_RDONLY | O_CLOEXEC);
+	if (ns < 0 || unshare(CLONE_FS) < 0 || setns(ns, CLONE_NEWNS) < 0)
+		return rb_err_set(err, -errno, "enter a mount namespace");
+	tree = open_tree(copy->mount_fd, "", OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | AT_EMPTY_PATH);
+	if (tree >= 0)
+		copy->copy_fd = openat(tree, ".", LOOK | O_DIRECTORY);
+	return copy->copy_fd < 0 ? rb_err_set(err, -errno, "copy a mount") : 0;
+}
+
+/* One that was mounted in another way since is not known any more, as soon as its files are not.
+ * @fd: its root */
+static struct rb_shared_tmpfs *find_tmpfs(struct look *look, dev_t device, int fd,
 					  const struct rb_tmpfs_record *is)
 {
+	struct copy copy = { look->pid, fd, -EBADF };
+	struct rb_shared *shared = look->shared;
 	struct rb_shared_tmpfs *tmpfs;
-	int kept_fd;
 
 	for (size_t i = 0; i < shared->n_tmpfs; i++) {
 		tmpfs = &shared->tmpfs[i];
@@ -106,29 +139,39 @@ static struct rb_shared_tmpfs *find_tmpfs(struct rb_shared *shared, dev_t device
 				       ? tmpfs
 				       : NULL;
 	}
-	kept_fd = shared->n_tmpfs == RB_SHARED_TMPFS_MAX ? -1 : fcntl(fd, F_DUPFD_CLOEXEC, 3);
-	if (kept_fd < 0)
+	if (shared->n_tmpfs == RB_SHARED_TMPFS_MAX || rb_thread_run(copy_mount, &copy, NULL) < 0)
 		return NULL;
 	tmpfs = &shared->tmpfs[shared->n_tmpfs++];
-	*tmpfs = (struct rb_shared_tmpfs){ ++shared->last_number, kept_fd, device, {} };
-	tmpfs->is = *is;
+	*tmpfs = (struct rb_shared_tmpfs){
+		.number = ++shared->last_number, .fd = copy.copy_fd, .device = device, .is = *is
+	};
 	tmpfs->is.device = device;
 	return tmpfs;
 }
 
-/* What the handle stands for, if it is that file still. Opening some things has effects. */
+/* Return: 0; -ESTALE when it is another file, or has no name; -EFBIG */
+static int is_still(int fd, uint64_t inode)
+{
+	struct stat st;
+
+	if (fstat(fd, &st) < 0 || st.st_ino != inode || !S_ISREG(st.st_mode) || st.st_nlink == 0)
+		return -ESTALE;
+	return (uint64_t)st.st_size > RB_TMPFS_FILE_MAX ? -EFBIG : 0;
+}
+
+/* What the handle stands for, if it is that file still. */
 static int open_handle(int mount, struct file_handle *handle, uint64_t inode)
 {
 	_cleanup_close_ int path = open_by_handle_at(mount, handle, O_PATH | O_CLOEXEC);
 	char buf[FD_PATH_SIZE];
-	struct stat st;
 	int fd;
 
 	if (path < 0)
 		return -errno;
-	if (fstat(path, &st) < 0 || st.st_ino != inode || !S_ISREG(st.st_mode) || st.st_nlink == 0)
-		return -ESTALE;
-	fd = open(fd_path(path, buf), O_RDONLY | O_CLOEXEC);
+	fd = is_still(path, inode);
+	if (fd < 0)
+		return fd;
+	fd = open(fd_path(path, buf), LOOK);
 	return fd < 0 ? -errno : fd;
 }
 
@@ -178,15 +221,18 @@ static bool add_file(struct walk *walk, int dir, const char *name, const struct 
 	struct rb_shared_object *object =
 		rb_shared_find(shared, RB_OBJECT_FILE, st->st_dev, st->st_ino);
 
+	if ((uint64_t)st->st_size > RB_TMPFS_FILE_MAX)
+		return false;
 	if (!object) {
 		if ((uint64_t)st->st_blocks * 512 < RB_TMPFS_LARGE ||
-		    (uint64_t)st->st_size > RB_OBJECT_SIZE_MAX || shared->n == RB_SHARED_MAX)
+		    shared->n_files == RB_SHARED_FILES_MAX)
 			return false;
 		object = new_object(walk, dir, name, st);
 		if (!object)
 			return false;
 		object->number = ++shared->last_number;
 		shared->list[shared->n++] = object;
+		shared->n_files++;
 	}
 	object->bytes = (uint64_t)st->st_blocks * 512;
 	object->seen = true;
@@ -206,16 +252,13 @@ static int walk_entry(struct walk *walk, int dir, const char *name, int depth)
 		return 0; /* gone */
 	if (++walk->entries > RB_TMPFS_ENTRIES_MAX || depth > RB_TMPFS_DEPTH_MAX)
 		return -E2BIG;
-	/* what is mounted here is not of it */
-	if (st.st_dev != walk->tmpfs->device)
-		return 0;
 	if (S_ISREG(st.st_mode)) {
 		if (!add_file(walk, dir, name, &st))
 			walk->small += (uint64_t)st.st_blocks * 512;
 		if (walk->small > RB_TMPFS_SMALL_MAX)
 			r = -E2BIG;
 	} else if (S_ISDIR(st.st_mode)) {
-		fd = open_beneath(dir, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW);
+		fd = open_beneath(dir, name, LOOK | O_DIRECTORY | O_NOFOLLOW);
 		r = fd < 0 ? 0 : walk_folder(walk, TAKE_FD(fd), depth + 1);
 	}
 	return r;
@@ -267,6 +310,7 @@ static void leave_to_criu(struct rb_shared *shared, int number)
 	for (size_t i = 0; i < shared->n; i++)
 		if (shared->list[i]->is.tmpfs == number)
 			shared->list[i]->seen = false;
+	rb_shared_forget_unseen(shared, number);
 }
 
 static bool copy_line(const struct mount_line *line, struct rb_tmpfs_record *ret)
@@ -284,6 +328,7 @@ static int look_at_mount(const struct mount_line *line, void *arg)
 	struct rb_tmpfs_record is = {};
 	_cleanup_close_ int fd = -EBADF;
 	struct walk walk = { .look = look };
+	struct rb_shared_tmpfs *tmpfs;
 	dev_t device;
 	int r;
 
@@ -293,32 +338,46 @@ static int look_at_mount(const struct mount_line *line, void *arg)
 	fd = open_mount(look->pid, line->point, device);
 	if (fd < 0)
 		return 0;
-	walk.tmpfs = find_tmpfs(look->shared, device, fd, &is);
-	if (!walk.tmpfs)
+	tmpfs = find_tmpfs(look, device, fd, &is);
+	rb_close_fd(&fd);
+	if (tmpfs)
+		fd = openat(tmpfs->fd, ".", LOOK | O_DIRECTORY);
+	if (fd < 0)
 		return 0;
+	walk.tmpfs = tmpfs;
 	r = walk_folder(&walk, TAKE_FD(fd), 0);
+	tmpfs->looked = r >= 0;
 	if (r == -E2BIG) {
-		leave_to_criu(look->shared, walk.tmpfs->number);
+		leave_to_criu(look->shared, tmpfs->number);
 		return 0;
 	}
 	return r;
 }
 
-/* Once for all processes that see the same mounts. */
-static bool is_seen_namespace(struct rb_shared *shared, pid_t pid)
+/* Once for all processes that see the same mounts. One in a chroot(2) sees less of them than the
+ * others. */
+static bool is_seen_view(struct rb_shared *shared, pid_t pid)
 {
+	struct rb_shared_view *view;
+	struct stat st, root;
 	char path[64];
-	struct stat st;
 
 	snprintf(path, sizeof(path), "/proc/%d/ns/mnt", (int)pid);
 	if (stat(path, &st) < 0)
 		return true; /* gone */
-	for (size_t i = 0; i < shared->n_namespaces; i++)
-		if (shared->namespaces[i] == st.st_ino)
-			return true;
-	if (shared->n_namespaces == ARRAY_SIZE(shared->namespaces))
+	snprintf(path, sizeof(path), "/proc/%d/root", (int)pid);
+	if (stat(path, &root) < 0)
 		return true;
-	shared->namespaces[shared->n_namespaces++] = st.st_ino;
+	for (size_t i = 0; i < shared->n_views; i++) {
+		view = &shared->views[i];
+		if (view->namespace == st.st_ino && view->root == root.st_ino &&
+		    view->root_device == root.st_dev)
+			return true;
+	}
+	if (shared->n_views == ARRAY_SIZE(shared->views))
+		return true;
+	shared->views[shared->n_views++] =
+		(struct rb_shared_view){ st.st_ino, root.st_ino, root.st_dev };
 	return false;
 }
 
@@ -328,7 +387,7 @@ int rb_shared_files_add(struct rb_shared *shared, pid_t pid, struct rb_err *err)
 	char path[64];
 	int r;
 
-	if (is_seen_namespace(shared, pid))
+	if (is_seen_view(shared, pid))
 		return 0;
 	if (mounts_each("/proc/self/mountinfo", note_ours, &look) < 0)
 		return 0;
@@ -346,11 +405,41 @@ static bool is_used(const struct rb_shared *shared, int number)
 	return false;
 }
 
+void rb_shared_files_begin(struct rb_shared *shared)
+{
+	shared->n_views = 0;
+	for (size_t i = 0; i < shared->n_tmpfs; i++)
+		shared->tmpfs[i].looked = false;
+}
+
+static const struct rb_shared_tmpfs *tmpfs_of(const struct rb_shared *shared,
+					      const struct rb_shared_object *object)
+{
+	for (size_t i = 0; i < shared->n_tmpfs; i++)
+		if (shared->tmpfs[i].number == object->is.tmpfs)
+			return &shared->tmpfs[i];
+	return NULL;
+}
+
+/* What is renamed while its folder is read may not be in it. */
+void rb_shared_files_settle(struct rb_shared *shared)
+{
+	for (size_t i = 0; i < shared->n; i++) {
+		struct rb_shared_object *object = shared->list[i];
+		const struct rb_shared_tmpfs *tmpfs = tmpfs_of(shared, object);
+
+		if (object->seen || !tmpfs || !tmpfs->looked)
+			continue;
+		object->seen = rb_shared_files_open(shared, object) == 0;
+		rb_shared_files_close(object);
+	}
+}
+
 void rb_shared_files_end(struct rb_shared *shared)
 {
 	size_t kept = 0;
 
-	shared->n_namespaces = 0;
+	shared->n_views = 0;
 	/* a device's number is another's as soon as nobody holds a file of it */
 	for (size_t i = 0; i < shared->n_tmpfs; i++)
 		if (is_used(shared, shared->tmpfs[i].number))
@@ -362,11 +451,20 @@ void rb_shared_files_end(struct rb_shared *shared)
 
 int rb_shared_files_open(const struct rb_shared *shared, struct rb_shared_object *object)
 {
-	for (size_t i = 0; i < shared->n_tmpfs && object->fd < 0; i++)
-		if (shared->tmpfs[i].number == object->is.tmpfs)
-			object->fd =
-				open_handle(shared->tmpfs[i].fd, object->handle, object->is.inode);
-	return object->fd < 0 ? -ESTALE : 0;
+	const struct rb_shared_tmpfs *tmpfs = tmpfs_of(shared, object);
+	int r;
+
+	if (object->fd >= 0) {
+		r = is_still(object->fd, object->is.inode);
+		if (r < 0)
+			rb_shared_files_close(object);
+		return r;
+	}
+	r = tmpfs ? open_handle(tmpfs->fd, object->handle, object->is.inode) : -ESTALE;
+	if (r < 0)
+		return r;
+	object->fd = r;
+	return 0;
 }
 
 void rb_shared_files_close(struct rb_shared_object *object)

@@ -13,15 +13,22 @@ struct rb_shared;
 struct rb_shared_object;
 struct rb_wait;
 
+/** rb_shared_files_begin - none was seen yet */
+void rb_shared_files_begin(struct rb_shared *shared);
+
 /** rb_shared_files_add - those that a process sees; between rb_shared_begin() and rb_shared_end().
  * Return: 0, -ENOMEM */
 int rb_shared_files_add(struct rb_shared *shared, pid_t pid, struct rb_err *err);
+
+/** rb_shared_files_settle - which of those that were not seen are there nevertheless */
+void rb_shared_files_settle(struct rb_shared *shared);
 
 /** rb_shared_files_end - after those that were not seen are forgotten */
 void rb_shared_files_end(struct rb_shared *shared);
 
 /** rb_shared_files_open, rb_shared_files_close - of an object that is a file: it is open when it is
- * looked at; others always are. Return: 0, -ESTALE: it has no name any more */
+ * looked at; others always are. Return: 0, or negative errno: -ESTALE: it has no name any more,
+ * -EFBIG: it is left to CRIU */
 int rb_shared_files_open(const struct rb_shared *shared, struct rb_shared_object *object);
 void rb_shared_files_close(struct rb_shared_object *object);
 

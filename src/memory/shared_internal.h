@@ -23,7 +23,14 @@ struct file_handle;
 
 struct rb_err;
 
-enum { RB_SHARED_MAX = 768, RB_SHARED_CHUNK = 64, RB_SHARED_TMPFS_MAX = 16 };
+enum {
+	RB_SHARED_OBJECTS_MAX = 256, /* that are no files; neither takes the other's place */
+	RB_SHARED_FILES_MAX = 512,
+	RB_SHARED_MAX = RB_SHARED_OBJECTS_MAX + RB_SHARED_FILES_MAX,
+	RB_SHARED_CHUNK = 64,
+	RB_SHARED_TMPFS_MAX = 16,
+	RB_SHARED_VIEWS_MAX = 64,
+};
 
 struct rb_shared_object {
 	dev_t device;
@@ -42,9 +49,16 @@ struct rb_shared_object {
 };
 
 struct rb_shared_tmpfs {
-	int number, fd;
+	int number, fd; /* its root, as it is without what is mounted in it */
 	dev_t device;
+	bool looked; /* through all of it, in this round */
 	struct rb_tmpfs_record is;
+};
+
+/* What a process sees of the mounts. */
+struct rb_shared_view {
+	ino_t namespace, root;
+	dev_t root_device;
 };
 
 struct rb_shared {
@@ -53,11 +67,11 @@ struct rb_shared {
 	bool sysv_is_new;    /* by this look for objects */
 	int last_number;
 	struct rb_shared_object *list[RB_SHARED_MAX];
-	size_t n;
+	size_t n, n_files; /* of which files */
 	struct rb_shared_tmpfs tmpfs[RB_SHARED_TMPFS_MAX];
 	size_t n_tmpfs;
-	ino_t namespaces[16]; /* that were looked at in this round */
-	size_t n_namespaces;
+	struct rb_shared_view views[RB_SHARED_VIEWS_MAX]; /* that were looked at in this round */
+	size_t n_views;
 	XXH128_hash_t zero; /* hash of a page of zeros */
 	uint8_t secret[XXH3_SECRET_DEFAULT_SIZE];
 	uint8_t chunk[RB_SHARED_CHUNK * RB_PAGE_SIZE] __attribute__((aligned(64)));
@@ -86,6 +100,10 @@ void rb_shared_settle_segments(struct rb_shared *shared);
 /** rb_shared_forget_changed - the container stands still: segments that are not what they were at
  * the last look are left to CRIU */
 void rb_shared_forget_changed(struct rb_shared *shared);
+
+/** rb_shared_forget_unseen - those that rb_shared_add() has not seen, or not yet
+ * @tmpfs: number of that which they are files of; 0: all */
+void rb_shared_forget_unseen(struct rb_shared *shared, int tmpfs);
 
 /** rb_shared_hash - of a page */
 static inline XXH128_hash_t rb_shared_hash(const struct rb_shared *shared, const uint8_t *page)

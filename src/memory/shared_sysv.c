@@ -109,5 +109,5 @@ void rb_shared_forget_changed(struct rb_shared *shared)
 			       is_same(object, rb_sysv_find(&now, object->is.inode));
 	}
 	rb_sysv_clear(&now);
-	rb_shared_end(shared);
+	rb_shared_forget_unseen(shared, 0);
 }
