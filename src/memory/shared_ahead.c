@@ -8,8 +8,10 @@
  *
  * A piece is one's who takes it first:
  *
- *   FREE --a thread takes it--> TAKEN --> DONE, or LEFT: there is a hole in it, or it cannot be
- * read FREE --who compares takes it--> LEFT
+ *   FREE --a thread takes it--> TAKEN --it is hashed--> DONE
+ *   FREE --who compares takes it--> LEFT
+ *
+ * A thread that finds a hole, or what cannot be read, makes LEFT of TAKEN.
  */
 #include "shared_ahead.h"
 
