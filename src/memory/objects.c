@@ -532,7 +532,7 @@ static int offer(const struct rb_objects *objects, const struct place *place, co
 	for (size_t i = 0; r >= 0 && i < objects->n; i++) {
 		const struct object *object = &objects->list[i];
 
-		if (object->is.kind == RB_OBJECT_FILE && object->is.tmpfs == place->number)
+		if (object->is.tmpfs == place->number)
 			r = rb_tmpfs_offer_file(place->tmpfs, object->fd, object->is.inode, err);
 	}
 	return r < 0 ? r : rb_tmpfs_offer(place->tmpfs, dir, err);
@@ -593,7 +593,7 @@ int rb_objects_check(const struct rb_objects *objects, struct rb_err *err)
 		if (fstat(objects->list[k].fd, &st) < 0)
 			return rb_err_set(err, -errno, "look at shared memory");
 		/* a file that nobody referred to */
-		if (objects->list[k].is.tmpfs && st.st_nlink == 0)
+		if (objects->list[k].is.kind == RB_OBJECT_FILE && st.st_nlink == 0)
 			continue;
 		if ((uint64_t)st.st_size != objects->list[k].is.size ||
 		    !all_as_it_came(&objects->list[k]))

@@ -106,7 +106,7 @@ void rb_shared_forget_unseen(struct rb_shared *shared, int tmpfs)
 			forget(object);
 			continue;
 		}
-		files += object->is.tmpfs != 0;
+		files += object->is.kind == RB_OBJECT_FILE;
 		shared->list[kept++] = object;
 	}
 	shared->n = kept;
@@ -295,7 +295,7 @@ uint64_t rb_shared_bytes(const struct rb_shared *shared)
 	struct stat st;
 
 	for (size_t i = 0; i < shared->n; i++)
-		if (shared->list[i]->is.tmpfs)
+		if (shared->list[i]->is.kind == RB_OBJECT_FILE)
 			sum += shared->list[i]->bytes;
 		else if (fstat(shared->list[i]->fd, &st) == 0)
 			sum += (uint64_t)st.st_blocks * 512;

@@ -469,7 +469,7 @@ int rb_shared_files_open(const struct rb_shared *shared, struct rb_shared_object
 
 void rb_shared_files_close(struct rb_shared_object *object)
 {
-	if (object->is.tmpfs)
+	if (object->is.kind == RB_OBJECT_FILE)
 		rb_close_fd(&object->fd);
 }
 

@@ -289,13 +289,13 @@ static int have(struct rb_shared *shared, struct rb_shared_object *object, struc
 {
 	struct stat st;
 
-	if (object->is.tmpfs && rb_shared_files_open(shared, object) < 0) {
+	if (object->is.kind == RB_OBJECT_FILE && rb_shared_files_open(shared, object) < 0) {
 		begin_anew(shared, object);
 		return 0;
 	}
 	if (fstat(object->fd, &st) < 0)
 		return rb_err_set(err, -errno, "look at shared memory");
-	if (object->is.tmpfs && (uint64_t)st.st_size > RB_TMPFS_FILE_MAX) {
+	if (object->is.kind == RB_OBJECT_FILE && (uint64_t)st.st_size > RB_TMPFS_FILE_MAX) {
 		begin_anew(shared, object);
 		return 0;
 	}
@@ -359,7 +359,7 @@ int rb_shared_send(struct rb_shared *shared, struct rb_block *block, bool frozen
 void rb_shared_thaw(struct rb_shared *shared)
 {
 	for (size_t i = 0; i < shared->n; i++) {
-		if (!shared->list[i]->is.tmpfs)
+		if (shared->list[i]->is.kind != RB_OBJECT_FILE)
 			continue;
 		unmap(shared->list[i]);
 		rb_shared_files_close(shared->list[i]);
@@ -374,7 +374,8 @@ int rb_shared_pending(struct rb_shared *shared, uint64_t *ret_bytes, struct rb_e
 	for (size_t i = 0; r >= 0 && i < shared->n; i++) {
 		struct rb_shared_object *object = shared->list[i];
 
-		if (!object->sent || (object->is.tmpfs && rb_shared_files_open(shared, object) < 0))
+		if (!object->sent ||
+		    (object->is.kind == RB_OBJECT_FILE && rb_shared_files_open(shared, object) < 0))
 			continue;
 		r = walk_object(shared, object, &walk, err);
 		rb_shared_files_close(object);
