@@ -26,10 +26,14 @@
 
 #define BATCH RB_PAGES_PER_BLOCK
 
+/* Of a block among those of its round (struct rb_memory_sink). */
+enum place { ANYWHERE, FIRST, LAST };
+
 struct rb_block {
 	struct rb_memory_sink sink;
 	struct rb_packer *packer;
 	struct rb_memory_stats stats;
+	enum place place; /* of what is in it */
 	size_t used;
 	uint8_t data[RB_BLOCK_SIZE];
 
@@ -52,7 +56,8 @@ int rb_block_new(const struct rb_memory_sink *sink, struct rb_packer *packer, st
 		return rb_err_set(err, -ENOMEM, "send memory");
 	block->sink = *sink;
 	block->packer = packer;
-	rb_packer_begin(packer, sink->held_back);
+	rb_packer_begin(packer, sink->held_back | (sink->write_last != NULL) << 1);
+	block->place = ANYWHERE;
 	block->stats = (struct rb_memory_stats){};
 	block->used = block->n = 0;
 	block->missed = block->shared = false;
@@ -73,23 +78,33 @@ const struct rb_memory_stats *rb_block_stats(const struct rb_block *block)
 int rb_block_flush(struct rb_block *block, const struct rb_wait *wait, struct rb_err *err)
 {
 	int64_t began_us = rb_now_us();
+	__typeof__(block->sink.write) write = block->sink.write;
 	int r;
 
 	if (block->used == 0)
 		return 0;
-	r = block->sink.write(block->sink.arg, block->data, block->used, wait, err);
+	if (block->place == FIRST && block->sink.write_first)
+		write = block->sink.write_first;
+	else if (block->place == LAST && block->sink.write_last)
+		write = block->sink.write_last;
+	r = write(block->sink.arg, block->data, block->used, wait, err);
 	rb_packer_written(block->packer, block->used, began_us, rb_now_us());
 	block->stats.bytes += block->used;
 	block->used = 0;
 	return r < 0 ? r : 0;
 }
 
-static int make_room(struct rb_block *block, size_t len, const struct rb_wait *wait,
-		     struct rb_err *err)
+/* Records of different places are not in one block, unless that makes no difference. */
+static int make_room(struct rb_block *block, enum place place, size_t len,
+		     const struct rb_wait *wait, struct rb_err *err)
 {
-	return block->used + RB_RECORD_HEADER + len > sizeof(block->data)
-		       ? rb_block_flush(block, wait, err)
-		       : 0;
+	bool apart = place != block->place && (block->sink.write_first || block->sink.write_last);
+	int r = apart || block->used + RB_RECORD_HEADER + len > sizeof(block->data)
+			? rb_block_flush(block, wait, err)
+			: 0;
+
+	block->place = place;
+	return r;
 }
 
 static bool is_zero(const uint8_t *page)
@@ -129,7 +144,7 @@ static int add_run(struct rb_block *block, size_t first, size_t count, enum rb_p
 		return 0;
 	if (!zero)
 		rb_pack(block->packer, &record);
-	r = make_room(block, record.len, wait, err);
+	r = make_room(block, ANYWHERE, record.len, wait, err);
 	if (r < 0)
 		return r;
 	block->used += rb_record_encode(block->data + block->used, &record);
@@ -285,7 +300,7 @@ static int add_list(struct rb_block *block, enum rb_record_kind more, enum rb_re
 			.len = count * (uint32_t)sizeof(struct rb_range),
 		};
 		uint8_t *payload;
-		int r = make_room(block, record.len, wait, err);
+		int r = make_room(block, LAST, record.len, wait, err);
 
 		if (r < 0)
 			return r;
@@ -315,7 +330,7 @@ int rb_block_add_object(struct rb_block *block, int number, const struct rb_obje
 			const struct rb_wait *wait, struct rb_err *err)
 {
 	struct rb_record record = { .kind = RB_RECORD_OBJECT, .task = number, .shared = true };
-	int r = make_room(block, RB_OBJECT_PAYLOAD, wait, err);
+	int r = make_room(block, FIRST, RB_OBJECT_PAYLOAD, wait, err);
 
 	if (r < 0)
 		return r;
@@ -329,7 +344,7 @@ int rb_block_add_tmpfs(struct rb_block *block, int number, const struct rb_tmpfs
 		       const struct rb_wait *wait, struct rb_err *err)
 {
 	struct rb_record record = { .kind = RB_RECORD_TMPFS, .task = number, .shared = true };
-	int r = make_room(block, RB_TMPFS_PAYLOAD, wait, err);
+	int r = make_room(block, FIRST, RB_TMPFS_PAYLOAD, wait, err);
 
 	if (r < 0)
 		return r;

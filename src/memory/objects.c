@@ -369,6 +369,12 @@ static bool is_same(const struct rb_object *a, const struct rb_object *b)
 	}
 }
 
+/* It comes over each connection (send.h). */
+static bool is_repeated(const struct rb_object *was, const struct rb_object *is)
+{
+	return is_same(was, is) && was->size == is->size && was->known == is->known;
+}
+
 static int name(struct rb_objects *objects, const struct rb_record *record, struct rb_err *err)
 {
 	struct object *object = find(objects, record->task);
@@ -376,6 +382,11 @@ static int name(struct rb_objects *objects, const struct rb_record *record, stru
 	int r = 0;
 
 	rb_record_object(record, &is);
+	if (object && object->named)
+		return is_repeated(&object->is, &is)
+			       ? 0
+			       : rb_err_code(err, RB_E_PROTOCOL, -EPROTO,
+					     "shared memory became another within a round");
 	/* differences to what is not here would be taken for the whole */
 	if (is.known != (object != NULL))
 		r = rb_err_code(err, RB_E_PROTOCOL, -EPROTO,
@@ -387,6 +398,7 @@ static int name(struct rb_objects *objects, const struct rb_record *record, stru
 	if (r < 0)
 		return r;
 	object->named = true;
+	object->is.known = is.known;
 	return resize(object, is.size, err);
 }
 

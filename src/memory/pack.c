@@ -36,7 +36,7 @@ struct rb_packer {
 	int rounds;
 	uint64_t sent; /* pages with content, in all rounds */
 	double prepare_ns;
-	bool held_back;
+	int road;
 	bool warm[RB_ENCODING_MAX];
 	int64_t written_us; /* when the last write of this round ended, 0: none yet */
 	uint8_t out[RB_PAGES_PER_BLOCK * RB_PAGE_SIZE];
@@ -84,11 +84,11 @@ static enum rb_encoding choice(const struct rb_packer *packer)
 				 : (enum rb_encoding)packer->fixed;
 }
 
-void rb_packer_begin(struct rb_packer *packer, bool held_back)
+void rb_packer_begin(struct rb_packer *packer, int road)
 {
-	if (held_back != packer->held_back)
+	if (road != packer->road)
 		rb_gauge_other_link(&packer->gauge);
-	packer->held_back = held_back;
+	packer->road = road;
 	packer->written_us = 0;
 	packer->rounds++;
 	rb_cache_begin(packer->cache, packer->sent / CACHE_SHARE);

@@ -25,8 +25,8 @@ void rb_packer_free(struct rb_packer *packer); /* NULL is allowed */
 void rb_packer_fix(struct rb_packer *packer, int encoding);
 
 /** rb_packer_begin - a round begins: nothing was written just before
- * @held_back: the sink's; another one than in the last round is like another link */
-void rb_packer_begin(struct rb_packer *packer, bool held_back);
+ * @road: whatever number; another one than in the last round is another link */
+void rb_packer_begin(struct rb_packer *packer, int road);
 
 /** rb_packer_forget - what the peer has is not known any more, or no longer matters: after a round
  * that failed, and after the last one */

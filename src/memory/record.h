@@ -26,16 +26,19 @@
  * is KEEP, the others KEEP_MORE. LATER, before KEEP, is a list like that, of pages that stay at the
  * source: whatever the target has of them is old, and it asks for them (wants.h).
  *
- * OBJECT comes before an object's pages in each round, and says in the last that it is there still.
- * Its other pages read as zero. What it had, and has not, comes as ZERO. Its payload:
+ * OBJECT comes before an object's pages in each round, and says in the last that it is there still;
+ * once, or the same over each connection. Its other pages read as zero. What it had, and has not,
+ * comes as ZERO. Its payload:
  *
  *      0    8  inode number; of a segment: its id
  *      8    8  size in bytes
- *     16    1  kind (enum rb_object_kind)
- *     17    1  1: only differences follow, to what the receiver has of it since the round before;
- *              or 0. A receiver that does not know it, or knows it already, as is not said, gives
- * up 18       MEMFD: its name, without an end SEGMENT: 4 bytes each of key, mode, uid, gid, and its
- * creator's uid and gid FILE: 4 bytes number of the tmpfs
+ *     16    1  kind, enum rb_object_kind
+ *     17    1  is it known: 1: only differences follow, to what the round before has left of it
+ *     18       MEMFD: its name, without an end
+ *              SEGMENT: 4 bytes each of key, mode, uid, gid, and its creator's uid and gid
+ *              FILE: 4 bytes number of the tmpfs
+ *
+ * A receiver that does not know the object, or knows it already, as is not said, gives up.
  *
  * TMPFS comes before the objects that are files of it, in each round: 8 bytes number of the device
  * at the source, what it was mounted from, a zero byte, its options, without an end. Its number is

@@ -485,11 +485,12 @@ int rb_memory_send_last(struct rb_memory *memory, const struct rb_memory_sink *s
 		if (r >= 0 && rb_block_missed(block))
 			r = rb_err_set(err, -EIO, "read all memory of process %d",
 				       (int)process->pid);
-		if (r >= 0)
-			r = rb_block_add_keep(block, process->task, &process->populated, wait, err);
 	}
 	if (r >= 0)
 		r = rb_shared_send(memory->shared, block, true, wait, err);
+	for (size_t i = 0; r >= 0 && i < memory->n; i++)
+		r = rb_block_add_keep(block, memory->list[i].task, &memory->list[i].populated, wait,
+				      err);
 	if (r >= 0)
 		r = rb_block_flush(block, wait, err);
 	/* the target drops what is not kept */
@@ -505,6 +506,9 @@ int rb_memory_leave(struct rb_memory *memory, const struct rb_memory_sink *sink,
 	_cleanup_block_ struct rb_block *block = NULL;
 	int r = rb_block_new(sink, memory->packer, &block, err);
 
+	/* CRIU needs it at once */
+	if (r >= 0)
+		r = rb_shared_send(memory->shared, block, true, wait, err);
 	for (size_t i = 0; r >= 0 && i < memory->n; i++) {
 		struct process *process = &memory->list[i];
 
@@ -513,9 +517,6 @@ int rb_memory_leave(struct rb_memory *memory, const struct rb_memory_sink *sink,
 			r = rb_block_add_keep(block, process->task, &process->populated, wait, err);
 	}
 	rb_packer_forget(memory->packer);
-	/* CRIU needs it at once */
-	if (r >= 0)
-		r = rb_shared_send(memory->shared, block, true, wait, err);
 	if (r >= 0)
 		r = rb_block_flush(block, wait, err);
 	if (r >= 0)

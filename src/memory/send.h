@@ -19,12 +19,24 @@ struct rb_err;
 struct rb_memory;
 struct rb_wait;
 
-/** Where blocks go. */
+/**
+ * struct rb_memory_sink - where blocks go
+ *
+ * Of a round, no page is in two blocks, so it does not matter in which order those that write()
+ * gets arrive. What has to be there before that which follows (that there is an object of shared
+ * memory) comes by write_first(), what has to come behind all that was written (lists of pages) by
+ * write_last(), and nothing but that comes after it. Where these are NULL write() gets all, in
+ * order.
+ */
 struct rb_memory_sink {
 	int (*write)(void *arg, const void *block, size_t len, const struct rb_wait *wait,
 		     struct rb_err *err);
 	void *arg;
 	bool held_back; /* it waits on purpose: what it takes is not the speed of the link */
+	int (*write_first)(void *arg, const void *block, size_t len, const struct rb_wait *wait,
+			   struct rb_err *err);
+	int (*write_last)(void *arg, const void *block, size_t len, const struct rb_wait *wait,
+			  struct rb_err *err);
 };
 
 struct rb_memory_stats {

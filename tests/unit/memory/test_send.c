@@ -29,6 +29,7 @@
 #include "record.h"
 #include "send.h"
 #include "store.h"
+#include "shuffle.h"
 #include "tap.h"
 #include "tracee.h"
 #include "unpack.h"
@@ -162,7 +163,7 @@ static int take(void *arg, const void *block, size_t len, const struct rb_wait *
 	return rb_receiver_take(receiver, block, len, why);
 }
 
-static const struct rb_memory_sink sink = { take, NULL };
+static struct rb_memory_sink sink = { take, NULL };
 
 static int one_round(void)
 {
@@ -170,6 +171,8 @@ static int one_round(void)
 
 	rb_receiver_begin(receiver, false);
 	r = rb_memory_round(memory, &sink, NULL, &stats, &err);
+	if (r >= 0)
+		r = shuffle_end(&err);
 	return r < 0 ? r : rb_receiver_end(receiver, &err);
 }
 
@@ -185,6 +188,8 @@ static int last_round(void)
 	rb_receiver_begin(receiver, true);
 	if (r >= 0)
 		r = rb_memory_send_last(memory, &sink, NULL, &stats, &err);
+	if (r >= 0)
+		r = shuffle_end(&err);
 	return r < 0 ? r : rb_receiver_end(receiver, &err);
 }
 
@@ -328,6 +333,25 @@ static void test_random_slow(void)
 	CHECK(encoded > 30);
 }
 
+/* blocks of a round overtake each other, as they do on several connections */
+static void test_random_shuffled(void)
+{
+	sink = shuffle_sink;
+	shuffle.take = take;
+	shuffle.seed = 4713;
+	shuffle.overtaken = shuffle.last = 0;
+	change_all(4713);
+	CHECK(shuffle.overtaken > 30);
+	CHECK(shuffle.last > 0);
+	/* encoded, with differences to what an earlier round brought */
+	slow = true;
+	encoded = 0;
+	change_all(4714);
+	slow = false;
+	CHECK(encoded > 30);
+	sink = (struct rb_memory_sink){ take, NULL };
+}
+
 /* a freeze that is given up, and another one later */
 static void test_thaw(void)
 {
@@ -458,6 +482,8 @@ static int leave(void)
 	rb_receiver_begin(receiver, true);
 	if (r >= 0)
 		r = rb_memory_leave(memory, &sink, NULL, &stats, &err);
+	if (r >= 0)
+		r = shuffle_end(&err);
 	return r < 0 ? r : rb_receiver_end(receiver, &err);
 }
 
@@ -553,6 +579,7 @@ int main(void)
 	TAP_RUN(test_hot);
 	TAP_RUN(test_random);
 	TAP_RUN(test_random_slow);
+	TAP_RUN(test_random_shuffled);
 	TAP_RUN(test_thaw);
 	TAP_RUN(test_protected);
 	TAP_RUN(test_direct);

@@ -27,6 +27,7 @@
 #include "receive.h"
 #include "record.h"
 #include "shared.h"
+#include "shuffle.h"
 #include "tap.h"
 #include "tmpfs_options.h"
 #include "wait.h"
@@ -52,9 +53,10 @@ static int take(void *arg, const void *block, size_t len, const struct rb_wait *
 	return rb_receiver_take(receiver, block, len, why);
 }
 
+static struct rb_memory_sink sink = { take, NULL };
+
 static int send_round(bool last)
 {
-	struct rb_memory_sink sink = { take, NULL };
 	static struct rb_packer *packer;
 	_cleanup_block_ struct rb_block *block = NULL;
 	int r = packer ? 0 : rb_packer_new(&packer, &err);
@@ -70,6 +72,8 @@ static int send_round(bool last)
 		r = rb_shared_send(shared, block, last, NULL, &err);
 	if (r >= 0)
 		r = rb_block_flush(block, NULL, &err);
+	if (r >= 0)
+		r = shuffle_end(&err);
 	sent_pages = rb_block_stats(block)->pages;
 	return r < 0 ? r : rb_receiver_end(receiver, &err);
 }
@@ -211,6 +215,32 @@ static void test_large(void)
 	CHECK(is_same_of(at, size));
 	end();
 	munmap(at, size);
+}
+
+/* blocks of a round overtake each other: an object is known before its pages nevertheless */
+static void test_shuffled(void)
+{
+	uint8_t *at = make_anonymous(), *other = make_anonymous();
+
+	CHECK(begin());
+	sink = shuffle_sink;
+	shuffle.take = take;
+	shuffle.seed = 4715;
+	shuffle.overtaken = shuffle.first = 0;
+	for (int i = 1; i < 10; i++) {
+		fill(at, 0, PAGES, i);
+		fill(other, (size_t)i * 20, 200, i);
+		fill(other, (size_t)i * 30, 10, 0);
+		CHECK_INT(send_round(i == 9), 0);
+		CHECK(is_same(at));
+		CHECK(is_same(other));
+	}
+	CHECK_INT(shuffle.first, 2 * 9);
+	CHECK(shuffle.overtaken > 30);
+	sink = (struct rb_memory_sink){ take, NULL };
+	end();
+	munmap(at, SIZE);
+	munmap(other, SIZE);
 }
 
 /* a process that wrote and ended left no marks in any page table that is still there */
@@ -440,6 +470,15 @@ static void test_options(void)
 		CHECK(!rb_tmpfs_copy_options(others[i], text, sizeof(text)));
 }
 
+static int take_object(struct rb_record *record, struct rb_object *object, bool known)
+{
+	uint8_t *block = (uint8_t *)record->payload - RB_RECORD_HEADER;
+
+	object->known = known;
+	record->len = rb_record_put_object(block + RB_RECORD_HEADER, object);
+	return rb_receiver_take(receiver, block, rb_record_encode(block, record), NULL);
+}
+
 /* a peer that lies about pages */
 static void test_hostile(void)
 {
@@ -474,6 +513,8 @@ static void test_hostile(void)
 		len = rb_record_encode(block, &bad[i]);
 		CHECK_INT(rb_receiver_take(receiver, block, len, NULL), -EPROTO);
 	}
+	CHECK_INT(rb_receiver_end(receiver, &err), 0);
+	rb_receiver_begin(receiver, true);
 	for (size_t i = 0; i < sizeof(others) / sizeof(others[0]); i++) {
 		name.len = rb_record_put_object(block + RB_RECORD_HEADER, &others[i]);
 		len = rb_record_encode(block, &name);
@@ -481,11 +522,14 @@ static void test_hostile(void)
 	}
 	/* what is not here is said to be */
 	name.task = 2;
-	object.known = true;
-	name.len = rb_record_put_object(block + RB_RECORD_HEADER, &object);
-	len = rb_record_encode(block, &name);
-	CHECK_INT(rb_receiver_take(receiver, block, len, NULL), -EPROTO);
-	object.known = false;
+	CHECK_INT(take_object(&name, &object, true), -EPROTO);
+	/* over each connection the same is said, in one round */
+	name.task = 1;
+	CHECK_INT(take_object(&name, &object, true), 0);
+	CHECK_INT(take_object(&name, &object, true), 0);
+	CHECK_INT(take_object(&name, &object, false), -EPROTO);
+	object.size -= RB_PAGE_SIZE;
+	CHECK_INT(take_object(&name, &object, true), -EPROTO);
 	/* a file of a tmpfs that nobody named, and a tmpfs that cannot be made */
 	name.task = 3;
 	name.len = rb_record_put_object(block + RB_RECORD_HEADER, &file);
@@ -519,6 +563,7 @@ int main(void)
 		return 1;
 	TAP_RUN(test_rounds);
 	TAP_RUN(test_large);
+	TAP_RUN(test_shuffled);
 	TAP_RUN(test_writer_is_gone);
 	TAP_RUN(test_holes);
 	TAP_RUN(test_behind_the_end);

@@ -32,6 +32,7 @@
 #include "segments.h"
 #include "shared.h"
 #include "shared_internal.h"
+#include "shuffle.h"
 #include "sysv.h"
 #include "tap.h"
 #include "thread.h"
@@ -78,9 +79,10 @@ static int look(void)
 	return r;
 }
 
+static struct rb_memory_sink sink = { take, NULL };
+
 static int send_round(bool last)
 {
-	struct rb_memory_sink sink = { take, NULL };
 	static struct rb_packer *packer;
 	_cleanup_block_ struct rb_block *block = NULL;
 	int r = packer ? 0 : rb_packer_new(&packer, &err);
@@ -92,6 +94,8 @@ static int send_round(bool last)
 		r = rb_shared_send(shared, block, last, NULL, &err);
 	if (r >= 0)
 		r = rb_block_flush(block, NULL, &err);
+	if (r >= 0)
+		r = shuffle_end(&err);
 	sent_pages = rb_block_stats(block)->pages;
 	return r < 0 ? r : rb_receiver_end(receiver, &err);
 }
@@ -508,6 +512,42 @@ static void test_check(void)
 	end();
 }
 
+/* Blocks of a round overtake each other, and that there is a segment is said more than once: when a
+ * new one has the key of one that is gone, too. */
+static void test_shuffled(void)
+{
+	struct arrived is;
+
+	CHECK(begin());
+	sink = shuffle_sink;
+	shuffle.take = take;
+	shuffle.seed = 4716;
+	shuffle.overtaken = shuffle.first = 0;
+	for (int i = 1; i < 6; i++) {
+		fill((size_t)i * 20, 300, i);
+		fill((size_t)i * 30, 10, 0);
+		CHECK_INT(look(), 0);
+		CHECK_INT(send_round(false), 0);
+	}
+	CHECK(tell('r'));
+	CHECK(tell('d'));
+	CHECK(tell('n'));
+	CHECK(map_mine());
+	fill(0, 400, 9);
+	CHECK_INT(look(), 0);
+	CHECK_INT(send_round(false), 0);
+	fill(100, 50, 3);
+	CHECK_INT(send_round(true), 0);
+	CHECK_INT(sent_pages, 50);
+	CHECK(shuffle.first >= 7);
+	CHECK(shuffle.overtaken > 10);
+	sink = (struct rb_memory_sink){ take, NULL };
+	CHECK_INT(go_and_see(told.keyed, &is), 0);
+	CHECK_INT(is.count, 2);
+	CHECK(is.same);
+	end();
+}
+
 /* a peer that lies about segments */
 static void test_hostile(void)
 {
@@ -625,6 +665,7 @@ int main(void)
 		return 1;
 	TAP_RUN(test_rounds);
 	TAP_RUN(test_changes);
+	TAP_RUN(test_shuffled);
 	TAP_RUN(test_let_go);
 	TAP_RUN(test_too_late);
 	TAP_RUN(test_moments_too_late);
