@@ -169,6 +169,7 @@ int rb_api_check_migrate(const json_t *body, struct rb_err *err)
 		{ "group", MEMBER_BOOL, false },
 		{ "timeout_ms", MEMBER_POSITIVE, false },
 		{ "bandwidth", MEMBER_POSITIVE, false },
+		{ "connections", MEMBER_POSITIVE, false },
 		{ "max_downtime_ms", MEMBER_POSITIVE, false },
 		{ "on_no_convergence", MEMBER_TEXT, false },
 		{ "allow_post_copy", MEMBER_BOOL, false },

@@ -11,6 +11,7 @@
 #include "io.h"
 #include "json.h"
 #include "migration.h"
+#include "target_lanes.h"
 
 static int bind_first(struct rb_migration *m, struct rb_member *c)
 {
@@ -130,5 +131,6 @@ int rb_migration_remove_work(struct rb_migration *m, struct rb_err *err)
 		if (r >= 0)
 			r = rb_rm_rf(memory, err);
 	}
+	rb_target_lanes_remove(m->node, m->entry.id);
 	return r < 0 ? r : rb_rm_rf(m->work_dir, err);
 }

@@ -21,11 +21,13 @@
 #include "fault.h"
 #include "io.h"
 #include "json.h"
+#include "lanes.h"
 #include "log.h"
 #include "proc.h"
 #include "receive.h"
 #include "send.h"
 #include "switchover.h"
+#include "target_lanes.h"
 
 #define HURRY_NICE (-15)
 
@@ -119,6 +121,8 @@ int rb_migration_open(struct rb_migration *m, const struct rb_node *node, struct
 
 void rb_migration_close(struct rb_migration *m)
 {
+	rb_lanes_close(m);
+	rb_target_lanes_close(m);
 	rb_conn_free(m->conn);
 	rb_switchover_close(m);
 	rb_conntrack_close(m->tracked);
@@ -168,6 +172,8 @@ void rb_migration_hurry(bool hurry)
 
 void rb_migration_hang_up(struct rb_migration *m)
 {
+	rb_lanes_close(m);
+	rb_target_lanes_close(m);
 	if (!m->conn)
 		return;
 	m->bytes_sent += rb_conn_bytes_sent(m->conn);

@@ -50,7 +50,8 @@ struct rb_member {
 	bool armed;		      /* target: runc and CRIU wait for images (target_arm.c) ... */
 	json_t *descriptors;	      /* ... and have read this, as descriptors.json */
 	struct rb_receiver *receiver; /* target: memory that came in rounds (target_memory.c) */
-	int pager_listen_fd;	      /* target: CRIU's way to the pager; 0: none */
+	uint64_t expected_bytes; /* source: what the next round will send; UINT64_MAX: unknown */
+	int pager_listen_fd;	 /* target: CRIU's way to the pager; 0: none */
 };
 
 struct rb_migration {
@@ -72,16 +73,18 @@ struct rb_migration {
 	int64_t frozen_us;	      /* rb_now_us() when the freeze began; 0: not yet */
 	int64_t downtime_ms;	      /* -1: unknown */
 	bool ready_asked;	      /* the target may be READY */
+	struct rb_lanes *lanes;	      /* over which large rounds go, or NULL (lanes.h) */
 	int64_t held_back_ms;	      /* that sending memory waited for --bandwidth */
 	struct rb_conntrack *tracked; /* hears of new connections, or NULL */
 
 	/* target */
-	bool peer_rebooted;    /* by its last answer (peer.h) */
-	bool settled;	       /* the new place is announced, and all is heard */
-	struct rb_buf carried; /* what was caught on the source, until then */
-	uint64_t memory_limit; /* of pages that may wait here, bytes; 0: not known yet */
-	bool sync_due;	       /* the images shall reach the disk, and do not yet */
-	pid_t sync_pid;	       /* child that has the images reach the disk, or 0 */
+	bool peer_rebooted;	  /* by its last answer (peer.h) */
+	bool settled;		  /* the new place is announced, and all is heard */
+	struct rb_buf carried;	  /* what was caught on the source, until then */
+	struct rb_inlets *inlets; /* where lanes come in, or NULL (target_lanes.h) */
+	uint64_t memory_limit;	  /* of pages that may wait here, bytes; 0: not known yet */
+	bool sync_due;		  /* the images shall reach the disk, and do not yet */
+	pid_t sync_pid;		  /* child that has the images reach the disk, or 0 */
 
 	/* what the container's network hears while it cannot, on either side (switchover.c) */
 	struct rb_capture *capture;

@@ -64,6 +64,9 @@ int rb_report_save(struct rb_migration *m, const char *result, const struct rb_e
 		json_object_set_new(report, "fixed_ms", json_integer(fixed_ms(m)));
 	if (source)
 		json_object_set_new(report, "frames", json_integer(m->frames));
+	if (source)
+		json_object_set_new(report, "connections",
+				    json_integer(rb_json_int(m->entry.facts, "lanes", 1)));
 	if (why)
 		json_object_set_new(report, "error",
 				    json_pack("{s:s, s:s}", "code", rb_code_name(why->code),

@@ -14,7 +14,9 @@
 #include "cleanup.h"
 #include "conn.h"
 #include "err.h"
+#include "fault.h"
 #include "json.h"
+#include "lanes.h"
 #include "log.h"
 #include "migration.h"
 #include "pace.h"
@@ -29,18 +31,27 @@ enum {
 	SHORT_MS = 5,	       /* of sending: what comes next cannot be much shorter */
 };
 
+/* a round of less goes over the conversation: lanes would cost more than they save */
+#define LANES_MIN_BYTES ((uint64_t)16 << 20)
+
 /* Where the blocks of a round go. */
 struct road {
 	struct rb_migration *m;
 	struct rb_pace pace;
+	bool lanes; /* over these, until they are told that the round has ended */
 };
 
-static int write_block(void *arg, const void *block, size_t len, const struct rb_wait *wait,
-		       struct rb_err *err)
+static int write_somewhere(struct road *road, const void *block, size_t len, bool each,
+			   const struct rb_wait *wait, struct rb_err *err)
 {
-	struct road *road = arg;
-	int r = rb_stream_write(road->m->conn, block, len, wait, err);
+	int r;
 
+	if (!road->lanes)
+		r = rb_stream_write(road->m->conn, block, len, wait, err);
+	else if (each)
+		r = rb_lanes_write_each(road->m, block, len, wait, err);
+	else
+		r = rb_lanes_write(road->m, block, len, wait, err);
 	rb_progress_bytes(road->m);
 	if (r >= 0)
 		r = rb_pace_wait(&road->pace, len, wait, err);
@@ -49,33 +60,72 @@ static int write_block(void *arg, const void *block, size_t len, const struct rb
 	return r < 0 ? r : 0;
 }
 
+static int write_block(void *arg, const void *block, size_t len, const struct rb_wait *wait,
+		       struct rb_err *err)
+{
+	return write_somewhere(arg, block, len, false, wait, err);
+}
+
+static int write_first(void *arg, const void *block, size_t len, const struct rb_wait *wait,
+		       struct rb_err *err)
+{
+	return write_somewhere(arg, block, len, true, wait, err);
+}
+
+static int end_lanes(struct road *road, const struct rb_wait *wait, struct rb_err *err)
+{
+	bool open = road->lanes;
+
+	road->lanes = false;
+	return open ? rb_lanes_end(road->m, wait, err) : 0;
+}
+
+/* The target reads the conversation when the lanes have ended. */
+static int write_last(void *arg, const void *block, size_t len, const struct rb_wait *wait,
+		      struct rb_err *err)
+{
+	int r = end_lanes(arg, wait, err);
+
+	return r < 0 ? r : write_somewhere(arg, block, len, false, wait, err);
+}
+
 typedef int send_fn(struct rb_memory *memory, const struct rb_memory_sink *sink,
 		    const struct rb_wait *wait, struct rb_memory_stats *ret, struct rb_err *err);
 
-/* "pages" {"member", "last"}: a stream of blocks follows */
+/* "pages" {"member", "last", "lanes"}: a stream of blocks follows */
 static int send_member(struct rb_migration *m, const struct rb_member *c, bool last, send_fn *send,
 		       struct rb_memory_stats *ret, struct rb_err *err)
 {
 	_cleanup_json_ json_t *args = rb_member_args(m, c);
 	/* --bandwidth is for the time in which others want the link, too */
 	int64_t limit = last ? 0 : rb_json_int(m->entry.facts, "bandwidth", 0);
-	struct road road = { .m = m };
+	bool lanes = m->lanes && c->expected_bytes >= LANES_MIN_BYTES;
+	struct road road = { .m = m, .lanes = lanes };
 	struct rb_memory_sink sink = { write_block, &road, .held_back = limit > 0 };
 	struct rb_memory_stats stats = {};
 	int r;
 
+	if (lanes) {
+		sink.write_first = write_first;
+		sink.write_last = write_last;
+		json_object_set_new(args, "lanes", json_integer(rb_lanes_count(m)));
+	}
 	rb_pace_begin(&road.pace, limit);
 	json_object_set_new(args, "last", json_boolean(last));
 	r = rb_conn_call(m->conn, "pages", args, &m->wait, err);
 	if (r >= 0)
 		r = send(c->memory, &sink, &m->wait, &stats, err);
 	if (r >= 0)
+		r = end_lanes(&road, &m->wait, err);
+	if (r >= 0)
 		r = rb_stream_end(m->conn, &m->wait, err);
 	ret->pages += stats.pages;
 	ret->zero_pages += stats.zero_pages;
 	ret->raw_bytes += stats.raw_bytes;
 	ret->bytes += stats.bytes;
-	return r < 0 ? r : rb_conn_reply(m->conn, NULL, &m->wait, err);
+	if (r >= 0)
+		r = rb_conn_reply(m->conn, NULL, &m->wait, err);
+	return r >= 0 && lanes ? rb_lanes_settle(m, &m->wait, err) : r;
 }
 
 static int send_blocks(struct rb_migration *m, bool last, send_fn *send,
@@ -101,6 +151,7 @@ static int pending(struct rb_migration *m, struct rb_outlook *outlook, struct rb
 
 		if (r >= 0)
 			r = rb_memory_pending(c->memory, &bytes, &us, err);
+		c->expected_bytes = bytes;
 		outlook->dirty += bytes;
 		outlook->shared_ms += (double)us / 1000.0;
 	}
@@ -168,11 +219,17 @@ int rb_rounds_begin(struct rb_migration *m, enum rb_track_method method, struct 
 	int r = 0;
 
 	*ret = (struct rb_outlook){ .fixed_ms = rb_predict_fixed_ms(m) };
-	rb_each_member (c, m)
+	if (method != RB_TRACK_NONE)
+		r = rb_lanes_open(m, err);
+	if (m->lanes && r >= 0)
+		r = rb_fault_point("source.memory.lanes", &m->wait, err);
+	rb_each_member (c, m) {
+		c->expected_bytes = UINT64_MAX;
 		if (r >= 0)
 			r = rb_memory_open(rb_json_str(c->facts, "freezer", ""),
 					   (pid_t)rb_json_int(c->facts, "init_pid", 0), method,
 					   &c->memory, err);
+	}
 	return r;
 }
 
@@ -247,12 +304,15 @@ static int send_frozen(struct rb_migration *m, send_fn *send, struct rb_err *err
 
 int rb_rounds_rest(struct rb_migration *m, struct rb_err *err)
 {
+	bool stays = rb_memory_stays(m);
 	uint64_t left = 0;
 
-	if (!rb_memory_stays(m))
-		return send_frozen(m, rb_memory_send_last, err);
-	rb_each_member (c, m)
+	rb_each_member (c, m) {
 		left += rb_memory_left(c->memory);
+		c->expected_bytes = stays ? 0 : rb_memory_left(c->memory);
+	}
+	if (!stays)
+		return send_frozen(m, rb_memory_send_last, err);
 	rb_migration_fact(m, "left_bytes", json_integer((json_int_t)left));
 	return send_frozen(m, rb_memory_leave, err);
 }

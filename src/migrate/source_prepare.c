@@ -151,6 +151,7 @@ static int describe_shared(struct rb_migration *m, json_t *offer, const struct r
 	rb_each_member (c, m)
 		rb_memory_measure(rb_json_str(c->facts, "freezer", ""), &memory);
 	rb_migration_fact(m, "pages_bytes", json_integer((json_int_t)memory.private));
+	rb_migration_fact(m, "shared_bytes", json_integer((json_int_t)memory.shared));
 	rb_migration_fact(m, "once_bytes", json_integer((json_int_t)memory.once));
 	json_object_set_new(offer, "id", json_string(m->entry.id));
 	json_object_set(offer, "host", host);

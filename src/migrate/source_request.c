@@ -14,6 +14,7 @@
 #include "group.h"
 #include "obstacles.h"
 #include "json.h"
+#include "lane_io.h"
 #include "source.h"
 #include "spec.h"
 #include "strategy.h"
@@ -188,7 +189,7 @@ static int describe_request(const struct rb_node *node, const json_t *request, s
 {
 	struct rb_wait wait = rb_wait_within(NULL, ENGINE_MS);
 	static const char *const options[] = { "bandwidth", "max_downtime_ms", "on_no_convergence",
-					       "allow_post_copy" };
+					       "allow_post_copy", "connections" };
 	_cleanup_json_ json_t *group = NULL;
 	const char *container, *target;
 	int r;
@@ -206,6 +207,9 @@ static int describe_request(const struct rb_node *node, const json_t *request, s
 		r = check_strategy(rb_json_str(request, "strategy", "auto"), err);
 	if (r >= 0)
 		r = check_no_convergence(request, err);
+	if (r >= 0 && rb_json_int(request, "connections", 1) > RB_LANES_MAX)
+		r = rb_err_code(err, RB_E_USAGE, -EINVAL, "there may be at most %d connections",
+				RB_LANES_MAX);
 	if (r >= 0)
 		r = find_containers(node, request, &group, &wait, err);
 	if (r < 0)

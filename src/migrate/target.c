@@ -28,6 +28,7 @@
 #include "serve.h"
 #include "source.h"
 #include "strategy.h"
+#include "target_lanes.h"
 
 #define ANSWER_MS     20000
 #define ASK_EVERY_MS  500
@@ -53,6 +54,7 @@ static const struct verb {
 	{ "tree",    rb_target_tree,    RB_PREPARING },
 	{ "log",     rb_target_log,     RB_PREPARING },
 	{ "start",   rb_target_start,   RB_PREPARING },
+	{ "lanes",   rb_target_lanes,   RB_PREPARING },
 	{ "pages",   rb_target_pages,   RB_PREPARING },
 	{ "arm",     rb_target_arm,     RB_PREPARING },
 	{ "restore", rb_target_restore, RB_PREPARING },
@@ -345,6 +347,8 @@ static int serve_call(struct rb_migration *m, const struct rb_node *node, struct
 		return answer_network(node, conn, args, err);
 	if (strcmp(name, "fetch") == 0 && !m->conn)
 		return rb_source_serve_memory(node, conn, args, cancel_fd, err);
+	if (strcmp(name, "lane") == 0 && !m->conn)
+		return rb_target_serve_lane(node, conn, args, cancel_fd, err);
 	if (strcmp(name, "prepare") == 0 && !m->conn)
 		return answer_prepare(m, node, conn, args, cancel_fd, err);
 	for (size_t i = 0; m->conn && i < ARRAY_SIZE(verbs); i++)

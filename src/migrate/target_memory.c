@@ -37,6 +37,7 @@
 #include "store.h"
 #include "strategy.h"
 #include "target.h"
+#include "target_lanes.h"
 #include "workdir.h"
 
 #define GROWTH_BYTES ((uint64_t)1 << 30)
@@ -93,8 +94,16 @@ static void set_limit(struct rb_migration *m, struct rb_member *c)
 	rb_receiver_limit(c->receiver, limit);
 }
 
-static int take_blocks(struct rb_migration *m, struct rb_member *c, bool last, struct rb_err *err)
+static int take_block(void *arg, const void *block, size_t len, struct rb_err *err)
 {
+	return rb_receiver_take(arg, block, len, err);
+}
+
+/* What comes over lanes first: the stream may have lists that have to come behind all pages. */
+static int take_blocks(struct rb_migration *m, struct rb_member *c, const json_t *args,
+		       struct rb_err *err)
+{
+	int lanes = (int)rb_json_int(args, "lanes", 0);
 	const void *block;
 	ssize_t n;
 	int r;
@@ -105,7 +114,13 @@ static int take_blocks(struct rb_migration *m, struct rb_member *c, bool last, s
 		rb_stream_drain(m->conn, &m->wait, NULL);
 		return r;
 	}
-	rb_receiver_begin(c->receiver, last);
+	rb_receiver_begin(c->receiver, rb_json_bool(args, "last", false));
+	if (lanes) {
+		/* a source that writes to lanes listens here meanwhile */
+		r = rb_target_lanes_take(m, lanes, take_block, c->receiver, err);
+		if (r < 0)
+			return r;
+	}
 	while ((n = rb_stream_read(m->conn, &block, &m->wait, err)) > 0) {
 		r = rb_receiver_take(c->receiver, block, (size_t)n, err);
 		if (r < 0) {
@@ -116,7 +131,7 @@ static int take_blocks(struct rb_migration *m, struct rb_member *c, bool last, s
 	return n < 0 ? (int)n : rb_receiver_end(c->receiver, err);
 }
 
-/* "pages" {"member", "last"}: a stream of blocks (memory/record.h) follows */
+/* "pages" {"member", "last", "lanes"}: a stream of blocks (memory/record.h) follows */
 int rb_target_pages(struct rb_migration *m, const json_t *args, json_t **ret, struct rb_err *err)
 {
 	struct rb_member *c = rb_member_asked(m, args);
@@ -131,7 +146,7 @@ int rb_target_pages(struct rb_migration *m, const json_t *args, json_t **ret, st
 		rb_stream_drain(m->conn, &m->wait, NULL);
 		return r;
 	}
-	return take_blocks(m, c, rb_json_bool(args, "last", false), err);
+	return take_blocks(m, c, args, err);
 }
 
 static void hang_up(struct rb_member *c)

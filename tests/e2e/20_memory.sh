@@ -40,7 +40,10 @@ here=h1 there=h2
 again=0
 for ((move = 1; move <= MOVES; move++)); do
 	at=$(steps $here shifter)
-	moves "move $move" $here shifter $there || break
+	# of three, two over one connection, one over several
+	lanes=$((move % 3 ? 1 : 3))
+	moves "move $move, connections: $lanes" $here shifter $there --connections $lanes || break
+	[[ $(report_field .connections) == "$lanes" ]] || fail "move $move: connections" "$(report_field .connections)"
 	[[ $(report_field .strategy) == pre-copy ]] || fail "move $move: in rounds" "strategy $(report_field .strategy)"
 	((again += $(report_field '[.rounds[1:][].pages] | add // 0')))
 	goes_on "move $move" $there "$at"
@@ -74,6 +77,37 @@ disarm $here
 check "a killed worker leaves its memory alone" wait_for 10 is_not_followed $here shifter
 check "it goes on, and every page is right" verify $here
 wait_for 20 no_active_migration $here
+
+# --- one of several connections is lost in the middle of a round
+
+lane_pids() { on "$1" pgrep -x reberthd-lane; }
+sends_by_lanes() { lane_pids "$1" >/dev/null && (($(api $here "/migrations/$id" | jq '.progress.bytes_done // 0') > 8000000)); }
+has_no_lanes() { ! lane_pids h1 >/dev/null && ! lane_pids h2 >/dev/null; }
+sockets() { on "$1" sh -c 'ls /run/reberth/migrations/*.lanes 2>/dev/null'; }
+for host in $here $there; do
+	id=$(api $here /migrations -d "{\"container\": \"shifter\", \"target\": \"$there\", \"connections\": 3, \"bandwidth\": 20000000}" | jq -r .id)
+	wait_for 20 sends_by_lanes "$host" || fail "lanes on $host" "$(api $here "/migrations/$id")"
+	is "lanes on $host" "$(lane_pids "$host" | wc -l)" 3
+	on "$host" kill -KILL "$(lane_pids "$host" | head -n 1)"
+	wait_for 20 is_over $here "$id"
+	is "a lane is killed on $host" "$(state_of $here "$id")" aborted
+	like "a lane is killed on $host: says so" "$(api $here "/migrations/$id" | jq -r .report.reason)" "connection for memory"
+	check "a lane is killed on $host: all of them end" wait_for 10 has_no_lanes
+	is "a lane is killed on $host: sockets that are left" "$(sockets h1)$(sockets h2)" ""
+	check "a lane is killed on $host: it goes on, and every page is right" verify $here
+done
+arm $here source.memory.lanes pause 1
+id=$(api $here /migrations -d "{\"container\": \"shifter\", \"target\": \"$there\", \"connections\": 3}" | jq -r .id)
+wait_for 20 fault_reached $here || fail "lanes are open"
+isnt "there is a socket for lanes" "$(sockets $there)" ""
+on $there kill -KILL "$(api $there "/migrations/$id" | jq -r .worker)"
+disarm $here
+wait_for 20 is_over $here "$id"
+is "the target's worker is killed with lanes open" "$(state_of $here "$id")" aborted
+check "the target's worker is killed: all lanes end" wait_for 10 has_no_lanes
+wait_for 20 no_active_migration $there
+is "the target's worker is killed: sockets that are left" "$(sockets $there)" ""
+check "the target's worker is killed: it goes on, and every page is right" verify $here
 docker_on $here rm -f shifter >/dev/null
 nothing_left "shifter" h1 h2
 

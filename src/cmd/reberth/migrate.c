@@ -24,6 +24,7 @@ enum {
 	OPT_NO_CONVERGENCE,
 	OPT_ALLOW_POST_COPY,
 	OPT_BANDWIDTH,
+	OPT_CONNECTIONS,
 	OPT_DRY_RUN,
 	OPT_JSON,
 	OPT_TIMEOUT,
@@ -44,6 +45,8 @@ static const struct cli_option options[] = {
 	  "instead of forcing it, let it run there before all of its memory has arrived" },
 	{ OPT_BANDWIDTH, "bandwidth", "RATE",
 	  "send memory at most so fast while the container runs: 500mbit, 20MiB, ..." },
+	{ OPT_CONNECTIONS, "connections", "N",
+	  "send large rounds of memory over so many, 1 to 8 (default: by both hosts' processors)" },
 	{ OPT_DRY_RUN, "dry-run", NULL,
 	  "check both hosts and say what would be sent, change nothing" },
 	{ OPT_TIMEOUT, "timeout", "DURATION",
@@ -96,6 +99,13 @@ static int put_rate(json_t *body, const char *key, const char *text)
 	return rate < 0 ? -EINVAL : json_object_set_new(body, key, json_integer(rate));
 }
 
+static int put_count(json_t *body, const char *key, const char *text)
+{
+	bool good = text[0] >= '1' && text[0] <= '8' && !text[1];
+
+	return good ? json_object_set_new(body, key, json_integer(text[0] - '0')) : -EINVAL;
+}
+
 static int parse(struct cli *cli, int argc, char **argv, struct request *req)
 {
 	int id;
@@ -123,6 +133,11 @@ static int parse(struct cli *cli, int argc, char **argv, struct request *req)
 				return cli_fail_usage(cli, usage.verb,
 						      "'%s' is no rate like 500mbit or 20MiB",
 						      optarg);
+			break;
+		case OPT_CONNECTIONS:
+			if (put_count(req->body, "connections", optarg) < 0)
+				return cli_fail_usage(cli, usage.verb,
+						      "'%s' is no number from 1 to 8", optarg);
 			break;
 		case OPT_DRY_RUN:
 			req->dry_run = true;
