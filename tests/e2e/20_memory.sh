@@ -81,7 +81,7 @@ wait_for 20 no_active_migration $here
 # --- one of several connections is lost in the middle of a round
 
 lane_pids() { on "$1" pgrep -x reberthd-lane; }
-sends_by_lanes() { lane_pids "$1" >/dev/null && (($(api $here "/migrations/$id" | jq '.progress.bytes_done // 0') > 8000000)); }
+sends_by_lanes() { lane_pids "$1" >/dev/null && (($(api "$here" "/migrations/$id" | jq '.progress.bytes_done // 0') > 8000000)); }
 has_no_lanes() { ! lane_pids h1 >/dev/null && ! lane_pids h2 >/dev/null; }
 sockets() { on "$1" sh -c 'ls /run/reberth/migrations/*.lanes 2>/dev/null'; }
 for host in $here $there; do
