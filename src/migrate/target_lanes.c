@@ -114,6 +114,9 @@ static int accept_all(struct rb_migration *m, int count, struct rb_err *err)
 		return 0;
 	while (r >= 0 && inlets->n < count)
 		r = accept_one(m, &wait, err);
+	/* those that wait there stay until the source was told why */
+	if (r < 0)
+		return r;
 	rb_close_fd(&inlets->listen_fd);
 	rb_target_lanes_remove(m->node, m->entry.id);
 	return r;
