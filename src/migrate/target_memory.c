@@ -94,6 +94,14 @@ static void set_limit(struct rb_migration *m, struct rb_member *c)
 	rb_receiver_limit(c->receiver, limit);
 }
 
+/* What is refused: a source that writes to the conversation alone looks for an answer when it is
+ * done. One that writes to lanes listens here all the time, and waits for them, not for us. */
+static void drain(struct rb_migration *m, const json_t *args)
+{
+	if (rb_json_int(args, "lanes", 0) == 0)
+		rb_stream_drain(m->conn, &m->wait, NULL);
+}
+
 static int take_block(void *arg, const void *block, size_t len, struct rb_err *err)
 {
 	return rb_receiver_take(arg, block, len, err);
@@ -111,12 +119,12 @@ static int take_blocks(struct rb_migration *m, struct rb_member *c, const json_t
 	set_limit(m, c);
 	r = rb_fault_point("target.pages.limited", &m->wait, err);
 	if (r < 0) {
-		rb_stream_drain(m->conn, &m->wait, NULL);
+		drain(m, args);
 		return r;
 	}
 	rb_receiver_begin(c->receiver, rb_json_bool(args, "last", false));
 	if (lanes) {
-		/* a source that writes to lanes listens here meanwhile */
+		/* not drained: see there */
 		r = rb_target_lanes_take(m, lanes, take_block, c->receiver, err);
 		if (r < 0)
 			return r;
@@ -124,6 +132,7 @@ static int take_blocks(struct rb_migration *m, struct rb_member *c, const json_t
 	while ((n = rb_stream_read(m->conn, &block, &m->wait, err)) > 0) {
 		r = rb_receiver_take(c->receiver, block, (size_t)n, err);
 		if (r < 0) {
+			/* whatever lanes there were have ended: the source writes here again */
 			rb_stream_drain(m->conn, &m->wait, NULL);
 			return r;
 		}
@@ -143,7 +152,7 @@ int rb_target_pages(struct rb_migration *m, const json_t *args, json_t **ret, st
 	else if (!c->receiver)
 		r = rb_receiver_new(&c->receiver, err);
 	if (r < 0) {
-		rb_stream_drain(m->conn, &m->wait, NULL);
+		drain(m, args);
 		return r;
 	}
 	return take_blocks(m, c, args, err);
