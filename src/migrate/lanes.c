@@ -38,6 +38,7 @@
 
 #define CONNECT_MS 10000
 #define END_MS	   300
+#define MIND_MS	   1000
 
 /* less than that is there sooner than connections are */
 #define MEMORY_MIN ((int64_t)16 << 20)
@@ -73,6 +74,23 @@ static int report(int fd, int result, const struct rb_conn *conn, const struct r
 	return send(fd, &report, sizeof(report), MSG_NOSIGNAL) == sizeof(report) ? 0 : -EPIPE;
 }
 
+/* The next block of the worker's, which may have none for long, while the target may not have read
+ * the last one yet. */
+static int next_block(struct rb_lane_in *in, struct rb_conn *conn, const void **ret_block,
+		      size_t *ret_len)
+{
+	int r;
+
+	do {
+		struct rb_wait moment = rb_wait_within(NULL, MIND_MS);
+
+		r = rb_lane_next(in, ret_block, ret_len, &moment, NULL);
+		if (r == -ETIMEDOUT)
+			rb_conn_mind(conn);
+	} while (r == -ETIMEDOUT);
+	return r;
+}
+
 static int pass_on(struct rb_lane_in *in, struct rb_conn *conn, struct rb_err *err)
 {
 	int r = 0;
@@ -81,7 +99,7 @@ static int pass_on(struct rb_lane_in *in, struct rb_conn *conn, struct rb_err *e
 		const void *block;
 		size_t len = 0;
 
-		r = rb_lane_next(in, &block, &len, NULL, err);
+		r = next_block(in, conn, &block, &len);
 		if (r >= 0 && len)
 			r = rb_stream_write(conn, block, len, NULL, err);
 		else if (r >= 0)

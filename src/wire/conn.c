@@ -226,6 +226,11 @@ bool rb_conn_readable(const struct rb_conn *conn)
 	return conn->ahead_at < conn->ahead_have || poll(&fd, 1, 0) > 0;
 }
 
+void rb_conn_mind(struct rb_conn *conn)
+{
+	rb_sock_mind(conn->fd, &conn->user_timeout_ms);
+}
+
 uint64_t rb_conn_bytes_sent(const struct rb_conn *conn)
 {
 	return BIO_number_written(SSL_get_wbio(conn->ssl));

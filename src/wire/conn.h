@@ -82,6 +82,10 @@ int rb_conn_fd(const struct rb_conn *conn);
 /** rb_conn_readable - has the peer said something, or hung up? Never waits. */
 bool rb_conn_readable(const struct rb_conn *conn);
 
+/** rb_conn_mind - for who waits for something else while bytes may wait here that the peer does not
+ * read yet: each second, or the kernel may take the peer for dead */
+void rb_conn_mind(struct rb_conn *conn);
+
 /** rb_conn_bytes_sent - on the TCP socket, that is what TLS adds included */
 uint64_t rb_conn_bytes_sent(const struct rb_conn *conn);
 uint64_t rb_conn_bytes_received(const struct rb_conn *conn);

@@ -10,8 +10,8 @@
  * image or waits for its disk does just that, and has every right to. So while data waits for a
  * window and the peer's kernel still answers the probes, each second spent here moves the timeout a
  * second further off; it goes back to 6 s as soon as data flows. That needs somebody who waits in
- * here: a process that leaves a full socket alone for more than 6 s while its peer does not read
- * can still lose the connection.
+ * here, or comes by each second (rb_sock_mind()): a process that leaves a full socket alone for
+ * more than 6 s while its peer does not read can still lose the connection.
  */
 #include "sock.h"
 
@@ -193,6 +193,11 @@ static void mind_stall(int fd, int *user_timeout_ms, bool may_extend)
 	if (want != *user_timeout_ms &&
 	    setsockopt(fd, IPPROTO_TCP, TCP_USER_TIMEOUT, &want, sizeof(want)) == 0)
 		*user_timeout_ms = want;
+}
+
+void rb_sock_mind(int fd, int *user_timeout_ms)
+{
+	mind_stall(fd, user_timeout_ms, true);
 }
 
 int rb_sock_wait(int fd, short events, int *user_timeout_ms, const struct rb_wait *wait,

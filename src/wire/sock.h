@@ -36,6 +36,9 @@ void rb_sock_peer_text(int fd, char *ret, size_t size);
 int rb_sock_wait(int fd, short events, int *user_timeout_ms, const struct rb_wait *wait,
 		 struct rb_err *err);
 
+/** rb_sock_mind - the same for who waits elsewhere; each second */
+void rb_sock_mind(int fd, int *user_timeout_ms);
+
 /** rb_sock_check - is it cancelled, or too late? Never blocks. Return: 0, -ECANCELED, -ETIMEDOUT */
 int rb_sock_check(const struct rb_wait *wait, struct rb_err *err);
 
