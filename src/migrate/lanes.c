@@ -21,6 +21,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
@@ -293,6 +294,12 @@ void rb_lanes_close(struct rb_migration *m)
 			rb_child_wait(child, &wait, NULL);
 	}
 	free(lanes);
+}
+
+void rb_lanes_nice(const struct rb_migration *m, int nice)
+{
+	for (int i = 0; m->lanes && i < m->lanes->n; i++)
+		setpriority(PRIO_PROCESS, (id_t)m->lanes->list[i].child.pid, nice);
 }
 
 int rb_lanes_count(const struct rb_migration *m)

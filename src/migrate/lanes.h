@@ -24,6 +24,9 @@ int rb_lanes_open(struct rb_migration *m, struct rb_err *err);
 /** rb_lanes_close - ends their processes; there need be none */
 void rb_lanes_close(struct rb_migration *m);
 
+/** rb_lanes_nice - the priority of their processes */
+void rb_lanes_nice(const struct rb_migration *m, int nice);
+
 /** rb_lanes_count - 0 where there are none */
 int rb_lanes_count(const struct rb_migration *m);
 

@@ -165,9 +165,13 @@ int rb_migration_reload_all(struct rb_migration *m, struct rb_err *err)
 	return rb_members_bind(m, err);
 }
 
-void rb_migration_hurry(bool hurry)
+void rb_migration_hurry(const struct rb_migration *m, bool hurry)
 {
-	setpriority(PRIO_PROCESS, 0, hurry ? HURRY_NICE : 0);
+	int nice = hurry ? HURRY_NICE : 0;
+
+	setpriority(PRIO_PROCESS, 0, nice);
+	rb_lanes_nice(m, nice);
+	rb_target_lanes_nice(m, nice);
 }
 
 void rb_migration_hang_up(struct rb_migration *m)

@@ -164,9 +164,9 @@ int rb_migration_reload(struct rb_migration *m, struct rb_err *err);
 /** rb_migration_reload_all - the facts, too: what the last worker knew, under its lock */
 int rb_migration_reload_all(struct rb_migration *m, struct rb_err *err);
 
-/** rb_migration_hurry - while the container stands still its worker goes before other processes of
- * the host, CRIU's among them: what it does is short, and others wait for it */
-void rb_migration_hurry(bool hurry);
+/** rb_migration_hurry - while the container stands still its worker, and the processes of lanes, go
+ * before others of the host, CRIU's among them: what they do is short, and others wait for it */
+void rb_migration_hurry(const struct rb_migration *m, bool hurry);
 
 /** rb_migration_doubt - what is waited for, and why, into the log (once) and into the progress */
 void rb_migration_doubt(struct rb_migration *m, const char *format, ...)

@@ -254,7 +254,7 @@ static int roll_back(struct rb_migration *m, struct rb_err *err)
 	int r = 0;
 
 	rb_warn("%s: %s; rolling back", why.stage, why.msg);
-	rb_migration_hurry(false);
+	rb_migration_hurry(m, false);
 	if (ended_by_accident(m))
 		r = note_ended(m, false, &undo_err);
 	if (r >= 0)

@@ -141,7 +141,7 @@ int rb_source_commit(struct rb_migration *m, struct rb_err *err)
 		hide(m);
 	if (r >= 0)
 		r = call(m, "settle", rb_switchover_send_stragglers, &why);
-	rb_migration_hurry(false);
+	rb_migration_hurry(m, false);
 	rb_switchover_close(m);
 	if (r >= 0)
 		return 0;

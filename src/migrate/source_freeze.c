@@ -154,7 +154,7 @@ static int stop_tasks(struct rb_migration *m, struct rb_err *err)
 	netns = rb_source_netns(m, err);
 	if (netns < 0)
 		return netns;
-	rb_migration_hurry(true);
+	rb_migration_hurry(m, true);
 	m->frozen_us = rb_now_us();
 	r = rb_silence_hearing(netns, err);
 	if (r >= 0)

@@ -156,7 +156,7 @@ int rb_source_give_back(struct rb_migration *m, struct rb_err *err)
 	r2 = thaw(m, netns, &later);
 	rb_each_member (c, m)
 		rb_memory_thaw(c->memory);
-	rb_migration_hurry(false);
+	rb_migration_hurry(m, false);
 	if (r >= 0 && r2 < 0 && err)
 		*err = later;
 	return r < 0 ? r : r2;

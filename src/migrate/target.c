@@ -162,7 +162,7 @@ static int conclude(struct rb_migration *m, const struct rb_err *why, struct rb_
 	int r;
 
 	rb_migration_hang_up(m);
-	rb_migration_hurry(false);
+	rb_migration_hurry(m, false);
 	r = rb_migration_reload(m, err);
 	if (r < 0)
 		return r;
@@ -421,7 +421,7 @@ int rb_target_serve(const struct rb_node *node, struct rb_conn *conn, int cancel
 		/* the source has ABORT in its journal: the one word that a READY target may take */
 		struct rb_wait wait = rb_migration_cleanup_wait(ANSWER_MS);
 
-		rb_migration_hurry(false);
+		rb_migration_hurry(&m, false);
 		r2 = give_up(&m, &why, err);
 		/* told that we have, the source gives the container its restart policy back */
 		if (r2 >= 0)

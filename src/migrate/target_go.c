@@ -420,7 +420,7 @@ int rb_target_settle(struct rb_migration *m, const json_t *args, json_t **ret, s
 	if (netns >= 0 && rb_switchover_open(m, netns, NULL) >= 0)
 		m->settled = true;
 	rb_switchover_close(m);
-	rb_migration_hurry(false);
+	rb_migration_hurry(m, false);
 	return 0;
 }
 
@@ -430,7 +430,7 @@ void rb_target_end_silence(struct rb_migration *m)
 	_cleanup_close_ int netns = open_netns(m);
 	struct rb_err why = {};
 
-	rb_migration_hurry(false);
+	rb_migration_hurry(m, false);
 	if (netns >= 0 && rb_json_bool(m->entry.facts, "macvlans", false) &&
 	    rb_unpark(netns, &why) < 0)
 		rb_warn("go: %s", why.msg);

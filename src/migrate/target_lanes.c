@@ -22,6 +22,7 @@
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/prctl.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -180,6 +181,13 @@ int rb_target_lanes_take(struct rb_migration *m, int count,
 
 void rb_target_lanes_close(struct rb_migration *m)
 {
+	if (m->inlets && m->inlets->listen_fd >= 0)
+		rb_target_lanes_remove(m->node, m->entry.id);
+	rb_target_lanes_abandon(m);
+}
+
+void rb_target_lanes_abandon(struct rb_migration *m)
+{
 	struct rb_inlets *inlets = TAKE_PTR(m->inlets);
 
 	if (!inlets)
@@ -190,6 +198,20 @@ void rb_target_lanes_close(struct rb_migration *m)
 	for (int i = 0; i < inlets->n; i++)
 		rb_close_fd(&inlets->in[i].fd);
 	free(inlets);
+}
+
+void rb_target_lanes_nice(const struct rb_migration *m, int nice)
+{
+	for (int i = 0; m->inlets && i < m->inlets->n; i++) {
+		struct pollfd fd = { .fd = m->inlets->in[i].fd };
+		struct ucred who;
+		socklen_t len = sizeof(who);
+
+		/* when one has ended its number may be another's */
+		if (poll(&fd, 1, 0) == 0 &&
+		    getsockopt(fd.fd, SOL_SOCKET, SO_PEERCRED, &who, &len) == 0)
+			setpriority(PRIO_PROCESS, (id_t)who.pid, nice);
+	}
 }
 
 void rb_target_lanes_remove(const struct rb_node *node, const char *id)

@@ -16,7 +16,6 @@ struct rb_conn;
 struct rb_err;
 struct rb_migration;
 struct rb_node;
-struct rb_wait;
 
 /** rb_target_lanes - "lanes" {"count", "fixed"}: the socket is there; answers how many may come */
 int rb_target_lanes(struct rb_migration *m, const json_t *args, json_t **ret, struct rb_err *err);
@@ -27,8 +26,14 @@ int rb_target_lanes_take(struct rb_migration *m, int count,
 			 int (*take)(void *arg, const void *block, size_t len, struct rb_err *err),
 			 void *arg, struct rb_err *err);
 
+/** rb_target_lanes_nice - the priority of the processes that have come */
+void rb_target_lanes_nice(const struct rb_migration *m, int nice);
+
 /** rb_target_lanes_close - there need be none */
 void rb_target_lanes_close(struct rb_migration *m);
+
+/** rb_target_lanes_abandon - in a child: they are the worker's */
+void rb_target_lanes_abandon(struct rb_migration *m);
 
 /** rb_target_lanes_remove - the socket, which a worker that was killed may have left */
 void rb_target_lanes_remove(const struct rb_node *node, const char *id);

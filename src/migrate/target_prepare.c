@@ -396,7 +396,7 @@ int rb_target_tree(struct rb_migration *m, const json_t *args, json_t **ret, str
 		path = volume_path(c, rb_json_str(args, "name", ""));
 	} else if (strcmp(what, "images") == 0 || strcmp(what, "pages") == 0) {
 		/* the container stands still */
-		rb_migration_hurry(true);
+		rb_migration_hurry(m, true);
 		path = images;
 		r = rb_target_images_folder(m, c, (uint64_t)rb_json_int(args, "bytes", 0), images,
 					    err);

@@ -36,6 +36,7 @@
 #include "strategy.h"
 #include "switchover.h"
 #include "target.h"
+#include "target_lanes.h"
 #include "travel.h"
 #include "tree.h"
 #include "workdir.h"
@@ -161,7 +162,8 @@ void rb_target_begin_sync(struct rb_migration *m)
 		return;
 	/* neither the lock nor the connection may outlive the worker in a child that only syncs */
 	prctl(PR_SET_PDEATHSIG, SIGKILL);
-	rb_migration_hurry(false);
+	rb_target_lanes_abandon(m);
+	rb_migration_hurry(m, false);
 	close(m->lock_fd);
 	if (m->conn)
 		close(rb_conn_fd(m->conn));
@@ -328,7 +330,7 @@ int rb_target_restore(struct rb_migration *m, const json_t *args, json_t **ret, 
 	int r = 0;
 
 	(void)ret;
-	rb_migration_hurry(true);
+	rb_migration_hurry(m, true);
 	rb_migration_fact(m, "strategy", json_string(rb_json_str(args, "strategy", "cold")));
 	if (rb_json_bool(args, "stays", false))
 		rb_memory_let_stay(m);
