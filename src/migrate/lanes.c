@@ -193,7 +193,10 @@ static int hear(struct rb_migration *m, struct lane *lane, struct rb_err *err)
 	if (report.result < 0 && err)
 		*err = report.err;
 	if (report.result < 0)
-		return report.err.code ? report.result : lost(m, err);
+		return report.err.code
+			       ? rb_err_wrap(err, report.result,
+					     "a connection for memory to node '%s'", m->entry.peer)
+			       : lost(m, err);
 	m->bytes_sent += report.bytes_sent - lane->bytes - lane->written;
 	lane->bytes = report.bytes_sent;
 	lane->written = 0;
@@ -317,13 +320,28 @@ static int hear_target(struct rb_migration *m, const struct rb_wait *wait, struc
 				   "node '%s' answered before it had all memory", m->entry.peer);
 }
 
+/* A lane has failed. The target, if it was its doing, has said why before it hung up. */
+static int lane_failed(struct rb_migration *m, struct lane *lane, const struct rb_wait *wait,
+		       struct rb_err *err)
+{
+	int r;
+
+	if (rb_conn_readable(m->conn))
+		return hear_target(m, wait, err);
+	r = hear(m, lane, err);
+	return r < 0 ? r : lost(m, err);
+}
+
 /* Return: a lane that has room, negative errno */
 static int choose(struct rb_migration *m, const struct rb_wait *wait, struct rb_err *err)
 {
 	struct rb_lanes *lanes = m->lanes;
 	struct pollfd fds[RB_LANES_MAX + 2];
-	int n = lanes->n;
+	int n = lanes->n, r = rb_wait_ms(0, wait, err);
 
+	/* where there is always room nobody ever waits */
+	if (r < 0)
+		return r;
 	for (int i = 0; i < n; i++)
 		fds[i] = (struct pollfd){ .fd = lanes->list[i].fd, .events = POLLIN | POLLOUT };
 	fds[n] = (struct pollfd){ .fd = rb_conn_fd(m->conn), .events = POLLIN };
@@ -336,11 +354,8 @@ static int choose(struct rb_migration *m, const struct rb_wait *wait, struct rb_
 	if (fds[n].revents || rb_conn_readable(m->conn))
 		return hear_target(m, wait, err);
 	for (int i = 0; i < n; i++)
-		if (fds[i].revents & ~POLLOUT) {
-			int r = hear(m, &lanes->list[i], err);
-
-			return r < 0 ? r : lost(m, err);
-		}
+		if (fds[i].revents & ~POLLOUT)
+			return lane_failed(m, &lanes->list[i], wait, err);
 	for (int i = 0; i < n; i++) {
 		int chosen = (lanes->next + i) % n;
 
@@ -364,8 +379,7 @@ static int put(struct rb_migration *m, int i, const void *block, size_t len,
 	}
 	if (r >= 0 || r == -ECANCELED || r == -ETIMEDOUT)
 		return r;
-	r = hear(m, lane, err);
-	return r < 0 ? r : lost(m, err);
+	return lane_failed(m, lane, wait, err);
 }
 
 int rb_lanes_write(struct rb_migration *m, const void *block, size_t len,
