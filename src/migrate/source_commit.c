@@ -19,6 +19,7 @@
 #include "freezer.h"
 #include "io.h"
 #include "json.h"
+#include "lanes.h"
 #include "log.h"
 #include "net.h"
 #include "peer.h"
@@ -143,6 +144,7 @@ int rb_source_commit(struct rb_migration *m, struct rb_err *err)
 		r = call(m, "settle", rb_switchover_send_stragglers, &why);
 	rb_migration_hurry(m, false);
 	rb_switchover_close(m);
+	rb_lanes_close(m);
 	if (r >= 0)
 		return 0;
 	rb_warn("commit: no answer to GO: %s", why.msg);

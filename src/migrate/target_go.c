@@ -30,6 +30,7 @@
 #include "strategy.h"
 #include "switchover.h"
 #include "target.h"
+#include "target_lanes.h"
 #include "travel.h"
 #include "workdir.h"
 
@@ -308,7 +309,9 @@ int rb_target_go(struct rb_migration *m, const json_t *args, json_t **ret, struc
 	rb_target_end_sync(m);
 	m->wait = (struct rb_wait){ .cancel_fd = -EBADF };
 	rb_fault_point("target.go.written", NULL, NULL);
-	return release_containers(m, rebooted, err);
+	r = release_containers(m, rebooted, err);
+	rb_target_lanes_close(m);
+	return r;
 }
 
 /* Return: the first that is not seen running, and why; NULL: all are */
