@@ -72,6 +72,7 @@ struct rb_memory {
 	size_t n;
 	struct rb_packer *packer;
 	struct rb_shared *shared;
+	uint64_t shared_pending; /* bytes, when it was looked at last */
 };
 
 int rb_memory_open(const char *freezer_path, pid_t init, enum rb_track_method method,
@@ -343,6 +344,7 @@ int rb_memory_pending(struct rb_memory *memory, uint64_t *ret_bytes, int64_t *re
 	if (r < 0)
 		return r;
 	*ret_shared_us = rb_now_us() - began_us;
+	memory->shared_pending = sum;
 	for (size_t i = 0; i < memory->n; i++) {
 		struct process *process = &memory->list[i];
 
@@ -485,10 +487,12 @@ int rb_memory_send_last(struct rb_memory *memory, const struct rb_memory_sink *s
 		if (r >= 0 && rb_block_missed(block))
 			r = rb_err_set(err, -EIO, "read all memory of process %d",
 				       (int)process->pid);
+		if (r >= 0 && !sink->write_last)
+			r = rb_block_add_keep(block, process->task, &process->populated, wait, err);
 	}
 	if (r >= 0)
 		r = rb_shared_send(memory->shared, block, true, wait, err);
-	for (size_t i = 0; r >= 0 && i < memory->n; i++)
+	for (size_t i = 0; sink->write_last && r >= 0 && i < memory->n; i++)
 		r = rb_block_add_keep(block, memory->list[i].task, &memory->list[i].populated, wait,
 				      err);
 	if (r >= 0)
@@ -506,8 +510,8 @@ int rb_memory_leave(struct rb_memory *memory, const struct rb_memory_sink *sink,
 	_cleanup_block_ struct rb_block *block = NULL;
 	int r = rb_block_new(sink, memory->packer, &block, err);
 
-	/* CRIU needs it at once */
-	if (r >= 0)
+	/* before the lists where these have to come last */
+	if (r >= 0 && sink->write_last)
 		r = rb_shared_send(memory->shared, block, true, wait, err);
 	for (size_t i = 0; r >= 0 && i < memory->n; i++) {
 		struct process *process = &memory->list[i];
@@ -517,6 +521,9 @@ int rb_memory_leave(struct rb_memory *memory, const struct rb_memory_sink *sink,
 			r = rb_block_add_keep(block, process->task, &process->populated, wait, err);
 	}
 	rb_packer_forget(memory->packer);
+	/* CRIU needs it at once */
+	if (r >= 0 && !sink->write_last)
+		r = rb_shared_send(memory->shared, block, true, wait, err);
 	if (r >= 0)
 		r = rb_block_flush(block, wait, err);
 	if (r >= 0)
@@ -548,6 +555,11 @@ void rb_memory_thaw(struct rb_memory *memory)
 {
 	if (memory)
 		rb_shared_thaw(memory->shared);
+}
+
+uint64_t rb_memory_shared_pending(const struct rb_memory *memory)
+{
+	return memory->shared_pending;
 }
 
 uint64_t rb_memory_left(const struct rb_memory *memory)

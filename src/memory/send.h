@@ -106,6 +106,10 @@ int rb_memory_leave(struct rb_memory *memory, const struct rb_memory_sink *sink,
  * needs. NULL is allowed */
 void rb_memory_thaw(struct rb_memory *memory);
 
+/** rb_memory_shared_pending - those of shared memory that rb_memory_pending() found last: how many
+ * there are in the end shows only while they are sent */
+uint64_t rb_memory_shared_pending(const struct rb_memory *memory);
+
 /** rb_memory_left - bytes that rb_memory_look() found written */
 uint64_t rb_memory_left(const struct rb_memory *memory);
 

@@ -309,7 +309,8 @@ int rb_rounds_rest(struct rb_migration *m, struct rb_err *err)
 
 	rb_each_member (c, m) {
 		left += rb_memory_left(c->memory);
-		c->expected_bytes = stays ? 0 : rb_memory_left(c->memory);
+		c->expected_bytes =
+			stays ? 0 : rb_memory_left(c->memory) + rb_memory_shared_pending(c->memory);
 	}
 	if (!stays)
 		return send_frozen(m, rb_memory_send_last, err);
