@@ -47,6 +47,12 @@ struct rb_block {
 	uint8_t pages[BATCH][RB_PAGE_SIZE] __attribute__((aligned(64)));
 };
 
+/* Of four that differ in how long a write takes: held back or not, by several connections or not */
+static int road(const struct rb_memory_sink *sink)
+{
+	return (sink->held_back ? 1 : 0) + (sink->write_last ? 2 : 0);
+}
+
 int rb_block_new(const struct rb_memory_sink *sink, struct rb_packer *packer, struct rb_block **ret,
 		 struct rb_err *err)
 {
@@ -56,7 +62,7 @@ int rb_block_new(const struct rb_memory_sink *sink, struct rb_packer *packer, st
 		return rb_err_set(err, -ENOMEM, "send memory");
 	block->sink = *sink;
 	block->packer = packer;
-	rb_packer_begin(packer, sink->held_back | (sink->write_last != NULL) << 1);
+	rb_packer_begin(packer, road(sink));
 	block->place = ANYWHERE;
 	block->stats = (struct rb_memory_stats){};
 	block->used = block->n = 0;

@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
+#include <sched.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -13,8 +14,8 @@
 #include "wait.h"
 
 enum {
-	BLOCKS_ON_THE_WAY = 4,
-	PROCESSORS_MIN = 4, /* with fewer of them one connection keeps them busy */
+	BLOCKS_ON_THE_WAY = 2, /* the kernel doubles it */
+	PROCESSORS_MIN = 4,    /* with fewer of them one connection keeps them busy */
 	DEFAULT_MAX = 4,
 };
 
@@ -112,9 +113,11 @@ int rb_lane_next(struct rb_lane_in *in, const void **ret_block, size_t *ret_len,
 
 int rb_lanes_by_default(void)
 {
-	long processors = sysconf(_SC_NPROCESSORS_ONLN);
+	cpu_set_t set;
+	/* of those that the daemon may use */
+	int processors = sched_getaffinity(0, sizeof(set), &set) < 0 ? 1 : CPU_COUNT(&set);
 
 	if (processors < PROCESSORS_MIN)
 		return 1;
-	return processors / 2 < DEFAULT_MAX ? (int)(processors / 2) : DEFAULT_MAX;
+	return processors / 2 < DEFAULT_MAX ? processors / 2 : DEFAULT_MAX;
 }

@@ -15,7 +15,6 @@
 
 #include "record.h"
 
-struct rb_conn;
 struct rb_err;
 struct rb_wait;
 

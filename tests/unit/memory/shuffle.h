@@ -3,7 +3,8 @@
  * shuffle.h - a sink whose blocks arrive in any order that several connections could bring them in
  *
  * What comes by write() is held, each record by itself, and delivered in random order, some of it
- * at once. shuffle_end() delivers the rest.
+ * at once. shuffle_end() delivers the rest. What comes by write_first() is delivered at once, and a
+ * second time in that way.
  */
 #pragma once
 
@@ -76,8 +77,11 @@ static inline int shuffle_write(void *arg, const void *block, size_t len,
 static inline int shuffle_write_first(void *arg, const void *block, size_t len,
 				      const struct rb_wait *wait, struct rb_err *err)
 {
+	int r = shuffle.take(arg, block, len, wait, err);
+
+	/* it comes over each connection: once more when some of the others is there already */
 	shuffle.first++;
-	return shuffle.take(arg, block, len, wait, err);
+	return r < 0 ? r : shuffle_hold(block, len, err);
 }
 
 static inline int shuffle_end(struct rb_err *err)
