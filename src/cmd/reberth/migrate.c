@@ -106,8 +106,30 @@ static int put_count(json_t *body, const char *key, const char *text)
 	return good ? json_object_set_new(body, key, json_integer(text[0] - '0')) : -EINVAL;
 }
 
+/* Those of which not every value makes sense. Return: what is wrong with it, or NULL */
+static const char *take_value(int id, const char *value, struct request *req)
+{
+	switch (id) {
+	case OPT_MAX_DOWNTIME:
+		return put_duration(req->body, "max_downtime_ms", value) < 0
+			       ? "is no duration like 50ms or 1s"
+			       : NULL;
+	case OPT_BANDWIDTH:
+		return put_rate(req->body, "bandwidth", value) < 0
+			       ? "is no rate like 500mbit or 20MiB"
+			       : NULL;
+	case OPT_CONNECTIONS:
+		return put_count(req->body, "connections", value) < 0 ? "is no number from 1 to 8"
+								      : NULL;
+	default:
+		req->timeout_ms = out_parse_duration(value);
+		return req->timeout_ms < 0 ? "is no duration like 30s, 2m or 1h" : NULL;
+	}
+}
+
 static int parse(struct cli *cli, int argc, char **argv, struct request *req)
 {
+	const char *wrong;
 	int id;
 
 	req->timeout_ms = TIMEOUT_DEFAULT_MS;
@@ -117,10 +139,12 @@ static int parse(struct cli *cli, int argc, char **argv, struct request *req)
 			json_object_set_new(req->body, "strategy", json_string(optarg));
 			break;
 		case OPT_MAX_DOWNTIME:
-			if (put_duration(req->body, "max_downtime_ms", optarg) < 0)
-				return cli_fail_usage(cli, usage.verb,
-						      "'%s' is no duration like 50ms or 1s",
-						      optarg);
+		case OPT_BANDWIDTH:
+		case OPT_CONNECTIONS:
+		case OPT_TIMEOUT:
+			wrong = take_value(id, optarg, req);
+			if (wrong)
+				return cli_fail_usage(cli, usage.verb, "'%s' %s", optarg, wrong);
 			break;
 		case OPT_NO_CONVERGENCE:
 			json_object_set_new(req->body, "on_no_convergence", json_string(optarg));
@@ -128,27 +152,9 @@ static int parse(struct cli *cli, int argc, char **argv, struct request *req)
 		case OPT_ALLOW_POST_COPY:
 			json_object_set_new(req->body, "allow_post_copy", json_true());
 			break;
-		case OPT_BANDWIDTH:
-			if (put_rate(req->body, "bandwidth", optarg) < 0)
-				return cli_fail_usage(cli, usage.verb,
-						      "'%s' is no rate like 500mbit or 20MiB",
-						      optarg);
-			break;
-		case OPT_CONNECTIONS:
-			if (put_count(req->body, "connections", optarg) < 0)
-				return cli_fail_usage(cli, usage.verb,
-						      "'%s' is no number from 1 to 8", optarg);
-			break;
 		case OPT_DRY_RUN:
 			req->dry_run = true;
 			json_object_set_new(req->body, "dry_run", json_true());
-			break;
-		case OPT_TIMEOUT:
-			req->timeout_ms = out_parse_duration(optarg);
-			if (req->timeout_ms < 0)
-				return cli_fail_usage(cli, usage.verb,
-						      "'%s' is no duration like 30s, 2m or 1h",
-						      optarg);
 			break;
 		case OPT_NO_FORWARD:
 			json_object_set_new(req->body, "no_forward", json_true());
