@@ -31,7 +31,9 @@
 #include "err.h"
 #include "io.h"
 #include "json.h"
+#include "journal.h"
 #include "lane_io.h"
+#include "log.h"
 #include "message.h"
 #include "migration.h"
 #include "wait.h"
@@ -79,27 +81,29 @@ int rb_target_lanes(struct rb_migration *m, const json_t *args, json_t **ret, st
 	return m->inlets->listen_fd < 0 ? m->inlets->listen_fd : 0;
 }
 
-/* One that is refused stays open until the source was told why. */
+/* Whoever is not from the source is none: it goes, and the next one comes. */
 static int accept_one(struct rb_migration *m, const struct rb_wait *wait, struct rb_err *err)
 {
 	struct rb_inlets *inlets = m->inlets;
+	_cleanup_close_ int fd = -EBADF;
 	char node[RB_NODE_MAX + 2];
-	int r = rb_wait_fd(inlets->listen_fd, POLLIN, wait, err), fd;
-	ssize_t n;
+	int r = rb_wait_fd(inlets->listen_fd, POLLIN, wait, err);
 
 	if (r < 0)
 		return r;
 	fd = accept4(inlets->listen_fd, NULL, NULL, SOCK_CLOEXEC);
 	if (fd < 0)
 		return rb_err_set(err, -errno, "take a connection for memory");
-	inlets->in[inlets->n++].fd = fd;
-	n = rb_read_line(fd, node, sizeof(node), wait, err);
-	if (n < 0)
-		return (int)n;
-	if (strcmp(node, m->entry.peer) != 0)
-		return rb_err_code(err, RB_E_DENIED, -EACCES,
-				   "node '%s' has no memory of this container", node);
-	return rb_lane_prepare(fd, err);
+	if (rb_read_line(fd, node, sizeof(node), wait, NULL) <= 0 ||
+	    strcmp(node, m->entry.peer) != 0) {
+		rb_warn("memory: a connection that is not from node '%s' is refused",
+			m->entry.peer);
+		return 0;
+	}
+	r = rb_lane_prepare(fd, err);
+	if (r >= 0)
+		inlets->in[inlets->n++].fd = TAKE_FD(fd);
+	return r;
 }
 
 static int accept_all(struct rb_migration *m, int count, struct rb_err *err)
@@ -138,6 +142,8 @@ static int take_one(struct rb_migration *m, int i,
 		return rb_err_code(err, RB_E_PEER, -ECONNRESET,
 				   "a connection for memory from node '%s' was lost",
 				   m->entry.peer);
+	/* but for what TLS adds to it */
+	m->bytes_received += len;
 	if (len)
 		return take(arg, block, len, err);
 	m->inlets->ended[i] = true;
@@ -192,8 +198,6 @@ void rb_target_lanes_abandon(struct rb_migration *m)
 
 	if (!inlets)
 		return;
-	if (inlets->listen_fd >= 0)
-		rb_target_lanes_remove(m->node, m->entry.id);
 	rb_close_fd(&inlets->listen_fd);
 	for (int i = 0; i < inlets->n; i++)
 		rb_close_fd(&inlets->in[i].fd);
@@ -256,6 +260,17 @@ static int pass_on(struct rb_conn *conn, int fd, const struct rb_wait *wait, str
 	}
 }
 
+/* Is that a migration in which this peer's memory comes here? Another node learns nothing. */
+static bool is_awaited(const struct rb_node *node, const char *id, const char *peer)
+{
+	_cleanup_entry_ struct rb_entry entry = {};
+
+	/* it becomes part of a path, too */
+	return strlen(id) == RB_ID_LEN && strspn(id, "0123456789abcdef") == RB_ID_LEN &&
+	       rb_journal_get(node->journal, id, &entry, NULL) >= 0 && entry.role == RB_TARGET &&
+	       entry.state == RB_PREPARING && strcmp(entry.peer, peer) == 0;
+}
+
 static int connect_to_worker(const struct rb_node *node, const char *id, const char *peer,
 			     struct rb_err *err)
 {
@@ -263,15 +278,12 @@ static int connect_to_worker(const struct rb_node *node, const char *id, const c
 	char path[PATH_MAX], line[RB_NODE_MAX + 2];
 	int r;
 
-	/* it becomes part of a path */
-	if (strlen(id) != RB_ID_LEN || strspn(id, "0123456789abcdef") != RB_ID_LEN ||
-	    socket_path(node, id, path) < 0)
-		return rb_err_code(err, RB_E_PROTOCOL, -EPROTO,
-				   "'%.40s' is not the id of a migration", id);
-	fd = rb_unix_connect(path, NULL);
+	if (is_awaited(node, id, peer) && socket_path(node, id, path) >= 0)
+		fd = rb_unix_connect(path, NULL);
 	if (fd < 0)
 		return rb_err_code(err, RB_E_NOT_FOUND, -ENOENT,
-				   "no migration '%s' takes memory here", id);
+				   "no migration '%.40s' takes memory from node '%s' here", id,
+				   peer);
 	snprintf(line, sizeof(line), "%s\n", peer);
 	r = rb_write_all(fd, line, strlen(line));
 	if (r < 0)

@@ -117,8 +117,11 @@ dirtier_start h1 dirty 64 200000
 migrate h1 --bandwidth 20MiB --on-no-convergence abort dirty h2
 is "too fast, abort" "$result" rolled-back
 like "too fast, abort: says so" "$message" "faster than it can be sent"
-migrate h1 --bandwidth 20MiB --on-no-convergence force dirty h2
+# what is left is much, and travels over several connections, too
+migrate h1 --bandwidth 20MiB --on-no-convergence force --connections 3 dirty h2
 is "too fast, force" "$result" completed
+is "too fast, force: connections" "$(report_field .connections)" 3
+at_least "too fast, force: bytes of the last round" "$(report_field .last_bytes)" $((16 << 20))
 at=$(steps h2 dirty)
 check "it goes on" wait_for 20 has_steps h2 dirty $((at + 1000))
 quota() { on "$1" sh -c 'cat /sys/fs/cgroup/cpu/docker/*/cpu.cfs_quota_us /sys/fs/cgroup/docker/*/cpu.max 2>/dev/null'; }
