@@ -159,7 +159,8 @@ docker_on h1 exec files sh -c 'cd /scratch && dd if=/dev/urandom of=big bs=1M co
 wait_for 20 has_steps h1 files 1000 || bail "dirtier does not work"
 before=$(seen h1)
 at=$(steps h1 files)
-moves "files of a tmpfs" h1 files h2
+moves "files of a tmpfs, over several connections" h1 files h2 --connections 3
+is "files: connections" "$(report_field .connections)" 3
 at_most "ms of downtime, where packing them takes seconds" "$(report_field '.downtime_ms | floor')" 1000
 goes_on_with_files "moved" h2 "$at"
 arm h2 source.commit.begin fail 1
@@ -177,11 +178,22 @@ disarm h2
 check "restored once more: it is over" wait_for 20 no_active_migration h2
 goes_on_with_files "restored once more" h1 "$at"
 at=$(steps h1 files)
-moves "files of a tmpfs, cold" h1 --strategy cold files h2
+moves "files of a tmpfs, cold" h1 files h2 --strategy cold
 goes_on_with_files "cold" h2 "$at"
 at=$(steps h2 files)
-moves "files of a tmpfs, post-copy" h2 --strategy post-copy files h1
+moves "files of a tmpfs, post-copy" h2 files h1 --strategy post-copy
 goes_on_with_files "post-copy" h1 "$at"
 dirtier_ends h1 files
 nothing_left "files" h1 h2
+
+# --- the memory of several containers over several connections
+
+dirtier_start h1 lead 48 2000
+docker_on h1 run -d --name mate --network container:lead victim /victims/dirtier 48 2000 >/dev/null
+wait_for 20 has_steps h1 mate 1000 || bail "the second dirtier does not work"
+moves "a group over several connections" h1 lead h2 --group --connections 3
+is "a group: connections" "$(report_field .connections)" 3
+dirtier_ends h2 mate
+dirtier_ends h2 lead
+nothing_left "a group" h1 h2
 e2e_done
