@@ -1,16 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
-/*
- * objects.c - shared memory of a container on the target
- *
- * The sum of each page is kept: what a restore has had once may only be used again when nobody
- * wrote to it.
- */
+/* objects.c - shared memory of a container on the target, as it arrives */
 #include "objects.h"
 
 #include <errno.h>
 #include <fcntl.h>
-#include <limits.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ipc.h>
@@ -24,41 +17,13 @@
 #include "cleanup.h"
 #include "err.h"
 #include "io.h"
+#include "objects_internal.h"
 #include "objects_tmpfs.h"
-#include "proc.h"
 #include "ranges.h"
 #include "record.h"
 #include "segments.h"
 
-enum { OBJECTS_MAX = 2560, TMPFS_MAX = 64, SUMS_PER_PAGE = RB_PAGE_SIZE / sizeof(uint64_t) };
-
-struct object {
-	int number, fd;
-	void *held; /* rb_segments_make() */
-	struct rb_object is;
-	bool named;	/* in this round */
-	uint64_t *sums; /* of each page; 0: it reads as zero */
-	size_t pages;	/* of @sums */
-	uint8_t *noted; /* of each page of @sums: is there anything in it? */
-	size_t n_noted;
-	uint64_t used; /* pages that take memory */
-};
-
-/* file systems that some of them are files of */
-struct place {
-	int number;
-	bool named;
-	struct rb_tmpfs *tmpfs;
-};
-
-struct rb_objects {
-	struct object *list;
-	size_t n;
-	struct rb_segments *segments; /* where those of System V are, or NULL */
-	bool handed_over;	      /* they are CRIU's, too */
-	struct place places[TMPFS_MAX];
-	size_t n_places;
-};
+enum { OBJECTS_MAX = 2560, SUMS_PER_PAGE = RB_PAGE_SIZE / sizeof(uint64_t) };
 
 int rb_objects_new(struct rb_objects **ret, struct rb_err *err)
 {
@@ -78,7 +43,7 @@ static size_t sums_bytes(size_t pages)
 /* What a restore has found where the segments are it looks after itself (criu_sysv.c), for there an
  * id may be that of another by now. Return: false when there was no memory for that; then it is
  * kept, and can be forgotten later */
-static bool forget(struct rb_objects *objects, struct object *object)
+static bool forget(struct rb_objects *objects, struct rb_objects_entry *object)
 {
 	if (object->is.kind == RB_OBJECT_SEGMENT && !objects->handed_over &&
 	    rb_segments_remove(objects->segments, (int)object->is.inode) < 0)
@@ -154,7 +119,7 @@ static bool make_way(struct rb_objects *objects, const struct rb_object *is, uin
 	size_t n = objects->n, kept = 0;
 
 	for (size_t i = 0; i < n; i++) {
-		struct object *object = &objects->list[i];
+		struct rb_objects_entry *object = &objects->list[i];
 
 		if (!object->named && object->is.kind == RB_OBJECT_SEGMENT &&
 		    ((object->is.inode & place) == (is->inode & place) ||
@@ -184,7 +149,7 @@ static int make_segment(struct rb_objects *objects, const struct rb_object *is, 
 	return r;
 }
 
-static struct place *find_place(struct rb_objects *objects, int number)
+static struct rb_objects_place *find_place(struct rb_objects *objects, int number)
 {
 	for (size_t i = 0; i < objects->n_places; i++)
 		if (objects->places[i].number == number)
@@ -195,7 +160,7 @@ static struct place *find_place(struct rb_objects *objects, int number)
 static int name_place(struct rb_objects *objects, const struct rb_record *record,
 		      struct rb_err *err)
 {
-	struct place *place = find_place(objects, record->task);
+	struct rb_objects_place *place = find_place(objects, record->task);
 	struct rb_tmpfs_record is;
 	int r;
 
@@ -208,10 +173,10 @@ static int name_place(struct rb_objects *objects, const struct rb_record *record
 		place->named = true;
 		return 0;
 	}
-	if (objects->n_places == TMPFS_MAX)
+	if (objects->n_places == RB_OBJECTS_TMPFS_MAX)
 		return rb_err_code(err, RB_E_PROTOCOL, -EPROTO, "there are too many tmpfs");
 	place = &objects->places[objects->n_places];
-	*place = (struct place){ .number = record->task, .named = true };
+	*place = (struct rb_objects_place){ .number = record->task, .named = true };
 	r = rb_tmpfs_new(&is, &place->tmpfs, err);
 	if (r >= 0)
 		objects->n_places++;
@@ -220,7 +185,7 @@ static int name_place(struct rb_objects *objects, const struct rb_record *record
 
 static int make_file(struct rb_objects *objects, const struct rb_object *is, struct rb_err *err)
 {
-	const struct place *place = find_place(objects, is->tmpfs);
+	const struct rb_objects_place *place = find_place(objects, is->tmpfs);
 
 	return place && place->named ? rb_tmpfs_add_file(place->tmpfs, err)
 				     : rb_err_code(err, RB_E_PROTOCOL, -EPROTO,
@@ -251,7 +216,7 @@ static int make(struct rb_objects *objects, const struct rb_object *is, void **r
 	}
 }
 
-static struct object *find(const struct rb_objects *objects, int number)
+static struct rb_objects_entry *find(const struct rb_objects *objects, int number)
 {
 	for (size_t i = 0; i < objects->n; i++)
 		if (objects->list[i].number == number)
@@ -260,9 +225,9 @@ static struct object *find(const struct rb_objects *objects, int number)
 }
 
 static int add(struct rb_objects *objects, int number, const struct rb_object *is,
-	       struct object **ret, struct rb_err *err)
+	       struct rb_objects_entry **ret, struct rb_err *err)
 {
-	struct object *list, *object;
+	struct rb_objects_entry *list, *object;
 	void *held = NULL;
 	int fd;
 
@@ -277,12 +242,12 @@ static int add(struct rb_objects *objects, int number, const struct rb_object *i
 	if (fd < 0)
 		return fd;
 	object = &list[objects->n++];
-	*object = (struct object){ .number = number, .fd = fd, .held = held, .is = *is };
+	*object = (struct rb_objects_entry){ .number = number, .fd = fd, .held = held, .is = *is };
 	*ret = object;
 	return 0;
 }
 
-static void measure(struct object *object)
+static void measure(struct rb_objects_entry *object)
 {
 	struct stat st;
 
@@ -290,7 +255,7 @@ static void measure(struct object *object)
 		object->used = (uint64_t)st.st_blocks * 512 / RB_PAGE_SIZE;
 }
 
-static void note_sum(struct object *object, size_t page, uint64_t sum)
+static void note_sum(struct rb_objects_entry *object, size_t page, uint64_t sum)
 {
 	uint8_t *noted = &object->noted[page / SUMS_PER_PAGE];
 
@@ -304,7 +269,7 @@ static size_t parts_of(size_t pages)
 	return (pages + SUMS_PER_PAGE - 1) / SUMS_PER_PAGE;
 }
 
-static int resize_noted(struct object *object, size_t pages, struct rb_err *err)
+static int resize_noted(struct rb_objects_entry *object, size_t pages, struct rb_err *err)
 {
 	size_t before = object->noted ? parts_of(object->pages) : 0, parts = parts_of(pages);
 	uint8_t *noted;
@@ -320,7 +285,7 @@ static int resize_noted(struct object *object, size_t pages, struct rb_err *err)
 	return 0;
 }
 
-static int resize(struct object *object, uint64_t size, struct rb_err *err)
+static int resize(struct rb_objects_entry *object, uint64_t size, struct rb_err *err)
 {
 	size_t pages = (size_t)((size + RB_PAGE_SIZE - 1) / RB_PAGE_SIZE);
 	uint64_t *sums;
@@ -377,7 +342,7 @@ static bool is_repeated(const struct rb_object *was, const struct rb_object *is)
 
 static int name(struct rb_objects *objects, const struct rb_record *record, struct rb_err *err)
 {
-	struct object *object = find(objects, record->task);
+	struct rb_objects_entry *object = find(objects, record->task);
 	struct rb_object is;
 	int r = 0;
 
@@ -404,7 +369,7 @@ static int name(struct rb_objects *objects, const struct rb_record *record, stru
 
 /* The last page may be one in part only; what is behind the end belongs to it nevertheless, for who
  * has it mapped. */
-static int put_last(const struct object *object, const uint8_t *page)
+static int put_last(const struct rb_objects_entry *object, const uint8_t *page)
 {
 	off_t at = (off_t)(object->pages - 1) * RB_PAGE_SIZE;
 	void *map = mmap(NULL, RB_PAGE_SIZE, PROT_READ | PROT_WRITE, MAP_SHARED, object->fd, at);
@@ -423,7 +388,7 @@ static int put_last(const struct object *object, const uint8_t *page)
 	return 0;
 }
 
-static int put(struct object *object, const struct rb_record *record, struct rb_err *err)
+static int put(struct rb_objects_entry *object, const struct rb_record *record, struct rb_err *err)
 {
 	uint64_t left = object->is.size - record->addr;
 	bool cut = record->len > left;
@@ -443,7 +408,8 @@ static int put(struct object *object, const struct rb_record *record, struct rb_
 	return 0;
 }
 
-static int clear(struct object *object, const struct rb_record *record, struct rb_err *err)
+static int clear(struct rb_objects_entry *object, const struct rb_record *record,
+		 struct rb_err *err)
 {
 	if (fallocate(object->fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, (off_t)record->addr,
 		      (off_t)record->count * RB_PAGE_SIZE) < 0)
@@ -456,7 +422,7 @@ static int clear(struct object *object, const struct rb_record *record, struct r
 
 int rb_objects_take(struct rb_objects *objects, const struct rb_record *record, struct rb_err *err)
 {
-	struct object *object;
+	struct rb_objects_entry *object;
 	int r;
 
 	if (record->kind == RB_RECORD_TMPFS)
@@ -485,132 +451,4 @@ uint64_t rb_objects_pages(const struct rb_objects *objects)
 int rb_objects_count(const struct rb_objects *objects)
 {
 	return (int)objects->n;
-}
-
-static int publish_fd(int fd, const char *path, struct rb_err *err)
-{
-	char text[128], self[16] = "";
-	struct stat st;
-
-	/* as /proc of this host has it */
-	if (readlink("/proc/self", self, sizeof(self) - 1) < 0 || fstat(fd, &st) < 0)
-		return rb_err_set(err, -errno, "look at shared memory");
-	snprintf(text, sizeof(text), "%s %d %llu\n", self, fd, (unsigned long long)st.st_ino);
-	return rb_write_file(path, text, strlen(text), 0600, false, err);
-}
-
-static int publish(const struct object *object, const char *dir, struct rb_err *err)
-{
-	char path[PATH_MAX];
-	int r = rb_path(path, sizeof(path), "%s/%llu", dir, (unsigned long long)object->is.inode);
-
-	return r < 0 ? rb_err_set(err, r, "hand over shared memory")
-		     : publish_fd(object->fd, path, err);
-}
-
-int rb_objects_publish_segments(struct rb_objects *objects, const char *path, struct rb_err *err)
-{
-	if (!objects->segments)
-		return unlink(path) < 0 && errno != ENOENT
-			       ? rb_err_set(err, -errno, "remove '%s'", path)
-			       : 0;
-	objects->handed_over = true;
-	return publish_fd(rb_segments_fd(objects->segments), path, err);
-}
-
-void rb_objects_let_go(struct rb_objects *objects)
-{
-	for (size_t i = 0; i < objects->n; i++)
-		rb_segments_let_go(TAKE_PTR(objects->list[i].held));
-}
-
-int rb_objects_publish(const struct rb_objects *objects, const char *dir, struct rb_err *err)
-{
-	int r = rb_rm_rf(dir, err);
-
-	if (r >= 0)
-		r = rb_mkdir_p(dir, 0700, err);
-	for (size_t i = 0; r >= 0 && i < objects->n; i++)
-		if (objects->list[i].is.kind == RB_OBJECT_MEMFD)
-			r = publish(&objects->list[i], dir, err);
-	return r;
-}
-
-static int offer(const struct rb_objects *objects, const struct place *place, const char *dir,
-		 struct rb_err *err)
-{
-	int r = rb_tmpfs_begin_offer(place->tmpfs, err);
-
-	for (size_t i = 0; r >= 0 && i < objects->n; i++) {
-		const struct object *object = &objects->list[i];
-
-		if (object->is.tmpfs == place->number)
-			r = rb_tmpfs_offer_file(place->tmpfs, object->fd, object->is.inode, err);
-	}
-	return r < 0 ? r : rb_tmpfs_offer(place->tmpfs, dir, err);
-}
-
-int rb_objects_offer(const struct rb_objects *objects, const char *dir, struct rb_err *err)
-{
-	int r = rb_rm_rf(dir, err);
-
-	if (r >= 0 && objects->n_places)
-		r = rb_mkdir_p(dir, 0700, err);
-	for (size_t i = 0; r >= 0 && i < objects->n_places; i++)
-		r = offer(objects, &objects->places[i], dir, err);
-	return r;
-}
-
-static bool is_as_it_came(const struct object *object, size_t i)
-{
-	const uint8_t *map = mmap(NULL, RB_PAGE_SIZE, PROT_READ, MAP_SHARED, object->fd,
-				  (off_t)i * RB_PAGE_SIZE);
-	uint8_t page[RB_PAGE_SIZE];
-	uint64_t sum;
-
-	if (map == MAP_FAILED)
-		return false;
-	memcpy(page, map, sizeof(page));
-	munmap((void *)map, RB_PAGE_SIZE);
-	if (page[0] == 0 && memcmp(page, page + 1, sizeof(page) - 1) == 0)
-		return object->sums[i] == 0;
-	sum = XXH3_64bits(page, sizeof(page));
-	return object->sums[i] == (sum ? sum : 1);
-}
-
-/* Holes are not read: where there is one there must have been none of the pages that came. */
-static bool all_as_it_came(const struct object *object)
-{
-	size_t i = 0;
-	off_t from, to;
-
-	while (i < object->pages) {
-		from = lseek(object->fd, (off_t)i * RB_PAGE_SIZE, SEEK_DATA);
-		to = from < 0 ? -1 : lseek(object->fd, from, SEEK_HOLE);
-		for (; i < object->pages && (from < 0 || i < (size_t)from / RB_PAGE_SIZE); i++)
-			if (object->sums[i])
-				return false;
-		for (; i < object->pages && (off_t)i * RB_PAGE_SIZE < to; i++)
-			if (!is_as_it_came(object, i))
-				return false;
-	}
-	return true;
-}
-
-int rb_objects_check(const struct rb_objects *objects, struct rb_err *err)
-{
-	for (size_t k = 0; k < objects->n; k++) {
-		struct stat st;
-
-		if (fstat(objects->list[k].fd, &st) < 0)
-			return rb_err_set(err, -errno, "look at shared memory");
-		/* a file that nobody referred to */
-		if (objects->list[k].is.kind == RB_OBJECT_FILE && st.st_nlink == 0)
-			continue;
-		if ((uint64_t)st.st_size != objects->list[k].is.size ||
-		    !all_as_it_came(&objects->list[k]))
-			return rb_err_code(err, RB_E_INTERNAL, -ESTALE,
-					   "shared memory was changed by what was restored");
-	}
-	return 0;
 }

@@ -34,7 +34,7 @@ uint64_t rb_objects_pages(const struct rb_objects *objects);
 int rb_objects_count(const struct rb_objects *objects);
 
 /**
- * rb_objects_publish - have CRIU find them (criu_shared.c), as long as this process lives
+ * rb_objects_publish - have CRIU find the memfds (criu_shared.c), as long as this process lives
  * @dir: is made, or made anew
  *
  * From then on they are the restored tasks', too.
