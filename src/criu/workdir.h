@@ -15,8 +15,9 @@
  *   skip/<pid>       memory of this process that CRIU does not see (source only)
  *   skip/<pid>.smaps what it reads in place of /proc/<pid>/smaps (smaps.h)
  *   skip/lock, skip/complete   whether it has to wait for these (criu_smaps.c)
- *   skip/shared, skip/sysv     shared memory that CRIU does not see (criu_shared.c, criu_sysv.c)
- *   shared/, ipc     where what has arrived of it is (target only)
+ *   skip/shared, skip/sysv, skip/tmpfs   shared memory that CRIU does not see (criu_shared.c,
+ *                    criu_sysv.c, tmpfs_save.c)
+ *   shared/, ipc, tmpfs/   where what has arrived of it is (target only)
  *   dump.sock        the dump server's socket (source only), see dump.c
  *
  * A path goes into a shell script and into CRIU's configuration file, so only plain ones are taken.

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * shared_internal.h - between what looks for shared memory (shared.c, shared_sysv.c), and what
- * looks for changes in it (shared_walk.c)
+ * shared_internal.h - between what looks for shared memory (shared.c, shared_sysv.c,
+ * shared_files.c), and what looks for changes in it (shared_walk.c, shared_ahead.c)
  */
 #pragma once
 
