@@ -101,6 +101,35 @@ static void test_there_and_here(void)
 	end();
 }
 
+/* over several connections: that there is a tmpfs, and a file in it, is said more than once */
+static void shuffle_with(unsigned int seed)
+{
+	CHECK(begin(OPTIONS));
+	shuffled = seed;
+	CHECK(fill(there("one"), 0, PAGES, 1));
+	CHECK(fill(there("two"), 100, 200, 7));
+	CHECK_INT(send_round(false), 0);
+	CHECK(fill(there("one"), 50, 500, 3));
+	CHECK(fill(there("three"), 0, 300, 9));
+	CHECK_INT(send_round(false), 0);
+	CHECK_INT(sent_pages, 800);
+	CHECK(fill(there("two"), 150, 5, 4));
+	CHECK_INT(dump(), 0);
+	shuffled = 0;
+	CHECK_INT(sent_pages, 5);
+	CHECK_INT(restore(OPTIONS), 0);
+	CHECK(is_same(in("mnt/one"), there("one")));
+	CHECK(is_same(in("mnt/two"), there("two")));
+	CHECK(is_same(in("mnt/three"), there("three")));
+	end();
+}
+
+static void test_shuffled(void)
+{
+	for (unsigned int seed = 1; seed < 6; seed++)
+		shuffle_with(seed);
+}
+
 /* An object that is missing, or of another size, is never made up for. */
 static void test_missing(void)
 {
@@ -239,6 +268,7 @@ int main(int argc, char **argv)
 		return tap_done();
 	}
 	TAP_RUN(test_there_and_here);
+	TAP_RUN(test_shuffled);
 	TAP_RUN(test_missing);
 	TAP_RUN(test_once_more);
 	TAP_RUN(test_full);

@@ -22,6 +22,7 @@
 #include "io.h"
 #include "objects.h"
 #include "pack.h"
+#include "../memory/shuffle.h"
 
 pid_t container;
 char container_path[64];
@@ -29,6 +30,7 @@ struct rb_shared *shared;
 struct rb_receiver *receiver;
 struct rb_err err;
 uint64_t sent_pages;
+unsigned int shuffled;
 
 static const char *tar_path;
 static char dir[] = "/tmp/test_arrived.XXXXXX";
@@ -94,13 +96,17 @@ int send_all(bool last)
 	_cleanup_block_ struct rb_block *block = NULL;
 	int r = packer ? 0 : rb_packer_new(&packer, &err);
 
+	shuffle.take = take;
+	shuffle.seed = shuffled;
 	if (r >= 0)
-		r = rb_block_new(&sink, packer, &block, &err);
+		r = rb_block_new(shuffled ? &shuffle_sink : &sink, packer, &block, &err);
 	rb_receiver_begin(receiver, last);
 	if (r >= 0)
 		r = rb_shared_send(shared, block, last, NULL, &err);
 	if (r >= 0)
 		r = rb_block_flush(block, NULL, &err);
+	if (r >= 0)
+		r = shuffle_end(&err);
 	sent_pages = r < 0 ? 0 : rb_block_stats(block)->pages;
 	return r < 0 ? r : rb_receiver_end(receiver, &err);
 }

@@ -26,7 +26,8 @@ extern char container_path[64]; /* of its tmpfs */
 extern struct rb_shared *shared;
 extern struct rb_receiver *receiver;
 extern struct rb_err err;
-extern uint64_t sent_pages; /* with content, in the last round */
+extern uint64_t sent_pages;   /* with content, in the last round */
+extern unsigned int shuffled; /* a seed: blocks of a round overtake each other */
 
 /** rig_new - what all tests need, until rig_free()
  * @tar_program: reberth-tar
