@@ -78,11 +78,9 @@ int rb_target_pages(struct rb_migration *m, const json_t *args, json_t **ret, st
 /** rb_target_listen_for_memory - before CRIU starts: it connects to the pager's socket */
 int rb_target_listen_for_memory(struct rb_member *c, struct rb_err *err);
 
-/** rb_target_hand_over_segments - tell CRIU where segments of System V are; before it has images */
-int rb_target_hand_over_segments(const struct rb_member *c, struct rb_err *err);
-
-/** rb_target_offer_files - before CRIU makes mounts: large files of a tmpfs are here already */
-int rb_target_offer_files(const struct rb_member *c, struct rb_err *err);
+/** rb_target_hand_over_places - tell CRIU where segments of System V and large files of a tmpfs
+ * are; before it makes namespaces and mounts */
+int rb_target_hand_over_places(const struct rb_member *c, struct rb_err *err);
 
 /** rb_target_start_pager - all memory is here: CRIU's tasks get it from now on */
 int rb_target_start_pager(struct rb_migration *m, struct rb_member *c, struct rb_err *err);

@@ -11,9 +11,9 @@
  *
  * Shared memory waits in memfds of this worker (memory/objects.h). CRIU is told in
  * <work_dir>/shared where, and puts them in place as they are (criu_shared.c). Segments of System V
- * wait in an IPC namespace, which <work_dir>/ipc names, and which the container becomes that of
- * (criu_sysv.c): when CRIU makes namespaces, and content may still arrive. Large files of a tmpfs
- * wait in one that CRIU mounts as it is; <work_dir>/tmpfs says where (tmpfs_arrived.c).
+ * wait in an IPC namespace, which <work_dir>/ipc names, and which becomes the container's when CRIU
+ * makes namespaces (criu_sysv.c). Large files of a tmpfs wait in one that CRIU mounts as it is;
+ * <work_dir>/tmpfs says where (tmpfs_arrived.c).
  */
 #include <errno.h>
 #include <limits.h>
@@ -190,20 +190,10 @@ static int publish_shared(const struct rb_member *c, struct rb_err *err)
 		     : rb_objects_publish(rb_receiver_objects(c->receiver), dir, err);
 }
 
-int rb_target_hand_over_segments(const struct rb_member *c, struct rb_err *err)
+int rb_target_hand_over_places(const struct rb_member *c, struct rb_err *err)
 {
-	char path[PATH_MAX];
-	int r = rb_path(path, sizeof(path), "%s/ipc", c->work_dir);
-
-	if (!c->receiver)
-		return 0;
-	return r < 0 ? rb_err_set(err, r, "hand over shared memory")
-		     : rb_objects_publish_segments(rb_receiver_objects(c->receiver), path, err);
-}
-
-int rb_target_offer_files(const struct rb_member *c, struct rb_err *err)
-{
-	char dir[PATH_MAX];
+	char ipc[PATH_MAX], dir[PATH_MAX];
+	struct rb_objects *objects;
 	int r;
 
 	if (!c->receiver)
@@ -211,9 +201,14 @@ int rb_target_offer_files(const struct rb_member *c, struct rb_err *err)
 	if (!rb_receiver_complete(c->receiver))
 		return rb_err_code(err, RB_E_PROTOCOL, -EPROTO,
 				   "the container's memory has not arrived completely");
-	r = rb_path(dir, sizeof(dir), "%s/tmpfs", c->work_dir);
-	return r < 0 ? rb_err_set(err, r, "hand over a tmpfs")
-		     : rb_objects_offer(rb_receiver_objects(c->receiver), dir, err);
+	objects = rb_receiver_objects(c->receiver);
+	r = rb_path(ipc, sizeof(ipc), "%s/ipc", c->work_dir);
+	if (r >= 0)
+		r = rb_path(dir, sizeof(dir), "%s/tmpfs", c->work_dir);
+	if (r < 0)
+		return rb_err_set(err, r, "hand over shared memory");
+	r = rb_objects_publish_segments(objects, ipc, err);
+	return r < 0 ? r : rb_objects_offer(objects, dir, err);
 }
 
 int rb_target_start_pager(struct rb_migration *m, struct rb_member *c, struct rb_err *err)

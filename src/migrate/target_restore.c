@@ -273,11 +273,9 @@ static int begin_restore(struct rb_migration *m, struct rb_member *only, struct 
 		if (only && c != only)
 			continue;
 		if (r >= 0)
-			r = rb_target_offer_files(c, err);
+			r = rb_target_hand_over_places(c, err);
 		if (r >= 0)
 			r = rb_target_start_restore(c, &wait, err);
-		if (r >= 0)
-			r = rb_target_hand_over_segments(c, err);
 		if (r >= 0)
 			r = rb_arrival_images(c->arrival, err);
 	}
