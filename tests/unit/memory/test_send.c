@@ -56,6 +56,7 @@ static struct rb_err err;
 static int64_t shared_us;
 static bool slow; /* the link, SLOW_NS for each byte */
 static int encoded;
+static bool shuffled;
 
 static void obey(int order)
 {
@@ -144,13 +145,19 @@ static void end(void)
 	rb_cgroup_remove(cgroup);
 }
 
+static void take_time(size_t len)
+{
+	if (slow)
+		nanosleep(&(struct timespec){ 0, (long)len * SLOW_NS }, NULL);
+}
+
 static int take(void *arg, const void *block, size_t len, const struct rb_wait *wait,
 		struct rb_err *why)
 {
 	(void)arg;
 	(void)wait;
-	if (slow)
-		nanosleep(&(struct timespec){ 0, (long)len * SLOW_NS }, NULL);
+	if (!shuffled)
+		take_time(len);
 	for (size_t at = 0; at < len;) {
 		struct rb_record record;
 		ssize_t n = rb_record_decode((const uint8_t *)block + at, len - at, &record, why);
@@ -333,10 +340,20 @@ static void test_random_slow(void)
 	CHECK(encoded > 30);
 }
 
+/* The link takes its time when something is written, whenever it is delivered. */
+static int write_shuffled(void *arg, const void *block, size_t len, const struct rb_wait *wait,
+			  struct rb_err *why)
+{
+	take_time(len);
+	return shuffle_write(arg, block, len, wait, why);
+}
+
 /* blocks of a round overtake each other, as they do on several connections */
 static void test_random_shuffled(void)
 {
 	sink = shuffle_sink;
+	sink.write = write_shuffled;
+	shuffled = true;
 	shuffle.take = take;
 	shuffle.seed = 4713;
 	shuffle.overtaken = shuffle.last = 0;
@@ -348,6 +365,7 @@ static void test_random_shuffled(void)
 	encoded = 0;
 	change_all(4714);
 	slow = false;
+	shuffled = false;
 	CHECK(encoded > 30);
 	sink = (struct rb_memory_sink){ take, NULL };
 }
