@@ -162,10 +162,12 @@ static void let_go(struct state *state)
 	int count = state->uffd >= 0 ? rb_vmas_read(state->pid, &vmas, NULL) : 0;
 
 	for (int i = 0, n; i < count; i += n) {
-		for (n = 1; vmas[i].ours && i + n < count && vmas[i + n].ours; n++)
+		for (n = 0; i + n < count && (vmas[i + n].ours || vmas[i + n].locked); n++)
 			;
-		if (vmas[i].ours)
+		if (n)
 			rb_unwatch(state->uffd, &vmas[i], n);
+		else
+			n = 1;
 	}
 	rb_close_fd(&state->uffd);
 }

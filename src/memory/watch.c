@@ -34,19 +34,23 @@ enum { TRIES = 8 };
 
 #define KERNELS (1ULL << 63) /* addresses of the kernel's; of [vsyscall], too */
 
-static int register_range(int uffd, const struct rb_range *region)
-{
-	struct uffdio_register reg = { .range = { region->start, region->end - region->start },
-				       .mode = UFFDIO_REGISTER_MODE_WP };
-
-	return ioctl(uffd, UFFDIO_REGISTER, &reg) < 0 ? -errno : 0;
-}
-
 static int unregister(int uffd, uint64_t start, uint64_t end)
 {
 	struct uffdio_range range = { start, end - start };
 
 	return ioctl(uffd, UFFDIO_UNREGISTER, &range) < 0 ? -errno : 0;
+}
+
+/* All of it, or nothing: the kernel may have begun when there is no memory for the rest. */
+static int register_all(int uffd, const struct rb_range *region)
+{
+	struct uffdio_register reg = { .range = { region->start, region->end - region->start },
+				       .mode = UFFDIO_REGISTER_MODE_WP };
+	int r = ioctl(uffd, UFFDIO_REGISTER, &reg) < 0 ? -errno : 0;
+
+	if (r < 0)
+		unregister(uffd, region->start, region->end);
+	return r;
 }
 
 static int unprotect(int uffd, uint64_t start, uint64_t end)
@@ -160,7 +164,7 @@ static int register_around(int uffd, struct rb_pages *pages, const struct rb_vma
 	region = region_of(vmas, count, from, to);
 	if (find_across(pages, vmas, count, &region, across))
 		return -EAGAIN;
-	r = register_range(uffd, &region);
+	r = register_all(uffd, &region);
 	if (r == 0) {
 		*ret = region;
 		return find_across(pages, vmas, count, &region, across) ? -EAGAIN : 0;
@@ -169,13 +173,10 @@ static int register_around(int uffd, struct rb_pages *pages, const struct rb_vma
 		from = i;
 		to = i + (to - i) / 2;
 		region = region_of(vmas, count, from, to);
-		r = register_range(uffd, &region);
+		r = register_all(uffd, &region);
 	}
 	if (r == 0)
 		*ret = region;
-	/* a part of it may be registered when there is no memory for the rest */
-	else if (!is_refused(r))
-		rb_unwatch(uffd, &vmas[from], to - from + 1);
 	return r;
 }
 
