@@ -40,6 +40,16 @@ static size_t sums_bytes(size_t pages)
 	return pages * sizeof(uint64_t) + 1;
 }
 
+static size_t parts_of(size_t pages)
+{
+	return (pages + SUMS_PER_PAGE - 1) / SUMS_PER_PAGE;
+}
+
+static size_t noted_bytes(size_t pages)
+{
+	return parts_of(pages) + 1;
+}
+
 /* What a restore has found where the segments are it looks after itself (criu_sysv.c), for there an
  * id may be that of another by now. Return: false when there was no memory for that; then it is
  * kept, and can be forgotten later */
@@ -52,7 +62,8 @@ static bool forget(struct rb_objects *objects, struct rb_objects_entry *object)
 	rb_close_fd(&object->fd);
 	if (object->sums)
 		munmap(object->sums, sums_bytes(object->pages));
-	free(object->noted);
+	if (object->noted)
+		munmap(object->noted, noted_bytes(object->pages));
 	return true;
 }
 
@@ -264,54 +275,51 @@ static void note_sum(struct rb_objects_entry *object, size_t page, uint64_t sum)
 	*noted = 1;
 }
 
-static size_t parts_of(size_t pages)
+/* What a peer says of sizes costs nothing: no page is there before it is written. */
+static void *resize_map(void *old, size_t old_bytes, size_t bytes)
 {
-	return (pages + SUMS_PER_PAGE - 1) / SUMS_PER_PAGE;
+	return old ? mremap(old, old_bytes, bytes, MREMAP_MAYMOVE)
+		   : mmap(NULL, bytes, PROT_READ | PROT_WRITE,
+			  MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
 }
 
-static int resize_noted(struct rb_objects_entry *object, size_t pages, struct rb_err *err)
+/* Content of an array that is made longer is zero but for the rest of its last page. */
+static int resize_sums(struct rb_objects_entry *object, size_t pages)
 {
-	size_t before = object->noted ? parts_of(object->pages) : 0, parts = parts_of(pages);
+	size_t before = object->pages, parts = parts_of(pages);
+	uint64_t *sums;
 	uint8_t *noted;
 
-	for (size_t i = parts; i < before; i++)
+	for (size_t i = parts; object->noted && i < parts_of(before); i++) {
 		object->n_noted -= object->noted[i];
-	noted = realloc(object->noted, parts + 1);
-	if (!noted)
-		return rb_err_set(err, -ENOMEM, "receive shared memory");
-	if (parts > before)
-		memset(noted + before, 0, parts - before);
+		if (object->noted[i])
+			object->noted[i] = 0;
+	}
+	for (size_t i = pages; object->sums && i < before && i % SUMS_PER_PAGE; i++)
+		if (object->sums[i])
+			object->sums[i] = 0;
+	noted = resize_map(object->noted, noted_bytes(before), noted_bytes(pages));
+	if (noted == MAP_FAILED)
+		return -ENOMEM;
 	object->noted = noted;
+	sums = resize_map(object->sums, sums_bytes(before), sums_bytes(pages));
+	if (sums == MAP_FAILED)
+		return -ENOMEM;
+	object->sums = sums;
+	object->pages = pages;
 	return 0;
 }
 
 static int resize(struct rb_objects_entry *object, uint64_t size, struct rb_err *err)
 {
 	size_t pages = (size_t)((size + RB_PAGE_SIZE - 1) / RB_PAGE_SIZE);
-	uint64_t *sums;
-	int r;
 
 	if (object->sums && object->is.size == size)
 		return 0;
 	if (ftruncate(object->fd, (off_t)size) < 0)
 		return rb_err_set(err, -errno, "make shared memory");
-	r = resize_noted(object, pages, err);
-	if (r < 0)
-		return r;
-	/* nothing of it is touched that was not before */
-	sums = object->sums ? mremap(object->sums, sums_bytes(object->pages), sums_bytes(pages),
-				     MREMAP_MAYMOVE)
-			    : mmap(NULL, sums_bytes(pages), PROT_READ | PROT_WRITE,
-				   MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-	if (sums == MAP_FAILED)
+	if (resize_sums(object, pages) < 0)
 		return rb_err_set(err, -ENOMEM, "receive shared memory");
-	/* the rest of the last page of it is kept */
-	for (size_t i = object->pages < pages ? object->pages : pages;
-	     i < pages && i % SUMS_PER_PAGE; i++)
-		if (sums[i])
-			sums[i] = 0;
-	object->sums = sums;
-	object->pages = pages;
 	object->is.size = size;
 	measure(object);
 	return 0;

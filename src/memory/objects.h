@@ -46,7 +46,7 @@ int rb_objects_publish(const struct rb_objects *objects, const char *dir, struct
  * images
  * @path: is made, or made anew; there is none when there are no segments
  *
- * From then on ids in there are the restored container's, too. Content may still arrive.
+ * From then on ids in there are the restored container's, too.
  */
 int rb_objects_publish_segments(struct rb_objects *objects, const char *path, struct rb_err *err);
 

@@ -40,7 +40,8 @@
  *
  * A receiver that does not know the object, or knows it already, as is not said, gives up.
  *
- * TMPFS comes before the objects that are files of it, in each round: 8 bytes number of the device
+ * TMPFS comes before the objects that are files of it, in each round, once, or the same over each
+ * connection: 8 bytes number of the device
  * at the source, what it was mounted from, a zero byte, its options, without an end. Its number is
  * that of no object.
  */
@@ -152,7 +153,7 @@ void rb_record_put_range(uint8_t *payload, uint32_t i, const struct rb_range *ra
 void rb_record_object(const struct rb_record *record, struct rb_object *ret);
 
 /** rb_record_put_object - into the payload (RB_OBJECT_PAYLOAD bytes) of a record that is being
- * made; its tmpfs is the record's count. Return: bytes */
+ * made. Return: bytes */
 uint32_t rb_record_put_object(uint8_t *payload, const struct rb_object *object);
 
 /** rb_record_tmpfs, rb_record_put_tmpfs - the same for TMPFS, RB_TMPFS_PAYLOAD */

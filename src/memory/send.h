@@ -24,9 +24,9 @@ struct rb_wait;
  *
  * Of a round, no page is in two blocks, so it does not matter in which order those that write()
  * gets arrive. What has to be there before that which follows (that there is an object of shared
- * memory) comes by write_first(), what has to come behind all that was written (lists of pages) by
- * write_last(), and nothing but that comes after it. Where these are NULL write() gets all, in
- * order.
+ * memory, or a tmpfs) comes by write_first(), what has to come behind all that was written (lists
+ * of pages) by write_last(), and nothing but that comes after it. Where these are NULL write() gets
+ * all, in order.
  */
 struct rb_memory_sink {
 	int (*write)(void *arg, const void *block, size_t len, const struct rb_wait *wait,

@@ -3,7 +3,8 @@
  * shared.c - which objects of shared memory a container has, on the source
  *
  * An object is held open from when it is seen until no process has it, so its inode number is not
- * given to another meanwhile. (With a file of a tmpfs that would do no harm: shared_files.c.)
+ * given to another meanwhile. (With a file of a tmpfs that would do no harm: shared_files.c; of
+ * segments see shared_sysv.c.)
  * Between the last look for objects and the freeze new ones may come: these are left to CRIU. Those
  * that went are restored for nobody.
  */

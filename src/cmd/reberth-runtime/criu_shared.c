@@ -9,12 +9,11 @@
  * Dump: for an object that travels without CRIU, openat(2) makes shared-<number>.img instead, and
  * lseek(2), by which CRIU looks for pages (SEEK_DATA), finds none. These objects stand in
  *
- *	$REBERTH_SKIP/shared	    pairs of 64-bit numbers, device and inode, in the host's byte
- *order
+ *	$REBERTH_SKIP/shared	    device and inode, 64 bits each, in the host's byte order
  *
  * Restore: CRIU makes a memfd, maps it, and opens the image to fill it. Where it has the other
- *name, openat(2) first puts the object that has arrived in place of that memfd and that mapping. It
- *is a memfd of the process that took the pages, named in
+ * name, openat(2) first puts the object that has arrived in place of that memfd and that mapping.
+ * It is a memfd of the process that took the pages, named in
  *
  *	$REBERTH_SHARED/<number>    "<pid> <descriptor> <inode>\n"
  *
