@@ -104,6 +104,21 @@ static bool find_flow(const struct nf_conntrack *ct, const struct place *place, 
 	       !IN_MULTICAST(ntohl(ret->peer.s_addr)) && ret->peer.s_addr != INADDR_BROADCAST;
 }
 
+/* what is new comes first */
+static void note(struct rb_conntrack *ct, const struct rb_flow *flow)
+{
+	bool is_full = json_array_size(ct->known) >= RB_FLOWS_MAX;
+
+	if (!ct->listed && is_full)
+		return;
+	if (is_full)
+		json_array_remove(ct->known, RB_FLOWS_MAX - 1);
+	if (ct->listed)
+		json_array_insert_new(ct->known, 0, rb_flow_json(flow));
+	else
+		json_array_append_new(ct->known, rb_flow_json(flow));
+}
+
 static int add(enum nf_conntrack_msg_type type, struct nf_conntrack *ct, void *arg)
 {
 	uint8_t protocol = nfct_get_attr_u8(ct, ATTR_L4PROTO);
@@ -117,9 +132,7 @@ static int add(enum nf_conntrack_msg_type type, struct nf_conntrack *ct, void *a
 	for (size_t i = 0; i < all->n; i++)
 		if (find_flow(ct, &all->places[i], &flow)) {
 			all->count++;
-			json_array_insert_new(all->known, 0, rb_flow_json(&flow));
-			if (json_array_size(all->known) > RB_FLOWS_MAX)
-				json_array_remove(all->known, RB_FLOWS_MAX);
+			note(all, &flow);
 		}
 	return NFCT_CB_CONTINUE;
 }
@@ -206,6 +219,7 @@ static int list(struct rb_conntrack *ct)
 		return -errno;
 	json_array_clear(ct->known);
 	ct->count = 0;
+	ct->listed = false;
 	nfct_callback_register(handle, NFCT_T_ALL, add, ct);
 	r = nfct_query(handle, NFCT_Q_DUMP, &family) < 0 ? -errno : 0;
 	nfct_close(handle);
