@@ -190,6 +190,14 @@ static int publish_shared(const struct rb_member *c, struct rb_err *err)
 		     : rb_objects_publish(rb_receiver_objects(c->receiver), dir, err);
 }
 
+static int check_complete(const struct rb_member *c, struct rb_err *err)
+{
+	return rb_receiver_complete(c->receiver)
+		       ? 0
+		       : rb_err_code(err, RB_E_PROTOCOL, -EPROTO,
+				     "the container's memory has not arrived completely");
+}
+
 int rb_target_hand_over_places(const struct rb_member *c, struct rb_err *err)
 {
 	char ipc[PATH_MAX], dir[PATH_MAX];
@@ -198,9 +206,9 @@ int rb_target_hand_over_places(const struct rb_member *c, struct rb_err *err)
 
 	if (!c->receiver)
 		return 0;
-	if (!rb_receiver_complete(c->receiver))
-		return rb_err_code(err, RB_E_PROTOCOL, -EPROTO,
-				   "the container's memory has not arrived completely");
+	r = check_complete(c, err);
+	if (r < 0)
+		return r;
 	objects = rb_receiver_objects(c->receiver);
 	r = rb_path(ipc, sizeof(ipc), "%s/ipc", c->work_dir);
 	if (r >= 0)
@@ -221,10 +229,9 @@ int rb_target_start_pager(struct rb_migration *m, struct rb_member *c, struct rb
 
 	if (!c->receiver)
 		return 0;
-	if (!rb_receiver_complete(c->receiver))
-		return rb_err_code(err, RB_E_PROTOCOL, -EPROTO,
-				   "the container's memory has not arrived completely");
-	r = publish_shared(c, err);
+	r = check_complete(c, err);
+	if (r >= 0)
+		r = publish_shared(c, err);
 	if (r >= 0)
 		r = rb_criu_placeholder_freezer(m->node->run_dir, c->container_id, freezer,
 						sizeof(freezer), err);
