@@ -34,6 +34,7 @@
 #define GO_MS	     20000
 #define ASK_EVERY_MS 500
 #define CLEANUP_MS   60000
+#define FINISHED_MS  20000
 
 int rb_source_wait_target(struct rb_migration *m, struct rb_err *err)
 {
@@ -255,6 +256,35 @@ static int remove_all(struct rb_migration *m, const struct rb_wait *wait, struct
 	return 0;
 }
 
+/* The container has its name and its restart policy there once the target has finished. It does so
+ * by itself, too, and tries again what fails: "completed" only waits for it, within limits. */
+static void wait_finished(struct rb_migration *m)
+{
+	struct rb_wait wait = rb_migration_cleanup_wait(CLEANUP_MS);
+	enum rb_state theirs = RB_STATE_MAX;
+	struct rb_err why = {};
+	int r = -ENOTCONN;
+
+	if (m->conn)
+		r = rb_conn_call(m->conn, "finish", NULL, &wait, &why);
+	if (m->conn && r >= 0)
+		r = rb_conn_reply(m->conn, NULL, &wait, &why);
+	if (m->conn && r < 0)
+		rb_warn("finish: node '%s' could not finish at once: %s", m->entry.peer, why.msg);
+	if (r >= 0)
+		return;
+	rb_migration_hang_up(m);
+	rb_progress_say(m, "it runs on node '%s', which is asked whether all is done there",
+			m->entry.peer);
+	wait = rb_migration_cleanup_wait(FINISHED_MS);
+	for (r = 0; r >= 0; r = rb_wait_ms(ASK_EVERY_MS, &wait, NULL))
+		if (rb_peer_state(m, &theirs, &wait, NULL) >= 0 && theirs == RB_DONE)
+			return;
+	rb_warn("finish: '%s' runs on node '%s', which has not given it its name and restart "
+		"policy yet",
+		m->entry.container, m->entry.peer);
+}
+
 int rb_source_finish(struct rb_migration *m, struct rb_err *err)
 {
 	struct rb_wait wait = rb_migration_cleanup_wait(CLEANUP_MS);
@@ -270,8 +300,6 @@ int rb_source_finish(struct rb_migration *m, struct rb_err *err)
 		r = rb_migration_remove_work(m, err);
 	if (r < 0)
 		return r;
-	/* the target finishes by itself; its answer only makes the report complete */
-	if (m->conn && rb_conn_call(m->conn, "finish", NULL, &wait, NULL) >= 0)
-		rb_conn_reply(m->conn, NULL, &wait, NULL);
+	wait_finished(m);
 	return 0;
 }

@@ -55,6 +55,13 @@ client=$last_pid
 wait_for 10 has_open 8
 moves "with full queues" h1 server h2
 moves "with full queues, back" h2 server h1
+
+# "completed" says that the container has its name there, also when the target had to try twice
+arm h2 target.finish.begin fail 1
+moves "its end tried again" h1 server h2
+is "its end tried again: the name" "$(container_state h2 server)" running
+disarm h2
+
 finish "$client"
 is "the client with full queues is content" "$?" 0
 diag "$(<"$E2E_WORK/client.out") $(<"$E2E_WORK/client.err")"

@@ -288,6 +288,12 @@ migrate() {
 	result=$(jq -r '.result // empty' <<<"$report" 2>/dev/null)
 }
 
+# What the daemon of a host said last, and which containers it has.
+last_words() {
+	echo "$1: $(docker_on "$1" ps -a --format '{{.Names}} {{.Status}}' 2>&1 | paste -sd ',')"
+	lab logs "$1" reberthd | tail -n 20
+}
+
 # moves NAME HOST CONTAINER NODE [OPTION...]: migrate, and fail if it was not completed.
 moves() {
 	local name=$1
@@ -296,7 +302,9 @@ moves() {
 	if ((status == 0)) && [[ $result == completed ]]; then
 		pass "$name: $1 to $3 with $(jq -r .downtime_ms <<<"$report") ms of downtime, $(jq -r .total_ms <<<"$report") ms in all"
 	else
-		fail "$name: $1 to $3 completed" "status $status, result '$result': $message"
+		fail "$name: $1 to $3 completed" "status $status, result '$result': $message
+$(last_words "$1")
+$(last_words "$3")"
 		return 1
 	fi
 }
