@@ -24,6 +24,7 @@
 #include "err.h"
 #include "io.h"
 #include "json.h"
+#include "masked.h"
 #include "wait.h"
 #include "workdir.h"
 
@@ -76,7 +77,7 @@ static int write_ticket(const char *dir, const char *migration, const char *work
 
 static int write_config(const char *dir, const char *work_dir, struct rb_err *err)
 {
-	char socket[PATH_MAX], work[PATH_MAX], resumed[PATH_MAX], env[5 * PATH_MAX];
+	char socket[PATH_MAX], work[PATH_MAX], resumed[PATH_MAX], env[6 * PATH_MAX];
 	int r = rb_path(socket, sizeof(socket), "%s/hold.sock", dir);
 
 	if (r == 0)
@@ -87,8 +88,9 @@ static int write_config(const char *dir, const char *work_dir, struct rb_err *er
 		r = rb_path(env, sizeof(env),
 			    "REBERTH_SHARED=%s/shared\nREBERTH_IPC=%s/ipc\n"
 			    "REBERTH_TMPFS=%s/tmpfs\n"
+			    "REBERTH_MASKED=%s/" RB_MASKED "\n"
 			    "REBERTH_IMAGES=%s/images\n",
-			    work_dir, work_dir, work_dir, dir);
+			    work_dir, work_dir, work_dir, work_dir, dir);
 	if (r < 0)
 		return rb_err_set(err, r, "use work folder '%s'", work_dir);
 	r = rb_mkdir_p(work, 0700, err);

@@ -33,6 +33,7 @@
 #include "freezer.h"
 #include "io.h"
 #include "json.h"
+#include "masked.h"
 #include "proc.h"
 #include "wait.h"
 #include "workdir.h"
@@ -247,20 +248,26 @@ static int copy_state(const struct rb_dump *dump, json_t *state, struct rb_err *
 
 static int write_config(const struct rb_dump *dump, const json_t *state, struct rb_err *err)
 {
-	char path[64], extra[128] = "", socket[PATH_MAX], env[PATH_MAX + 64];
+	char path[64], socket[PATH_MAX], env[PATH_MAX + 64];
+	_cleanup_buf_ struct rb_buf extra = {};
 	struct stat ns;
-	int r;
+	int r = 0;
 
 	snprintf(path, sizeof(path), "/proc/%d/ns/net", dump->init_pid);
 	if (stat(path, &ns) < 0)
 		return rb_err_set(err, -errno, "find the container's network namespace");
-	if (has_own_netns(state)) {
-		snprintf(extra, sizeof(extra), "external net[%lu]:extRootNetNS\n",
-			 (unsigned long)ns.st_ino);
-	}
+	if (has_own_netns(state))
+		r = rb_buf_addf(&extra, "external net[%lu]:extRootNetNS\n",
+				(unsigned long)ns.st_ino);
+	if (r < 0)
+		return rb_err_set(err, r, "write CRIU's configuration");
 	snprintf(env, sizeof(env), "REBERTH_SKIP=%s/skip\nREBERTH_NETNS=%lu\n", dump->work_dir,
 		 (unsigned long)ns.st_ino);
-	r = rb_criu_write_config(dump->work_dir, extra, err);
+	/* a CRIU that is not started by us finds no such mount on the target */
+	if (rb_criu_can_skip())
+		r = rb_masked_dumped(state, dump->init_pid, &extra, err);
+	if (r == 0)
+		r = rb_criu_write_config(dump->work_dir, extra.data ? extra.data : "", err);
 	if (r == 0)
 		r = rb_criu_write_wrapper(dump->work_dir, env, err);
 	if (r == 0)

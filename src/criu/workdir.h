@@ -18,6 +18,7 @@
  *   skip/shared, skip/sysv, skip/tmpfs   shared memory that CRIU does not see (criu_shared.c,
  *                    criu_sysv.c, tmpfs_save.c)
  *   shared/, ipc, tmpfs/   where what has arrived of it is (target only)
+ *   masked/          an empty folder, see masked.h (target only)
  *   dump.sock        the dump server's socket (source only), see dump.c
  *
  * A path goes into a shell script and into CRIU's configuration file, so only plain ones are taken.

@@ -113,6 +113,30 @@ docker_on h1 rm -fv files >/dev/null
 docker_on h1 volume rm stuff >/dev/null
 nothing_left "files" h1 h2
 
+# --- folders that runc masks, one of them with a volume behind it
+
+masks() {
+	docker_on "$1" exec masked sh -c 'for dir in /proc/acpi /proc/scsi /sys/firmware; do
+		[ -d $dir ] || continue
+		touch $dir/new 2>/dev/null; mount -o remount,rw $dir 2>/dev/null
+		echo $dir $(stat -c %a:%u:%g $dir) $(ls -A $dir | wc -l) $(grep " $dir " /proc/1/mountinfo | tail -n 1 | sed "s/.* - //; s/,.*//")
+	done'
+}
+run_container h1 masked --volume behind:/sys/firmware victim sleep 1000 || bail "no container"
+in_volume() { on "$1" sh -c 'cat /var/lib/docker/volumes/behind/_data/here'; }
+on h1 sh -c 'echo kept >/var/lib/docker/volumes/behind/_data/here'
+before=$(masks h1)
+like "masked folders" "$before" "/sys/firmware .* 0 tmpfs tmpfs ro"
+for there in h2 h1 h2; do
+	[[ $there == h2 ]] && here=h1 || here=h2
+	moves "masked folders" "$here" masked "$there" || break
+	is "masked folders are as they were" "$(masks "$there")" "$before"
+	is "behind one of them, the volume" "$(in_volume "$there")" kept
+done
+docker_on h2 rm -fv masked >/dev/null
+docker_on h2 volume rm behind >/dev/null
+nothing_left "masked folders" h1 h2
+
 # --- what changes while it moves: the last state counts
 
 run_container h1 busy --volume stuff:/data victim sh -c '

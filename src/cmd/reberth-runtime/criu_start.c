@@ -4,7 +4,7 @@
  *
  * runc starts CRIU twice, the first time only to ask for its version: that takes as long as the
  * second, and on the target the container stands still meanwhile. So that question is answered
- *here, by what was found before. Linked statically, or starting it would take longer.
+ * here, by what was found before. Linked statically, or starting it would take longer.
  *
  * Beside the link that this is started by stands, in a file "criu.start",
  *
@@ -12,16 +12,20 @@
  *	line 2		what it says to `--version`, "4.2.1", or nothing: then it is asked itself
  *	further ones	NAME=VALUE for its environment
  *
+ * With REBERTH_MASKED among these, a folder, an empty tmpfs is mounted there that only CRIU sees
+ * (criu/masked.h). It lasts as long as a container that CRIU has given it to.
+ *
  * The question is a message of CRIU's RPC (its images/rpc.proto) on the socket that is the argument
- *of `swrk`; whatever else is there stays for CRIU.
+ * of `swrk`; whatever else is there stays for CRIU.
  */
-#include <libgen.h>
 #include <limits.h>
+#include <sched.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/auxv.h>
+#include <sys/mount.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -68,6 +72,16 @@ static int answer_version(int fd, const char *version)
 	return send(fd, out, (size_t)(at - out), MSG_NOSIGNAL) < 0 ? -1 : 0;
 }
 
+/* Shared, for a mount that it stands for may have been the slave of another one. A CRIU that finds
+ * no mount there binds the folder itself, which is as empty. */
+static void mount_masked(const char *dir)
+{
+	if (unshare(CLONE_NEWNS) < 0 || mount(NULL, "/", NULL, MS_REC | MS_SLAVE, NULL) < 0 ||
+	    mount("tmpfs", dir, "tmpfs", MS_RDONLY, NULL) < 0 ||
+	    mount(NULL, dir, NULL, MS_SHARED, NULL) < 0)
+		perror(dir);
+}
+
 int main(int argc, char **argv)
 {
 	const char *name = (const char *)getauxval(AT_EXECFN);
@@ -90,6 +104,8 @@ int main(int argc, char **argv)
 		return 0;
 	while ((line = strsep(&lines, "\n")) && *line)
 		putenv(line);
+	if (getenv("REBERTH_MASKED"))
+		mount_masked(getenv("REBERTH_MASKED"));
 	argv[0] = program;
 	execv(program, argv);
 	perror(program);

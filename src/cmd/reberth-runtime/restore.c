@@ -24,6 +24,7 @@
 #include "err.h"
 #include "io.h"
 #include "json.h"
+#include "masked.h"
 #include "placeholder.h"
 #include "proc.h"
 #include "wait.h"
@@ -97,6 +98,8 @@ static int rewrite_config(const struct placeholder *p, struct rb_err *err)
 		json_object_set_new(config, "annotations", annotations);
 	}
 	r = cgroup_mounts(p, config, &lines, err);
+	if (r == 0)
+		r = rb_masked_restored(p->work_dir, &lines, err);
 	/* somebody waits to give the tasks their memory when they touch it */
 	if (r == 0 && rb_path(text, sizeof(text), "%s/work/lazy-pages.socket", p->work_dir) == 0 &&
 	    access(text, F_OK) == 0)
