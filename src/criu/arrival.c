@@ -415,6 +415,14 @@ bool rb_arrival_was_released(const char *run_dir, const char *container_id)
 	       has_word(dir, "released");
 }
 
+bool rb_arrival_has_ended(const char *run_dir, const char *container_id)
+{
+	char dir[PATH_MAX];
+
+	return arrival_dir(run_dir, container_id, dir, sizeof(dir), NULL) >= 0 &&
+	       has_word(dir, "ended");
+}
+
 int rb_arrival_wait_resumed(struct rb_arrival *a, const struct rb_wait *wait, struct rb_err *err)
 {
 	while (a->state != RESTORED && !has_word(a->dir, "resumed")) {

@@ -19,6 +19,8 @@
  *   images		a word to CRIU before its first image: they are here
  *   pages		to its post-setup-namespaces script: the pages are here
  *   abort		to both: give up
+ *   released, resumed	from the scripts: the tasks may run; they do
+ *   ended		from M: the container has come to its end by itself
  *
  * M and the script connect again and again while nobody listens: a worker that was killed is
  * followed by one that recovers, and until then the tasks stay held.
@@ -73,6 +75,10 @@ bool rb_arrival_lost(struct rb_arrival *arrival);
 
 /** rb_arrival_was_released - from when this is true the tasks may have run, in this boot */
 bool rb_arrival_was_released(const char *run_dir, const char *container_id);
+
+/** rb_arrival_has_ended - the tasks ran, and the container has ended by itself since. Who was
+ * killed by SIGKILL does not count: its memory may have been lost. */
+bool rb_arrival_has_ended(const char *run_dir, const char *container_id);
 
 /** rb_arrival_release - let the held tasks run (go) or have CRIU kill them */
 int rb_arrival_release(struct rb_arrival *arrival, bool go, const struct rb_wait *wait,

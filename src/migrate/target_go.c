@@ -255,14 +255,24 @@ static int start_afresh(struct rb_migration *m, struct rb_member *lost, struct r
 	return r;
 }
 
+static bool has_ended(const struct rb_migration *m, const struct rb_member *c)
+{
+	return rb_arrival_has_ended(m->node->run_dir, c->container_id);
+}
+
 static int see_it_run(struct rb_migration *m, struct rb_member *c, struct rb_err *err)
 {
 	/* a worker that did not pass it on itself knows less of who may still answer */
 	struct rb_wait wait = rb_migration_cleanup_wait(m->conn ? RESTORE_MS : HELD_MS);
 	int init, r;
 
+	if (has_ended(m, c))
+		return 0;
 	r = open_arrival(m, c, err);
-	return r < 0 ? r : rb_arrival_wait_running(c->arrival, &init, &wait, err);
+	if (r >= 0)
+		r = rb_arrival_wait_running(c->arrival, &init, &wait, err);
+	/* its placeholder went with it */
+	return r < 0 && has_ended(m, c) ? 0 : r;
 }
 
 /* GO stands in the journal: from here on the containers run here, one way or the other */
@@ -353,9 +363,11 @@ int rb_target_confirm_running(struct rb_migration *m, struct rb_err *err)
 static int see_it_resumed(struct rb_migration *m, struct rb_member *c, struct rb_err *err)
 {
 	struct rb_wait wait = rb_migration_cleanup_wait(RESTORE_MS);
-	int r = open_arrival(m, c, err);
+	int r = has_ended(m, c) ? 0 : open_arrival(m, c, err);
 
-	return r < 0 ? r : rb_arrival_wait_resumed(c->arrival, &wait, err);
+	if (r >= 0 && c->arrival)
+		r = rb_arrival_wait_resumed(c->arrival, &wait, err);
+	return r < 0 && has_ended(m, c) ? 0 : r;
 }
 
 /* The tasks were let go. From when they run every moment counts for what comes next, and runc has
@@ -451,14 +463,20 @@ void rb_target_end_silence(struct rb_migration *m)
 static int start_if_owed(struct rb_migration *m, struct rb_member *c, const struct rb_wait *wait,
 			 struct rb_err *err)
 {
+	const json_t *policy = rb_json_path(c->facts, "offer.restart_policy"), *state;
 	_cleanup_json_ json_t *inspect = NULL;
 	int r;
 
-	if (!rb_engine_policy_restarts(rb_json_path(c->facts, "offer.restart_policy")))
+	if (!rb_engine_policy_restarts(policy))
 		return 0;
 	r = rb_engine_inspect(m->node->engine, c->container_id, &inspect, wait, err);
-	if (r < 0 || rb_json_bool(json_object_get(inspect, "State"), "Running", false))
+	if (r < 0)
 		return r;
+	state = json_object_get(inspect, "State");
+	if (rb_json_bool(state, "Running", false) ||
+	    (strcmp(rb_json_str(policy, "Name", ""), "on-failure") == 0 &&
+	     rb_json_int(state, "ExitCode", 0) == 0))
+		return 0;
 	return rb_engine_start(m->node->engine, c->container_id, wait, err);
 }
 

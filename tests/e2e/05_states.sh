@@ -55,6 +55,33 @@ wait_for 20 no_active_migration h2
 docker_on h2 rm -f states >/dev/null
 nothing_left "restored once more" h1 h2
 
+# --- a job that ends at the target before anybody has seen it run there: it is not done twice
+
+has_state() { [[ $(container_state "$1" "$2") == "$3" ]]; }
+readonly JOB='echo begun; until [ -e /data/end ]; do usleep 10000; done; echo "ended, $(cat /data/end)"; exit 7'
+for policy in no on-failure:1; do
+	run_container h1 job --restart "$policy" --volume data:/data victim sh -c "$JOB" || bail "no container"
+	wait_for 10 has_log_lines h1 job 1 || bail "no job"
+	arm h2 target.running.begin pause 1
+	on h1 reberth migrate --detach job h2 >/dev/null
+	check "a job, $policy: it is let go" wait_for 20 fault_reached h2
+	on h2 sh -c 'echo once >/var/lib/docker/volumes/data/_data/end'
+	# it is still under its temporary name
+	check "a job, $policy: it ends" wait_for 10 on h2 sh -c 'docker ps -a --format "{{.Status}}" | grep -q "^Exited (7)"'
+	disarm h2
+	check "a job, $policy: and has moved" wait_for 20 no_active_migration h1
+	wait_for 10 no_active_migration h2
+	[[ $policy == no ]] || wait_for 10 has_log_lines h2 job 6
+	wait_for 10 has_state h2 job exited
+	is "a job, $policy: how it ended" "$(docker_on h2 inspect -f '{{.State.ExitCode}}' job)" 7
+	# Docker's count begins when it is started where it has arrived
+	[[ $policy == no ]] && times=1 || times=3
+	is "a job, $policy: it ran $times times" "$(docker_on h2 logs job)" "$(for ((i = 0; i < times; i++)); do printf 'begun\nended, once\n'; done)"
+	docker_on h2 rm -fv job >/dev/null
+	docker_on h2 volume rm data >/dev/null
+done
+nothing_left "a job" h1 h2
+
 # --- memory that changes all the time and is known all the time
 
 run_container h1 dirty victim /victims/dirtier -h 20 64 20000 || bail "no container"

@@ -270,8 +270,21 @@ static void runc_ended(struct talk *t, int status)
 	enter_state(t, "restored");
 }
 
+/* A worker that has not seen it run yet is told that it did, and may not be started again. One that
+ * was killed may have been so by us, for want of its memory. */
+static void leave_word(const struct placeholder *p, int status)
+{
+	char path[PATH_MAX];
+
+	if (WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL)
+		return;
+	if (access(p->dir, F_OK) == 0 && rb_path(path, sizeof(path), "%s/ended", p->dir) >= 0)
+		rb_write_file(path, "", 0, 0600, false, NULL);
+}
+
 _Noreturn static void container_ended(struct talk *t, int status)
 {
+	leave_word(t->p, status);
 	(void)!write(t->guard_fd, "x", 1);
 	note_remove(t->p->note.id);
 	_exit(WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status));

@@ -117,7 +117,7 @@ static int rewrite_config(const struct placeholder *p, struct rb_err *err)
 static int start_runc(const struct placeholder *p, struct rb_child *ret, struct rb_err *err)
 {
 	char runc[PATH_MAX], images[PATH_MAX], work[PATH_MAX], log[PATH_MAX], pid_file[PATH_MAX];
-	static const char *const words[] = { "released", "resumed" };
+	static const char *const words[] = { "released", "resumed", "ended" };
 	char restore_log[PATH_MAX], word[PATH_MAX], env_path[8192];
 	const char *const env[] = { rb_criu_env_path(p->work_dir, env_path, sizeof(env_path)),
 				    NULL };
