@@ -23,11 +23,11 @@ struct rb_err;
  * *ret is a new reference that the API releases. The request of migrate() is borrowed; it is an
  * object that has "container" and "target" as non-empty texts and whose other members, where they
  * are there, have the right types: "strategy", "on_no_convergence" (text), "bandwidth" (bytes per
- * second), "connections", "max_downtime_ms", "dry_run", "keep_source", "no_forward", "group" and
- * "reconnect" (bool), "timeout_ms" (integer above 0). An id has 1 to 64 characters of [A-Za-z0-9_-]
- * and may be the beginning of one. The request of network() has "command" and, but for "ls",
- * "name"; the other members as network/cluster.h has them, of the right types. A decision is
- * "commit" or "abort".
+ * second), "connections", "max_downtime_ms", "dry_run", "keep_source", "no_forward", "group",
+ * "verify" and "reconnect" (bool), "timeout_ms" (integer above 0). An id has 1 to 64 characters of
+ * [A-Za-z0-9_-] and may be the beginning of one. The request of network() has "command" and, but
+ * for "ls", "name"; the other members as network/cluster.h has them, of the right types. A decision
+ * is "commit" or "abort".
  */
 struct rb_api_ops {
 	int (*migrate)(void *ctx, const json_t *request, json_t **ret, struct rb_err *err);

@@ -173,6 +173,7 @@ int rb_api_check_migrate(const json_t *body, struct rb_err *err)
 		{ "max_downtime_ms", MEMBER_POSITIVE, false },
 		{ "on_no_convergence", MEMBER_TEXT, false },
 		{ "allow_post_copy", MEMBER_BOOL, false },
+		{ "verify", MEMBER_BOOL, false },
 	};
 
 	return check_members(body, members, ARRAY_SIZE(members), err);

@@ -28,10 +28,9 @@ static json_int_t fixed_ms(const struct rb_migration *m)
 int rb_report_save(struct rb_migration *m, const char *result, const struct rb_err *why,
 		   struct rb_err *err)
 {
-	static const char *const copied[] = {
-		"addresses",  "rounds",	  "predicted_ms", "last_ms",
-		"last_bytes", "files_ms", "left_bytes",	  "fetch_ms"
-	};
+	static const char *const copied[] = { "addresses",  "rounds",	  "predicted_ms",
+					      "last_ms",    "last_bytes", "files_ms",
+					      "left_bytes", "fetch_ms",	  "verified_files" };
 	bool source = m->entry.role == RB_SOURCE;
 	_cleanup_json_ json_t *report = NULL;
 

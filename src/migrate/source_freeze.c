@@ -329,6 +329,8 @@ static int dump_and_sync(struct rb_migration *m, struct rb_err *err)
 	began_us = rb_now_us();
 	if (r2 >= 0)
 		r2 = rb_sync_round(m, &sync_err);
+	if (r2 >= 0 && rb_json_bool(m->entry.facts, "verify", false))
+		r2 = rb_sync_verify(m, &sync_err);
 	rb_migration_fact(m, "files_ms", json_integer((rb_now_us() - began_us + 500) / 1000));
 	r = end_dumps(m, begun, err);
 	/* with a broken conversation there is nothing to try again */

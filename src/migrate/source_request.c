@@ -188,8 +188,9 @@ static int describe_request(const struct rb_node *node, const json_t *request, s
 			    struct rb_err *err)
 {
 	struct rb_wait wait = rb_wait_within(NULL, ENGINE_MS);
-	static const char *const options[] = { "bandwidth", "max_downtime_ms", "on_no_convergence",
-					       "allow_post_copy", "connections" };
+	static const char *const options[] = { "bandwidth",	    "max_downtime_ms",
+					       "on_no_convergence", "allow_post_copy",
+					       "connections",	    "verify" };
 	_cleanup_json_ json_t *group = NULL;
 	const char *container, *target;
 	int r;

@@ -20,6 +20,7 @@
 #include "logfile.h"
 #include "migration.h"
 #include "tree.h"
+#include "verify.h"
 
 #define MAX_TREES 64
 #define MAX_TASKS 4096
@@ -170,6 +171,37 @@ int rb_sync_round(struct rb_migration *m, struct rb_err *err)
 	rb_each_member (c, m)
 		if (r >= 0)
 			r = sync_one(m, c, err);
+	return r;
+}
+
+static int verify_tree(struct rb_migration *m, struct rb_member *c, const struct tree *tree,
+		       int64_t *files, struct rb_err *err)
+{
+	_cleanup_json_ json_t *args = rb_member_args(m, c), *answer = NULL;
+	int r;
+
+	json_object_set_new(args, "what", json_string(tree->what));
+	json_object_set_new(args, "name", json_string(tree->name));
+	r = rb_conn_call(m->conn, "verify", args, &m->wait, err);
+	if (r >= 0)
+		r = rb_verify_send(m->conn, tree->path, &m->wait, err);
+	if (r >= 0)
+		r = rb_conn_reply(m->conn, &answer, &m->wait, err);
+	*files += rb_json_int(answer, "files", 0);
+	return r;
+}
+
+int rb_sync_verify(struct rb_migration *m, struct rb_err *err)
+{
+	int64_t files = 0;
+	int r = 0;
+
+	rb_progress_say(m, "comparing all files on both hosts");
+	rb_each_member (c, m)
+		for (size_t i = 0; r >= 0 && i < c->sync->n; i++)
+			r = verify_tree(m, c, &c->sync->trees[i], &files, err);
+	if (r >= 0)
+		rb_migration_fact(m, "verified_files", json_integer(files));
 	return r;
 }
 

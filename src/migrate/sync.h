@@ -16,6 +16,10 @@ struct rb_sync;
 /** rb_sync_round - send what changed since the last round (everything in the first one) */
 int rb_sync_round(struct rb_migration *m, struct rb_err *err);
 
+/** rb_sync_verify - after the last round, in the freeze: all trees are read on both sides, and must
+ * be the same. -EUCLEAN/RB_E_CONFLICT when they are not */
+int rb_sync_verify(struct rb_migration *m, struct rb_err *err);
+
 /** rb_sync_size - bytes on disk of all trees, for the space check and the progress */
 int rb_sync_size(struct rb_migration *m, uint64_t *ret_bytes, struct rb_err *err);
 

@@ -52,6 +52,7 @@ static const struct verb {
 	{ "image",   rb_target_image,   RB_PREPARING },
 	{ "create",  rb_target_create,  RB_PREPARING },
 	{ "tree",    rb_target_tree,    RB_PREPARING },
+	{ "verify",  rb_target_verify,  RB_PREPARING },
 	{ "log",     rb_target_log,     RB_PREPARING },
 	{ "start",   rb_target_start,   RB_PREPARING },
 	{ "lanes",   rb_target_lanes,   RB_PREPARING },

@@ -30,6 +30,7 @@
 #include "target.h"
 #include "travel.h"
 #include "tree.h"
+#include "verify.h"
 
 #define ENGINE_MS 60000
 
@@ -376,6 +377,29 @@ static const char *volume_path(const struct rb_member *c, const char *name)
 		if (strcmp(rb_json_str(volume, "name", ""), name) == 0)
 			return rb_json_str(volume, "here", NULL);
 	return NULL;
+}
+
+/* "verify" {"member", "what": "rootfs" | "volume", "name"}: a stream of verify.h follows */
+int rb_target_verify(struct rb_migration *m, const json_t *args, json_t **ret, struct rb_err *err)
+{
+	const struct rb_member *c = rb_member_asked(m, args);
+	const char *what = rb_json_str(args, "what", ""), *path = NULL;
+	struct rb_verify_stats stats = {};
+	int r;
+
+	if (c && strcmp(what, "rootfs") == 0)
+		path = rb_json_str(c->facts, "upper", NULL);
+	else if (c && strcmp(what, "volume") == 0)
+		path = volume_path(c, rb_json_str(args, "name", ""));
+	if (!path) {
+		rb_stream_drain(m->conn, &m->wait, NULL);
+		return rb_err_code(err, RB_E_PROTOCOL, -EPROTO, "there is no '%.40s' to compare",
+				   what);
+	}
+	r = rb_verify_receive(m->conn, path, &stats, &m->wait, err);
+	*ret = json_pack("{s:I, s:I}", "files", (json_int_t)stats.files, "bytes",
+			 (json_int_t)stats.bytes);
+	return r;
 }
 
 /* "tree" {"member", "what": "rootfs" | "volume" | "images" | "pages", "name", "durable", "bytes"}:

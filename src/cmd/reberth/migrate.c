@@ -31,7 +31,8 @@ enum {
 	OPT_KEEP_SOURCE,
 	OPT_RECONNECT,
 	OPT_NO_FORWARD,
-	OPT_GROUP
+	OPT_GROUP,
+	OPT_VERIFY
 };
 
 static const struct cli_option options[] = {
@@ -58,6 +59,9 @@ static const struct cli_option options[] = {
 	  "take new addresses there: connections are reset, listening sockets move" },
 	{ OPT_GROUP, "group", NULL,
 	  "move all that share its network namespace (--network container:) together" },
+	{ OPT_VERIFY, "verify", NULL,
+	  "before it runs there, read all files on both hosts and compare (it stands still for "
+	  "that)" },
 	{ 'd', "detach", NULL, "print the migration's ID and leave it to reberthd" },
 	{ OPT_JSON, "json", NULL, "print the report, or what went wrong, as JSON" },
 	{},
@@ -167,6 +171,9 @@ static int parse(struct cli *cli, int argc, char **argv, struct request *req)
 			break;
 		case OPT_GROUP:
 			json_object_set_new(req->body, "group", json_true());
+			break;
+		case OPT_VERIFY:
+			json_object_set_new(req->body, "verify", json_true());
 			break;
 		case OPT_JSON:
 			cli->json = true;
