@@ -22,6 +22,7 @@
 #include "conn.h"
 #include "err.h"
 #include "manifest.h"
+#include "take.h"
 #include "wait.h"
 #include "xattr.h"
 
@@ -217,53 +218,16 @@ int rb_verify_send(struct rb_conn *conn, const char *root, const struct rb_wait 
 
 struct compare {
 	struct look look;
-	struct rb_conn *conn;
-	const uint8_t *block; /* what is left of the current one */
-	size_t left;
-	bool ended;	/* END has come */
-	int conn_error; /* the connection failed: nothing to drain */
+	struct taking t;
 	uint64_t files, differing;
 	char first[PATH_MAX + 64]; /* what differs first, and how */
 };
-
-/* Return: @len, 0 at the end, negative errno */
-static int take(struct compare *c, void *ret, size_t len)
-{
-	size_t got = 0;
-
-	while (got < len) {
-		size_t n = len - got < c->left ? len - got : c->left;
-
-		if (n) {
-			memcpy((char *)ret + got, c->block, n);
-			c->block += n;
-			c->left -= n;
-			got += n;
-			continue;
-		}
-		if (!c->ended) {
-			const void *block;
-			ssize_t size = rb_stream_read(c->conn, &block, c->look.wait, c->look.err);
-
-			if (size < 0)
-				return c->conn_error = (int)size;
-			c->ended = size == 0;
-			c->block = block;
-			c->left = (size_t)size;
-		}
-		if (c->ended)
-			return got == 0 ? 0
-					: rb_err_code(c->look.err, RB_E_PROTOCOL, -EPROTO,
-						      "the list of files ends within a record");
-	}
-	return (int)len;
-}
 
 /* Return: 1, 0 at the end, negative errno */
 static int take_record(struct compare *c, char path[PATH_MAX], struct digests *ret)
 {
 	uint16_t len;
-	int r = take(c, &len, sizeof(len));
+	int r = take_all(&c->t, &len, sizeof(len));
 
 	if (r <= 0)
 		return r;
@@ -271,14 +235,14 @@ static int take_record(struct compare *c, char path[PATH_MAX], struct digests *r
 	if (len >= PATH_MAX)
 		return rb_err_code(c->look.err, RB_E_PROTOCOL, -EPROTO,
 				   "the list of files has a path of %d bytes", len);
-	r = len ? take(c, path, len) : 1;
+	r = take_all(&c->t, path, len);
 	path[len] = '\0';
 	if (r > 0)
-		r = take(c, ret, sizeof(*ret));
+		r = take_all(&c->t, ret, sizeof(*ret));
 	if (r == 0 || (r > 0 && strlen(path) != len))
 		return rb_err_code(c->look.err, RB_E_PROTOCOL, -EPROTO,
 				   "the list of files is damaged");
-	return r < 0 ? r : 1;
+	return r;
 }
 
 static void note(struct compare *c, const char *path, const char *how)
@@ -339,7 +303,7 @@ int rb_verify_receive(struct rb_conn *conn, const char *root, struct rb_verify_s
 		      const struct rb_wait *wait, struct rb_err *err)
 {
 	struct compare c = { .look = { .root = root, .root_fd = -EBADF, .wait = wait, .err = err },
-			     .conn = conn };
+			     .t = { .conn = conn, .wait = wait, .err = err } };
 	int r = look_open(&c.look);
 
 	if (r >= 0)
@@ -350,8 +314,8 @@ int rb_verify_receive(struct rb_conn *conn, const char *root, struct rb_verify_s
 			"verified, and not the same: %s, below '%s' (%llu of %llu differ)", c.first,
 			root, (unsigned long long)c.differing,
 			(unsigned long long)(c.files > c.differing ? c.files : c.differing));
-	if (r < 0 && !c.ended && !c.conn_error)
-		rb_stream_drain(conn, wait, NULL);
+	if (r < 0)
+		take_drain(&c.t);
 	*stats = (struct rb_verify_stats){ .files = c.files, .bytes = c.look.bytes };
 	look_close(&c.look);
 	return r;

@@ -31,6 +31,7 @@
 #include "neighbours.h"
 #include "net.h"
 #include "obstacles.h"
+#include "plain.h"
 #include "ports.h"
 #include "proc.h"
 #include "reconnect.h"
@@ -39,7 +40,6 @@
 #include "strategy.h"
 #include "switchover.h"
 #include "sync.h"
-#include "tree.h"
 #include "vfork.h"
 
 #define ARM_MS	   60000
@@ -395,15 +395,14 @@ static int send_images(struct rb_migration *m, struct rb_member *c, const char *
 		       const char *path, uint64_t bytes, struct rb_err *err)
 {
 	_cleanup_json_ json_t *args = rb_member_args(m, c);
-	struct rb_tree_stats stats = {};
 	int r;
 
 	json_object_set_new(args, "what", json_string(what));
 	if (bytes)
 		json_object_set_new(args, "bytes", json_integer((json_int_t)bytes));
-	r = rb_conn_call(m->conn, "tree", args, &m->wait, err);
+	r = rb_conn_call(m->conn, "images", args, &m->wait, err);
 	if (r >= 0)
-		r = rb_tree_send(m->conn, path, NULL, NULL, &stats, &m->wait, err);
+		r = rb_plain_send(m->conn, path, &m->wait, err);
 	rb_progress_bytes(m);
 	return r;
 }
@@ -435,9 +434,9 @@ int rb_source_transfer(struct rb_migration *m, struct rb_err *err)
 		if (r >= 0 && strategy->lazy)
 			r = rb_criu_restore_all_dumped(images, err);
 		if (r >= 0)
-			r = rb_tree_size(images, &images_bytes, err);
+			r = rb_plain_size(images, &images_bytes, err);
 		if (r >= 0)
-			r = rb_tree_size(pages, &pages_bytes, err);
+			r = rb_plain_size(pages, &pages_bytes, err);
 		if (r >= 0)
 			r = send_images(m, c, "images", images, images_bytes + pages_bytes, err);
 	}

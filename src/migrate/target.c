@@ -53,6 +53,7 @@ static const struct verb {
 	{ "create",  rb_target_create,  RB_PREPARING },
 	{ "tree",    rb_target_tree,    RB_PREPARING },
 	{ "verify",  rb_target_verify,  RB_PREPARING },
+	{ "images",  rb_target_images,  RB_PREPARING },
 	{ "log",     rb_target_log,     RB_PREPARING },
 	{ "start",   rb_target_start,   RB_PREPARING },
 	{ "lanes",   rb_target_lanes,   RB_PREPARING },

@@ -47,6 +47,7 @@ int rb_target_image_undo(struct rb_migration *m, struct rb_err *err);
 int rb_target_create(struct rb_migration *m, const json_t *args, json_t **ret, struct rb_err *err);
 int rb_target_create_undo(struct rb_migration *m, struct rb_err *err);
 int rb_target_tree(struct rb_migration *m, const json_t *args, json_t **ret, struct rb_err *err);
+int rb_target_images(struct rb_migration *m, const json_t *args, json_t **ret, struct rb_err *err);
 int rb_target_verify(struct rb_migration *m, const json_t *args, json_t **ret, struct rb_err *err);
 int rb_target_log(struct rb_migration *m, const json_t *args, json_t **ret, struct rb_err *err);
 

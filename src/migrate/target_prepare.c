@@ -26,6 +26,7 @@
 #include "log.h"
 #include "logfile.h"
 #include "obstacles.h"
+#include "plain.h"
 #include "spec.h"
 #include "target.h"
 #include "travel.h"
@@ -402,15 +403,32 @@ int rb_target_verify(struct rb_migration *m, const json_t *args, json_t **ret, s
 	return r;
 }
 
-/* "tree" {"member", "what": "rootfs" | "volume" | "images" | "pages", "name", "durable", "bytes"}:
- * a stream of tree.h follows */
+/* "images" {"member", "what": "images" | "pages", "bytes"}: a stream of plain.h follows */
+int rb_target_images(struct rb_migration *m, const json_t *args, json_t **ret, struct rb_err *err)
+{
+	struct rb_member *c = rb_member_asked(m, args);
+	char images[PATH_MAX];
+	int r;
+
+	(void)ret;
+	/* the container stands still */
+	rb_migration_hurry(m, true);
+	r = c ? rb_target_images_folder(m, c, (uint64_t)rb_json_int(args, "bytes", 0), images, err)
+	      : rb_err_code(err, RB_E_PROTOCOL, -EPROTO, "there is no such member");
+	if (r >= 0)
+		return rb_plain_receive(m->conn, images, &m->wait, err);
+	/* so that the peer is not stuck in its sending, and reads why */
+	rb_stream_drain(m->conn, &m->wait, NULL);
+	return r;
+}
+
+/* "tree" {"member", "what": "rootfs" | "volume", "name", "durable"}: a stream of tree.h follows */
 int rb_target_tree(struct rb_migration *m, const json_t *args, json_t **ret, struct rb_err *err)
 {
 	struct rb_member *c = rb_member_asked(m, args);
 	const char *what = c ? rb_json_str(args, "what", "") : "member";
 	struct rb_tree_stats stats = {};
 	const char *path = NULL;
-	char images[PATH_MAX];
 	int r = 0;
 
 	if (strcmp(what, "rootfs") == 0) {
@@ -418,12 +436,6 @@ int rb_target_tree(struct rb_migration *m, const json_t *args, json_t **ret, str
 		r = rb_target_open_rootfs(c, err);
 	} else if (strcmp(what, "volume") == 0) {
 		path = volume_path(c, rb_json_str(args, "name", ""));
-	} else if (strcmp(what, "images") == 0 || strcmp(what, "pages") == 0) {
-		/* the container stands still */
-		rb_migration_hurry(m, true);
-		path = images;
-		r = rb_target_images_folder(m, c, (uint64_t)rb_json_int(args, "bytes", 0), images,
-					    err);
 	}
 	if (r >= 0 && !path)
 		r = rb_err_code(err, RB_E_PROTOCOL, -EPROTO, "there is no '%.40s' to write to",

@@ -61,7 +61,7 @@ readonly POINTS=(
 	source.memory.begin:A target.pages.begin:A target.pages.end:A* source.memory.end:A
 	source.ports.begin:A source.ports.end:A
 	source.arm.begin:A target.arm.begin:A target.arm.end:A* source.arm.end:A* source.freeze.begin:A source.freeze.silent:B* source.freeze.end:B
-	source.dump.begin:B source.dump.look:B* source.criu.post-dump:B source.dump.end:B* source.transfer.begin:B target.restore.begin:B*
+	source.dump.begin:B source.dump.look:B* source.criu.post-dump:B source.dump.end:B* source.transfer.begin:B target.images.end:B target.restore.begin:B*
 	target.criu.pre-restore:B target.criu.pages:B* source.transfer.end:B source.restore.begin:B
 	target.ready.begin:B target.criu.held:B* target.ready.end:C* source.restore.end:C source.commit.begin:C*
 	target.criu.told:E* target.criu.pre-resume:E target.go.end:F* target.running.begin:F
