@@ -455,9 +455,11 @@ int rb_target_recover(struct rb_migration *m, struct rb_err *err)
 		return r;
 	rb_err_code(&why, RB_E_INTERNAL, -EIO, "the target's worker ended in stage '%s'",
 		    m->entry.stage);
-	/* who brought the images to the disk has ended with that worker */
+	/* who brought the images to the disk has ended with that worker; what a reboot has left of
+	 * them is not to be trusted */
 	rb_path(mark, sizeof(mark), "%s/images.synced", m->work_dir);
-	m->sync_due = m->entry.state == RB_READY && access(mark, F_OK) < 0;
+	m->sync_due = m->entry.state == RB_READY && !rb_migration_rebooted(m) &&
+		      access(mark, F_OK) < 0;
 	return conclude(m, &why, err);
 }
 
