@@ -380,22 +380,30 @@ static const char *volume_path(const struct rb_member *c, const char *name)
 	return NULL;
 }
 
+/* of the writable layer or a volume; NULL: there is no such tree */
+static const char *tree_path(const struct rb_member *c, const json_t *args)
+{
+	const char *what = rb_json_str(args, "what", "");
+
+	if (c && strcmp(what, "rootfs") == 0)
+		return rb_json_str(c->facts, "upper", NULL);
+	if (c && strcmp(what, "volume") == 0)
+		return volume_path(c, rb_json_str(args, "name", ""));
+	return NULL;
+}
+
 /* "verify" {"member", "what": "rootfs" | "volume", "name"}: a stream of verify.h follows */
 int rb_target_verify(struct rb_migration *m, const json_t *args, json_t **ret, struct rb_err *err)
 {
 	const struct rb_member *c = rb_member_asked(m, args);
-	const char *what = rb_json_str(args, "what", ""), *path = NULL;
+	const char *path = tree_path(c, args);
 	struct rb_verify_stats stats = {};
 	int r;
 
-	if (c && strcmp(what, "rootfs") == 0)
-		path = rb_json_str(c->facts, "upper", NULL);
-	else if (c && strcmp(what, "volume") == 0)
-		path = volume_path(c, rb_json_str(args, "name", ""));
 	if (!path) {
 		rb_stream_drain(m->conn, &m->wait, NULL);
 		return rb_err_code(err, RB_E_PROTOCOL, -EPROTO, "there is no '%.40s' to compare",
-				   what);
+				   rb_json_str(args, "what", ""));
 	}
 	r = rb_verify_receive(m->conn, path, &stats, &m->wait, err);
 	*ret = json_pack("{s:I, s:I}", "files", (json_int_t)stats.files, "bytes",
@@ -428,15 +436,11 @@ int rb_target_tree(struct rb_migration *m, const json_t *args, json_t **ret, str
 	struct rb_member *c = rb_member_asked(m, args);
 	const char *what = c ? rb_json_str(args, "what", "") : "member";
 	struct rb_tree_stats stats = {};
-	const char *path = NULL;
+	const char *path = tree_path(c, args);
 	int r = 0;
 
-	if (strcmp(what, "rootfs") == 0) {
-		path = rb_json_str(c->facts, "upper", NULL);
+	if (strcmp(what, "rootfs") == 0)
 		r = rb_target_open_rootfs(c, err);
-	} else if (strcmp(what, "volume") == 0) {
-		path = volume_path(c, rb_json_str(args, "name", ""));
-	}
 	if (r >= 0 && !path)
 		r = rb_err_code(err, RB_E_PROTOCOL, -EPROTO, "there is no '%.40s' to write to",
 				what);

@@ -5,8 +5,10 @@
 #include "fake_conn.h"
 
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 #include "conn.h"
@@ -27,6 +29,20 @@ struct rb_conn *fake_conn_new(int fd)
 	conn->fd = fd;
 	conn->block = malloc(RB_FRAME_DATA_MAX);
 	return conn;
+}
+
+pid_t fake_conn_fork(struct rb_conn **ret)
+{
+	int fds[2];
+	pid_t pid;
+
+	if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, fds) < 0)
+		abort();
+	fflush(NULL);
+	pid = fork();
+	close(fds[pid == 0 ? 0 : 1]);
+	*ret = fake_conn_new(fds[pid == 0 ? 1 : 0]);
+	return pid;
 }
 
 struct rb_conn *fake_conn_memory(const void *data, size_t len, size_t block)

@@ -106,22 +106,15 @@ static void compress_first(struct log *log)
 static int move(struct log *log)
 {
 	struct rb_conn *conn;
-	int fds[2], status, r;
+	int status, r;
 	pid_t pid;
 
-	if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, fds) < 0)
-		abort();
-	fflush(NULL);
-	pid = fork();
+	pid = fake_conn_fork(&conn);
 	if (pid == 0) {
-		close(fds[0]);
-		conn = fake_conn_new(fds[1]);
 		r = rb_logfile_receive(conn, log->target, NULL, NULL);
 		fake_conn_free(conn);
 		_exit(r < 0 ? 1 : 0);
 	}
-	close(fds[1]);
-	conn = fake_conn_new(fds[0]);
 	r = rb_logfile_send(conn, log->path, &log->position, &log->position, NULL, &log->err);
 	fake_conn_free(conn);
 	waitpid(pid, &status, 0);

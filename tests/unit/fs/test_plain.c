@@ -9,7 +9,6 @@
 #include <limits.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -26,19 +25,13 @@ static int move(void)
 {
 	struct rb_err err = {};
 	struct rb_conn *conn;
-	int fds[2], status, r;
+	int status, r;
 	pid_t pid;
 
-	if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, fds) < 0)
-		abort();
-	fflush(NULL);
-	pid = fork();
+	pid = fake_conn_fork(&conn);
 	if (pid == 0) {
-		close(fds[0]);
-		_exit(rb_plain_send(fake_conn_new(fds[1]), from, NULL, NULL) < 0);
+		_exit(rb_plain_send(conn, from, NULL, NULL) < 0);
 	}
-	close(fds[1]);
-	conn = fake_conn_new(fds[0]);
 	r = rb_plain_receive(conn, to, NULL, &err);
 	fake_conn_free(conn);
 	if (waitpid(pid, &status, 0) != pid || status)

@@ -10,7 +10,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
 #include <sys/wait.h>
@@ -28,19 +27,13 @@ static char a[PATH_MAX], b[PATH_MAX];
 static int verify(struct rb_verify_stats *stats, struct rb_err *err)
 {
 	struct rb_conn *conn;
-	int fds[2], status, r;
+	int status, r;
 	pid_t pid;
 
-	if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, fds) < 0)
-		abort();
-	fflush(NULL);
-	pid = fork();
+	pid = fake_conn_fork(&conn);
 	if (pid == 0) {
-		close(fds[0]);
-		_exit(rb_verify_send(fake_conn_new(fds[1]), a, NULL, NULL) < 0);
+		_exit(rb_verify_send(conn, a, NULL, NULL) < 0);
 	}
-	close(fds[1]);
-	conn = fake_conn_new(fds[0]);
 	r = rb_verify_receive(conn, b, stats, NULL, err);
 	fake_conn_free(conn);
 	if (waitpid(pid, &status, 0) != pid || status)

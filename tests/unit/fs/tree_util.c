@@ -12,7 +12,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
-#include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
 #include <sys/wait.h>
@@ -229,22 +228,17 @@ int tree_move(const char *from, const char *to, const struct rb_manifest *base,
 				      MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 	struct rb_conn *conn;
 	struct outcome out;
-	int fds[2], r;
 	pid_t pid;
+	int r;
 
-	if (theirs == MAP_FAILED || socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, fds) < 0)
+	if (theirs == MAP_FAILED)
 		abort();
-	fflush(NULL);
-	pid = fork();
+	pid = fake_conn_fork(&conn);
 	if (pid == 0) {
-		close(fds[0]);
-		conn = fake_conn_new(fds[1]);
 		theirs->r = rb_tree_receive(conn, to, true, NULL, NULL, &theirs->err);
 		fake_conn_free(conn);
 		_exit(0);
 	}
-	close(fds[1]);
-	conn = fake_conn_new(fds[0]);
 	r = rb_tree_send(conn, from, base, ret_now, sent, NULL, err);
 	fake_conn_free(conn);
 	waitpid(pid, NULL, 0);
