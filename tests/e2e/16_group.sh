@@ -38,7 +38,8 @@ new_group() {
 # the requests of talk, the lines of keep, the answers that the client on h3 had
 counters() {
 	local talk keep
-	talk=$(docker_on "$1" exec talk tail -n 1 /talk.log 2>/dev/null | cut -d' ' -f2)
+	# its log is buffered, so the last line may be half of one
+	talk=$(docker_on "$1" exec talk tail -n 2 /talk.log 2>/dev/null | head -n 1 | cut -d' ' -f2)
 	keep=$(docker_on "$1" exec keep cat /data/n 2>/dev/null)
 	echo "$((talk + 0)) $((keep + 0)) $(wc -l <"$E2E_WORK/tcp.log" 2>/dev/null || echo 0)"
 }

@@ -4,6 +4,7 @@
  */
 #include "note.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
@@ -64,14 +65,20 @@ int note_save(const struct note *note, struct rb_err *err)
 	return r < 0 ? r : rb_json_save(path, json, false, err);
 }
 
+/* All that begins with the id: a writer that was killed has left a file that it never renamed. */
 void note_remove(const char *id)
 {
+	_cleanup_closedir_ DIR *dir = NULL;
 	char path[PATH_MAX];
+	struct dirent *entry;
 
-	if (note_path(id, ".json", path, sizeof(path)) == 0)
-		unlink(path);
-	if (note_path(id, ".started", path, sizeof(path)) == 0)
-		unlink(path);
+	if (!rb_criu_id_valid(id) ||
+	    rb_path(path, sizeof(path), "%s/placeholders", rb_criu_run_dir()) < 0)
+		return;
+	dir = opendir(path);
+	while (dir && (entry = readdir(dir)))
+		if (strncmp(entry->d_name, id, strlen(id)) == 0 && entry->d_name[strlen(id)] == '.')
+			unlinkat(dirfd(dir), entry->d_name, 0);
 }
 
 bool note_alive(const struct note *note)

@@ -10,7 +10,7 @@ static char top[] = "/tmp/test_cmd.XXXXXX";
 /* path of a file in it; good until the fourth call from then */
 static inline const char *in(const char *name)
 {
-	static char paths[4][128];
+	static char paths[4][256];
 	static int next;
 	char *path = paths[next++ % 4];
 
