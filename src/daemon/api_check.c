@@ -174,6 +174,10 @@ int rb_api_check_migrate(const json_t *body, struct rb_err *err)
 		{ "on_no_convergence", MEMBER_TEXT, false },
 		{ "allow_post_copy", MEMBER_BOOL, false },
 		{ "verify", MEMBER_BOOL, false },
+		{ "with_bind", MEMBER_BOOL, false },
+		{ "binds_wanted", MEMBER_TEXTS, false },
+		{ "shared_volumes", MEMBER_TEXTS, false },
+		{ "volume_in_use", MEMBER_TEXT, false },
 	};
 
 	return check_members(body, members, ARRAY_SIZE(members), err);

@@ -40,6 +40,12 @@ int rb_config_load(const char *path, struct rb_config *ret, struct rb_err *err)
 	}
 	config.docker = rb_json_str(config.json, "docker", "/var/run/docker.sock");
 	config.node.peers = json_object_get(config.json, "nodes");
+	config.node.allow_bind = json_object_get(config.json, "allow_bind");
+	if (config.node.allow_bind && !json_is_array(config.node.allow_bind)) {
+		json_decref(config.json);
+		return rb_err_code(err, RB_E_USAGE, -EINVAL,
+				   "%s: \"allow_bind\" must be a list of folders", path);
+	}
 	config.node.runtime_root =
 		rb_json_str(config.json, "runtime_root", "/run/docker/runtime-runc/moby");
 	config.node.state_dir = rb_json_str(config.json, "state_dir", "/var/lib/reberth");

@@ -10,6 +10,8 @@
  *   "runtime_root"  runc's --root of the engine    /run/docker/runtime-runc/moby
  *   "state_dir"                                    /var/lib/reberth
  *   "run_dir"                                      /run/reberth
+ *   "allow_bind"    [folder, ...]: where peers may bring bind mounts to; absent: anywhere but in
+ *                   folders of the kernel, of Docker and of ours; []: nowhere
  */
 #pragma once
 

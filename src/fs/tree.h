@@ -104,5 +104,16 @@ int rb_tree_size(const char *root, uint64_t *ret_bytes, struct rb_err *err);
 int rb_manifest_forget_mapped(struct rb_manifest *manifest, const char *root, const pid_t *pids,
 			      size_t n, struct rb_err *err);
 
+#define RB_STAMP_SIZE 33
+
+/**
+ * rb_tree_stamp - a text that is another one as soon as anything in a tree changed
+ * @path: folder, or a single file
+ *
+ * Made of names, inodes, sizes and times: of use on this host alone.
+ */
+int rb_tree_stamp(const char *path, char ret[RB_STAMP_SIZE], const struct rb_wait *wait,
+		  struct rb_err *err);
+
 /** rb_manifest_free - NULL is allowed */
 void rb_manifest_free(struct rb_manifest *manifest);

@@ -19,7 +19,6 @@
 #include "freezer.h"
 #include "group.h"
 #include "json.h"
-#include "spec.h"
 
 void rb_obstacle_add(json_t *obstacles, const char *severity, const char *remedy, const char *fmt,
 		     ...)
@@ -115,76 +114,6 @@ static void check_devices(const struct subject *s)
 		rb_obstacle_add(s->obstacles, "warning", NULL,
 				"the container is privileged: what it holds of this host's devices "
 				"does not move");
-}
-
-static void check_binds(const struct subject *s)
-{
-	_cleanup_json_ json_t *binds = NULL;
-	const json_t *bind;
-	size_t i;
-
-	if (rb_spec_binds(s->inspect, &binds, NULL) < 0)
-		return;
-	json_array_foreach (binds, i, bind) {
-		const char *source = rb_json_str(bind, "source", "");
-
-		if (strstr(source, "docker.sock"))
-			rb_obstacle_add(s->obstacles, "error", NULL,
-					"'%s' is mounted: its connections to this host's Docker "
-					"cannot move",
-					source);
-		else
-			rb_obstacle_add(s->obstacles, "error",
-					"use a named volume, or make the folder part of an image",
-					"the folder '%s' of this host is mounted, and folders of "
-					"hosts are not copied",
-					source);
-	}
-}
-
-static bool all_move(const struct subject *s, const json_t *users)
-{
-	const json_t *user;
-	size_t i;
-
-	json_array_foreach (users, i, user)
-		if (!rb_group_has(s->group, rb_json_str(user, "Id", "")))
-			return false;
-	return true;
-}
-
-/* a volume that somebody else writes to as well cannot be in two places */
-static void check_volume_users(const struct subject *s)
-{
-	_cleanup_json_ json_t *volumes = NULL;
-	const json_t *volume;
-	size_t i;
-
-	if (rb_spec_volumes(s->inspect, &volumes, NULL) < 0 ||
-	    rb_engine_describe_volumes(s->node->engine, volumes, s->wait, NULL) < 0)
-		return;
-	json_array_foreach (volumes, i, volume) {
-		const char *name = rb_json_str(volume, "name", "");
-		_cleanup_json_ json_t *users = NULL;
-		char filter[512], escaped[1200], path[1400];
-
-		if (strcmp(rb_json_str(volume, "driver", "local"), "local") != 0 ||
-		    json_object_size(json_object_get(volume, "options")))
-			rb_obstacle_add(s->obstacles, "error", "use a plain local volume",
-					"volume '%s' has a driver or options of its own, and "
-					"cannot be copied",
-					name);
-		snprintf(filter, sizeof(filter), "{\"volume\":[\"%s\"]}", name);
-		if (rb_engine_escape(filter, escaped, sizeof(escaped)) < 0)
-			continue;
-		snprintf(path, sizeof(path), "/containers/json?all=1&filters=%s", escaped);
-		if (rb_engine_call(s->node->engine, "GET", path, NULL, &users, s->wait, NULL) >=
-			    0 &&
-		    json_array_size(users) > 1 && !all_move(s, users))
-			rb_obstacle_add(s->obstacles, "error",
-					"remove the other one, or give each its own volume",
-					"volume '%s' is used by another container, too", name);
-	}
 }
 
 static void check_exec_sessions(const struct subject *s)
@@ -294,9 +223,8 @@ static void check_leftovers(const struct subject *s)
 }
 
 static void (*const checks[])(const struct subject *s) = {
-	check_shared_namespaces, check_tty,	      check_devices, check_binds,
-	check_volume_users,	 check_exec_sessions, check_stopped, check_shm,
-	check_controllers,	 check_leftovers,
+	check_shared_namespaces, check_tty, check_devices,     check_exec_sessions,
+	check_stopped,		 check_shm, check_controllers, check_leftovers,
 };
 
 int rb_obstacles_source(const struct rb_node *node, const json_t *inspect, bool reconnect,

@@ -15,6 +15,7 @@
 #include "facts.h"
 #include "json.h"
 #include "ports.h"
+#include "storage.h"
 #include "strategy.h"
 #include "wait.h"
 
@@ -38,16 +39,6 @@ struct subject {
 	const struct rb_wait *wait;
 };
 
-static bool engine_has(const struct subject *s, const char *kind, const char *name)
-{
-	char escaped[1024], path[1200];
-
-	if (rb_engine_escape(name, escaped, sizeof(escaped)) < 0)
-		return false;
-	snprintf(path, sizeof(path), "/%s/%s", kind, escaped);
-	return rb_engine_call(s->node->engine, "GET", path, NULL, NULL, s->wait, NULL) >= 0;
-}
-
 static void check_name(const struct subject *s)
 {
 	const char *name = rb_json_str(s->offer, "container", "");
@@ -58,18 +49,11 @@ static void check_name(const struct subject *s)
 				"node '%s' has a container '%s'", s->node->name, name);
 }
 
-static void check_volumes(const struct subject *s)
+static void check_storage(const struct subject *s)
 {
-	const json_t *volume;
-	size_t i;
-
-	json_array_foreach (json_object_get(s->offer, "volumes"), i, volume) {
-		const char *name = rb_json_str(volume, "name", "");
-
-		if (engine_has(s, "volumes", name))
-			rb_obstacle_add(s->obstacles, "error", "rename or remove it",
-					"node '%s' has a volume '%s'", s->node->name, name);
-	}
+	rb_target_check_storage(s->node, s->offer,
+				rb_json_str(s->info, "DockerRootDir", "/var/lib/docker"),
+				s->obstacles, s->wait);
 }
 
 static void check_host(const struct subject *s)
@@ -207,7 +191,7 @@ static void check_way_back(const struct subject *s)
 }
 
 static void (*const checks[])(const struct subject *s) = {
-	check_name, check_volumes, check_host, check_room, check_runtime, check_way_back,
+	check_name, check_storage, check_host, check_room, check_runtime, check_way_back,
 };
 
 int rb_obstacles_target(const struct rb_node *node, const json_t *offer, json_t *obstacles,
@@ -227,7 +211,7 @@ int rb_obstacles_target(const struct rb_node *node, const json_t *offer, json_t 
 	json_array_foreach (json_object_get(offer, "members"), k, member) {
 		subject.offer = member;
 		check_name(&subject);
-		check_volumes(&subject);
+		check_storage(&subject);
 	}
 	rb_obstacles_segment(node, offer, obstacles, wait);
 	rb_obstacles_ports_target(node, offer, obstacles, wait);

@@ -28,6 +28,7 @@
 #include "reconnect.h"
 #include "rounds.h"
 #include "source.h"
+#include "storage.h"
 #include "switchover.h"
 #include "travel.h"
 
@@ -226,11 +227,25 @@ static void remove_volumes(struct rb_migration *m, struct rb_member *c, const st
 	json_array_foreach (volumes, i, volume) {
 		const char *name = rb_json_str(volume, "name", "");
 		struct rb_err why = {};
-		int r = rb_engine_volume_remove(m->node->engine, name, wait, &why);
+		int r = rb_storage_is_shared(volume)
+				? 0
+				: rb_engine_volume_remove(m->node->engine, name, wait, &why);
 
 		if (r < 0 && r != -ENOENT)
 			rb_warn("finish: volume '%s' stays here: %s", name, why.msg);
 	}
+}
+
+/* Docker removes anonymous volumes with the container; not if one of them is not ours alone. */
+static bool has_shared(const struct rb_member *c)
+{
+	const json_t *volume;
+	size_t i;
+
+	json_array_foreach (json_object_get(c->facts, "volumes"), i, volume)
+		if (rb_storage_is_shared(volume))
+			return true;
+	return false;
 }
 
 /* All containers before the first volume, which several may use. */
@@ -243,8 +258,8 @@ static int remove_all(struct rb_migration *m, const struct rb_wait *wait, struct
 		if (r >= 0 && keep)
 			r = keep_container(m, c, wait, err);
 		else if (r >= 0)
-			r = rb_engine_remove(m->node->engine, c->container_id, true, true, wait,
-					     err);
+			r = rb_engine_remove(m->node->engine, c->container_id, true, !has_shared(c),
+					     wait, err);
 	}
 	if (r >= 0)
 		r = rb_ports_leave(m, err);
@@ -296,6 +311,10 @@ int rb_source_finish(struct rb_migration *m, struct rb_err *err)
 		r = kill_frozen(m, &wait, err);
 	if (r >= 0)
 		r = remove_all(m, &wait, err);
+	if (r >= 0) {
+		rb_storage_note_left(m);
+		r = rb_migration_save(m, err);
+	}
 	if (r >= 0)
 		r = rb_migration_remove_work(m, err);
 	if (r < 0)

@@ -37,6 +37,7 @@
 #include "reconnect.h"
 #include "rounds.h"
 #include "source.h"
+#include "storage.h"
 #include "strategy.h"
 #include "switchover.h"
 #include "sync.h"
@@ -93,6 +94,8 @@ int rb_source_arm(struct rb_migration *m, struct rb_err *err)
 	int r = rb_obstacles_joined(m->node, group, &wait, err), r2 = 0;
 
 	rb_ports_listen(m);
+	if (r >= 0)
+		r = rb_storage_still_ours(m, group, &wait, err);
 	if (r >= 0)
 		r = rb_attached_networks(m, &wait, err);
 	if (r >= 0 && lazy)
@@ -313,6 +316,8 @@ static int dump_and_sync(struct rb_migration *m, struct rb_err *err)
 	int r, r2;
 
 	r = strategy->frozen ? strategy->frozen(m, err) : 0;
+	if (r >= 0)
+		r = rb_storage_locked(m, err);
 	rb_each_member (c, m)
 		if (r >= 0)
 			r = rb_obstacles_shm(json_object_get(c->facts, "inspect"),

@@ -27,6 +27,7 @@
 #include "sockets.h"
 #include "source.h"
 #include "spec.h"
+#include "storage.h"
 #include "strategy.h"
 #include "sync.h"
 
@@ -99,10 +100,12 @@ static int describe_one(struct rb_migration *m, struct rb_member *c, json_t **re
 				      wait, err);
 	if (r < 0)
 		return r;
-	*ret = json_pack("{s:s, s:s, s:I, s:O, s:O, s:O, s:O*}", "container", c->name, "source_id",
-			 c->container_id, "joins", (json_int_t)rb_json_int(c->facts, "joins", 0),
-			 "spec", spec, "volumes", json_object_get(c->facts, "volumes"), "image",
-			 image, "restart_policy", json_object_get(c->facts, "restart_policy"));
+	*ret = json_pack("{s:s, s:s, s:I, s:O, s:O, s:O*, s:O, s:O*}", "container", c->name,
+			 "source_id", c->container_id, "joins",
+			 (json_int_t)rb_json_int(c->facts, "joins", 0), "spec", spec, "volumes",
+			 json_object_get(c->facts, "volumes"), "binds",
+			 json_object_get(c->facts, "binds"), "image", image, "restart_policy",
+			 json_object_get(c->facts, "restart_policy"));
 	if (!*ret)
 		return rb_err_set(err, -ENOMEM, "describe the container");
 	rb_member_fact(c, "image", json_incref(image));
@@ -237,6 +240,10 @@ static int find_obstacles(struct rb_migration *m, json_t *obstacles, const struc
 			rb_obstacles_ports_source(m->node, m->entry.facts, inspect, own);
 		if (r >= 0)
 			r = find_tasks(m, c, err);
+		if (r >= 0)
+			r = rb_storage_settle(m, c, own, wait, err);
+		if (r >= 0)
+			rb_storage_check_users(m, c, group, own, wait);
 		if (m->members_count > 1)
 			rb_obstacles_name(own, c->name);
 		json_array_extend(obstacles, own);
@@ -284,10 +291,15 @@ int rb_source_check(struct rb_migration *m, struct rb_err *err)
 	struct rb_wait wait = rb_migration_wait(m, CALL_MS);
 	_cleanup_json_ json_t *obstacles = json_array(), *offer = NULL, *answer = NULL;
 	bool dry_run = rb_json_bool(m->entry.facts, "dry_run", false);
+	struct rb_err why = {};
 	json_t *theirs;
 	int r;
 
 	r = find_obstacles(m, obstacles, &wait, err);
+	if (r >= 0 && rb_storage_locked(m, &why) < 0)
+		rb_obstacle_add(obstacles, "error", NULL, "%s", why.msg);
+	if (r >= 0)
+		rb_migration_fact(m, "storage", rb_storage_list(m));
 	if (r >= 0)
 		r = rb_attached_note(m, err);
 	if (r >= 0)

@@ -17,6 +17,7 @@
 #include "lane_io.h"
 #include "source.h"
 #include "spec.h"
+#include "storage.h"
 #include "strategy.h"
 #include "sync.h"
 
@@ -99,11 +100,24 @@ static int check_strategy(const char *strategy, struct rb_err *err)
 				     strategy);
 }
 
-/* A volume that several use travels with the first of them. */
-static void drop_known(json_t *volumes, json_t *names)
+static int check_volume_in_use(const char *what, struct rb_err *err)
+{
+	return strcmp(what, "refuse") == 0 || strcmp(what, "copy") == 0
+		       ? 0
+		       : rb_err_code(
+				 err, RB_E_USAGE, -EINVAL,
+				 "'%.40s' is nothing to do with a volume in use: refuse or copy",
+				 what);
+}
+
+/* A volume that several use travels with the first of them, and so does a folder. Paths begin with
+ * a
+ * "/", names of volumes do not.
+ * @key: that has the name */
+static void drop_known(json_t *volumes, const char *key, json_t *names)
 {
 	for (size_t i = 0; i < json_array_size(volumes);) {
-		const char *name = rb_json_str(json_array_get(volumes, i), "name", "");
+		const char *name = rb_json_str(json_array_get(volumes, i), key, "");
 
 		if (json_object_get(names, name)) {
 			json_array_remove(volumes, i);
@@ -114,12 +128,12 @@ static void drop_known(json_t *volumes, json_t *names)
 	}
 }
 
-/* the facts of one container; @names: of volumes so far */
+/* the facts of one container; @names: of volumes and folders so far */
 static int describe_one(const struct rb_node *node, json_t *inspect, json_t *facts, json_t *names,
 			const struct rb_wait *wait, struct rb_err *err)
 {
 	const char *name = rb_json_str(inspect, "Name", "/"), *id;
-	json_t *volumes = NULL;
+	json_t *volumes = NULL, *binds = NULL;
 	int r;
 
 	r = check_running(inspect, name + (name[0] == '/'), err);
@@ -129,9 +143,14 @@ static int describe_one(const struct rb_node *node, json_t *inspect, json_t *fac
 		r = rb_spec_volumes(inspect, &volumes, err);
 	if (r < 0)
 		return r;
-	drop_known(volumes, names);
-	json_object_set(facts, "inspect", inspect);
 	json_object_set_new(facts, "volumes", volumes);
+	r = rb_spec_binds(inspect, &binds, err);
+	if (r < 0)
+		return r;
+	drop_known(volumes, "name", names);
+	drop_known(binds, "source", names);
+	json_object_set(facts, "inspect", inspect);
+	json_object_set_new(facts, "binds", binds);
 	json_object_set(facts, "restart_policy", rb_json_path(inspect, "HostConfig.RestartPolicy"));
 	return rb_engine_describe_volumes(node->engine, volumes, wait, err);
 }
@@ -190,7 +209,9 @@ static int describe_request(const struct rb_node *node, const json_t *request, s
 	struct rb_wait wait = rb_wait_within(NULL, ENGINE_MS);
 	static const char *const options[] = { "bandwidth",	    "max_downtime_ms",
 					       "on_no_convergence", "allow_post_copy",
-					       "connections",	    "verify" };
+					       "connections",	    "verify",
+					       "with_bind",	    "binds_wanted",
+					       "shared_volumes",    "volume_in_use" };
 	_cleanup_json_ json_t *group = NULL;
 	const char *container, *target;
 	int r;
@@ -208,6 +229,8 @@ static int describe_request(const struct rb_node *node, const json_t *request, s
 		r = check_strategy(rb_json_str(request, "strategy", "auto"), err);
 	if (r >= 0)
 		r = check_no_convergence(request, err);
+	if (r >= 0)
+		r = check_volume_in_use(rb_json_str(request, "volume_in_use", "refuse"), err);
 	if (r >= 0 && rb_json_int(request, "connections", 1) > RB_LANES_MAX)
 		r = rb_err_code(err, RB_E_USAGE, -EINVAL, "there may be at most %d connections",
 				RB_LANES_MAX);
@@ -233,6 +256,8 @@ static int describe_request(const struct rb_node *node, const json_t *request, s
 			json_object_set(ret->facts, options[i],
 					json_object_get(request, options[i]));
 	r = describe_group(node, group, ret, &wait, err);
+	if (r >= 0)
+		r = rb_storage_check_request(ret->facts, err);
 	if (r < 0)
 		rb_entry_release(ret);
 	return r;
@@ -312,10 +337,11 @@ int rb_source_plan(const struct rb_node *node, const json_t *request, json_t **r
 		memory = (uint64_t)rb_json_int(entry.facts, "memory_bytes", 0);
 		files = (uint64_t)rb_json_int(entry.facts, "file_bytes", 0);
 		*ret = json_pack(
-			"{s:s, s:s, s:s, s:s, s:b, s:O, s:o*, s:{s:I, s:I, s:I, s:I}}", "container",
-			entry.container, "container_id", entry.container_id, "source", node->name,
-			"target", entry.peer, "possible", is_possible(obstacles), "obstacles",
-			obstacles, "members", rb_members_list(&entry), "estimate", "memory_bytes",
+			"{s:s, s:s, s:s, s:s, s:b, s:O, s:o*, s:O*, s:{s:I, s:I, s:I, s:I}}",
+			"container", entry.container, "container_id", entry.container_id, "source",
+			node->name, "target", entry.peer, "possible", is_possible(obstacles),
+			"obstacles", obstacles, "members", rb_members_list(&entry), "storage",
+			json_object_get(entry.facts, "storage"), "estimate", "memory_bytes",
 			(json_int_t)memory, "image_bytes",
 			(json_int_t)rb_json_int(entry.facts, "image_bytes", 0), "fs_bytes",
 			(json_int_t)files, "total_bytes",

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
- * sync.c - the files of the containers on the source: writable layer, volumes, log
+ * sync.c - the files of the containers on the source: writable layer, volumes, bind mounts, log
  *
  * The first round runs while the container does and sends everything; the one inside the freeze
  * sends what changed since. The log goes the same way: history first, its last lines at the end.
@@ -8,6 +8,7 @@
 #include "sync.h"
 
 #include <errno.h>
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -19,6 +20,7 @@
 #include "json.h"
 #include "logfile.h"
 #include "migration.h"
+#include "storage.h"
 #include "tree.h"
 #include "verify.h"
 
@@ -27,9 +29,11 @@
 #define SETTLE_MS 50
 
 struct tree {
-	const char *what; /* "rootfs" or "volume" */
-	const char *name; /* of the volume, "" otherwise */
+	const char *what; /* "rootfs", "volume" or "bind" */
+	const char *name; /* of the volume, path of the bind mount, or "" */
 	const char *path;
+	const json_t *file; /* a single file, which is copied to @path first (storage.h); or NULL */
+	char *staged;	    /* @path, where it is ours */
 	struct rb_manifest *sent;
 };
 
@@ -44,20 +48,46 @@ void rb_sync_free(struct rb_sync *sync)
 {
 	if (!sync)
 		return;
-	for (size_t i = 0; i < sync->n; i++)
+	for (size_t i = 0; i < sync->n; i++) {
 		rb_manifest_free(sync->trees[i].sent);
+		free(sync->trees[i].staged);
+	}
 	free(sync);
+}
+
+static int add_bind(struct rb_member *c, struct rb_sync *sync, const json_t *bind,
+		    struct rb_err *err)
+{
+	struct tree *tree = &sync->trees[sync->n];
+	char path[PATH_MAX];
+	int r;
+
+	*tree = (struct tree){ .what = "bind", .name = rb_json_str(bind, "source", "") };
+	tree->path = tree->name;
+	if (rb_storage_is_file(bind)) {
+		r = rb_storage_staged(c, tree->name, path, sizeof(path), err);
+		if (r < 0)
+			return r;
+		tree->file = bind;
+		tree->path = tree->staged = strdup(path);
+		if (!tree->staged)
+			return rb_err_set(err, -ENOMEM, "plan the copy of files");
+	}
+	sync->n++;
+	return 0;
 }
 
 static int open_sync(struct rb_member *c, struct rb_err *err)
 {
 	const json_t *inspect = json_object_get(c->facts, "inspect");
 	const json_t *volumes = json_object_get(c->facts, "volumes");
+	const json_t *binds = json_object_get(c->facts, "binds");
 	const char *upper =
 		rb_json_str(rb_json_path(inspect, "GraphDriver.Data"), "UpperDir", NULL);
 	struct rb_sync *sync;
-	const json_t *volume;
+	const json_t *entry;
 	size_t i;
+	int r = 0;
 
 	if (c->sync)
 		return 0;
@@ -66,22 +96,27 @@ static int open_sync(struct rb_member *c, struct rb_err *err)
 			err, RB_E_REFUSED, -ENOTSUP,
 			"Docker's storage driver '%s' here is not overlay2, which reberth needs",
 			rb_json_str(json_object_get(inspect, "GraphDriver"), "Name", "?"));
-	if (json_array_size(volumes) >= MAX_TREES)
-		return rb_err_code(err, RB_E_REFUSED, -E2BIG, "more than %d volumes",
-				   MAX_TREES - 1);
+	if (json_array_size(volumes) + json_array_size(binds) >= MAX_TREES)
+		return rb_err_code(err, RB_E_REFUSED, -E2BIG,
+				   "more than %d volumes and bind mounts", MAX_TREES - 1);
 	sync = calloc(1, sizeof(*sync));
 	if (!sync)
 		return rb_err_set(err, -ENOMEM, "plan the copy of files");
 	sync->trees[sync->n++] = (struct tree){ .what = "rootfs", .name = "", .path = upper };
-	json_array_foreach (volumes, i, volume)
-		sync->trees[sync->n++] = (struct tree){ .what = "volume",
-							.name = rb_json_str(volume, "name", ""),
-							.path = rb_json_str(volume, "source", "") };
+	c->sync = sync;
+	json_array_foreach (volumes, i, entry)
+		if (rb_storage_is_copied(entry))
+			sync->trees[sync->n++] =
+				(struct tree){ .what = "volume",
+					       .name = rb_json_str(entry, "name", ""),
+					       .path = rb_json_str(entry, "source", "") };
+	json_array_foreach (binds, i, entry)
+		if (r >= 0 && rb_storage_is_copied(entry))
+			r = add_bind(c, sync, entry, err);
 	if (strcmp(rb_json_str(rb_json_path(inspect, "HostConfig.LogConfig"), "Type", ""),
 		   "json-file") == 0)
 		sync->log_path = rb_json_str(inspect, "LogPath", NULL);
-	c->sync = sync;
-	return 0;
+	return r;
 }
 
 /* files mapped shared and writable change without their times telling; a volume may be mapped by
@@ -110,12 +145,13 @@ static int send_tree(struct rb_migration *m, struct rb_member *c, struct tree *t
 	_cleanup_json_ json_t *args = rb_member_args(m, c);
 	struct rb_manifest *now = NULL;
 	struct rb_tree_stats stats = {};
-	int r;
+	int r = tree->file ? rb_storage_stage(m, c, tree->file, err) : 0;
 
 	json_object_set_new(args, "what", json_string(tree->what));
 	json_object_set_new(args, "name", json_string(tree->name));
 	json_object_set_new(args, "durable", json_boolean(m->frozen_us != 0));
-	r = forget_mapped(m, tree, err);
+	if (r >= 0)
+		r = forget_mapped(m, tree, err);
 	if (r >= 0)
 		r = rb_conn_call(m->conn, "tree", args, &m->wait, err);
 	if (r >= 0)
@@ -171,7 +207,7 @@ int rb_sync_round(struct rb_migration *m, struct rb_err *err)
 	rb_each_member (c, m)
 		if (r >= 0)
 			r = sync_one(m, c, err);
-	return r;
+	return r < 0 ? r : rb_storage_flush(m, err);
 }
 
 static int verify_tree(struct rb_migration *m, struct rb_member *c, const struct tree *tree,
@@ -214,7 +250,11 @@ int rb_sync_size(struct rb_migration *m, uint64_t *ret_bytes, struct rb_err *err
 		if (r >= 0)
 			r = open_sync(c, err);
 		for (size_t i = 0; r >= 0 && i < c->sync->n; i++) {
-			r = rb_tree_size(c->sync->trees[i].path, &one, err);
+			const struct tree *tree = &c->sync->trees[i];
+
+			one = (uint64_t)rb_json_int(tree->file, "bytes", 0);
+			if (!tree->file)
+				r = rb_tree_size(tree->path, &one, err);
 			sum += one;
 		}
 	}

@@ -46,10 +46,12 @@ int rb_target_image(struct rb_migration *m, const json_t *args, json_t **ret, st
 int rb_target_image_undo(struct rb_migration *m, struct rb_err *err);
 int rb_target_create(struct rb_migration *m, const json_t *args, json_t **ret, struct rb_err *err);
 int rb_target_create_undo(struct rb_migration *m, struct rb_err *err);
-int rb_target_tree(struct rb_migration *m, const json_t *args, json_t **ret, struct rb_err *err);
 int rb_target_images(struct rb_migration *m, const json_t *args, json_t **ret, struct rb_err *err);
-int rb_target_verify(struct rb_migration *m, const json_t *args, json_t **ret, struct rb_err *err);
 int rb_target_log(struct rb_migration *m, const json_t *args, json_t **ret, struct rb_err *err);
+
+/* target_storage.c */
+int rb_target_tree(struct rb_migration *m, const json_t *args, json_t **ret, struct rb_err *err);
+int rb_target_verify(struct rb_migration *m, const json_t *args, json_t **ret, struct rb_err *err);
 
 /* target_arm.c */
 int rb_target_arm(struct rb_migration *m, const json_t *args, json_t **ret, struct rb_err *err);

@@ -27,6 +27,7 @@
 #include "net.h"
 #include "ports.h"
 #include "report.h"
+#include "storage.h"
 #include "strategy.h"
 #include "switchover.h"
 #include "target.h"
@@ -534,6 +535,8 @@ int rb_target_finish(struct rb_migration *m, const json_t *args, json_t **ret, s
 	rb_guard_off(m->entry.id, NULL);
 	rb_each_member (c, m)
 		rb_criu_remove_scratch(c->work_dir);
+	rb_each_member (c, m)
+		rb_binds_settle(c);
 	/* DONE lets the source go */
 	r = rb_target_wait_fetched(m, err);
 	if (r >= 0)

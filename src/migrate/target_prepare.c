@@ -10,7 +10,6 @@
 #include <limits.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/file.h>
 #include <unistd.h>
 
 #include "arrival.h"
@@ -28,10 +27,9 @@
 #include "obstacles.h"
 #include "plain.h"
 #include "spec.h"
+#include "storage.h"
 #include "target.h"
 #include "travel.h"
-#include "tree.h"
-#include "verify.h"
 
 #define ENGINE_MS 60000
 
@@ -134,89 +132,6 @@ static void temporary_name(const struct rb_migration *m, const struct rb_member 
 		snprintf(ret, size, "reberth-%s", m->entry.id);
 }
 
-/* Docker would hand out one that exists as if it were new, and we would empty it. */
-static int volume_is_free(struct rb_migration *m, const char *name, const struct rb_wait *wait,
-			  struct rb_err *err)
-{
-	_cleanup_json_ json_t *there = NULL;
-	int r = rb_engine_volume_inspect(m->node->engine, name, &there, wait, err);
-
-	if (r == -ENOENT) {
-		rb_err_clear(err);
-		return 0;
-	}
-	return r < 0 ? r
-		     : rb_err_code(err, RB_E_CONFLICT, -EEXIST,
-				   "a volume '%s' appeared here meanwhile: rename or remove it",
-				   name);
-}
-
-/* one worker at a time looks for volumes and makes them */
-static int lock_volumes(const struct rb_migration *m, struct rb_err *err)
-{
-	_cleanup_close_ int fd = -EBADF;
-	char path[512];
-
-	rb_path(path, sizeof(path), "%s/volumes.lock", m->node->run_dir);
-	fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
-	if (fd < 0 || flock(fd, LOCK_EX) < 0)
-		return rb_err_set(err, -errno, "lock '%s'", path);
-	return TAKE_FD(fd);
-}
-
-static int create_volumes(struct rb_migration *m, struct rb_member *c, const struct rb_wait *wait,
-			  struct rb_err *err)
-{
-	_cleanup_close_ int lock = lock_volumes(m, err);
-	const json_t *volumes = json_object_get(offer_of(c), "volumes");
-	json_t *made = json_array();
-	const json_t *volume;
-	size_t i;
-
-	rb_member_fact(c, "volumes_made", made);
-	if (lock < 0)
-		return lock;
-	json_array_foreach (volumes, i, volume) {
-		_cleanup_json_ json_t *answer = NULL;
-		const char *name, *path;
-		int r = rb_json_need_str(volume, "name", &name, err);
-
-		if (r < 0)
-			return r;
-		r = volume_is_free(m, name, wait, err);
-		if (r < 0)
-			return r;
-		json_array_append_new(made, json_string(name));
-		r = rb_migration_save(m, err);
-		if (r >= 0)
-			r = rb_engine_volume_create(m->node->engine, volume, &answer, wait, err);
-		if (r >= 0)
-			r = rb_json_need_str(answer, "Mountpoint", &path, err);
-		if (r < 0)
-			return r;
-		json_object_set_new((json_t *)volume, "here", json_string(path));
-	}
-	return 0;
-}
-
-/* Docker fills an empty volume from the image; what the source deleted there must not come back */
-static int empty_volumes(struct rb_member *c, struct rb_err *err)
-{
-	const json_t *volume;
-	size_t i;
-
-	json_array_foreach (json_object_get(offer_of(c), "volumes"), i, volume) {
-		const char *path = rb_json_str(volume, "here", "");
-		int r = rb_rm_rf(path, err);
-
-		if (r >= 0)
-			r = rb_mkdir_p(path, 0755, err);
-		if (r < 0)
-			return r;
-	}
-	return 0;
-}
-
 /* where Docker keeps the new container's files */
 static int note_paths(struct rb_migration *m, struct rb_member *c, const struct rb_wait *wait,
 		      struct rb_err *err)
@@ -309,10 +224,10 @@ int rb_target_create(struct rb_migration *m, const json_t *args, json_t **ret, s
 
 	(void)args;
 	r = rb_mkdir_p(m->work_dir, 0700, err);
-	/* all volumes first: several may use one */
+	/* all volumes and folders first: several may use one */
 	rb_each_member (c, m)
 		if (r >= 0)
-			r = create_volumes(m, c, &wait, err);
+			r = rb_target_create_storage(m, c, &wait, err);
 	if (r >= 0)
 		r = rb_travel_arrive(m->node, rb_json_path(m->entry.facts, "offer.networks"),
 				     m->entry.id, m->entry.peer, err);
@@ -326,27 +241,11 @@ int rb_target_create(struct rb_migration *m, const json_t *args, json_t **ret, s
 	/* each create may have filled one */
 	rb_each_member (c, m)
 		if (r >= 0)
-			r = empty_volumes(c, err);
+			r = rb_target_empty_storage(c, err);
 	if (r >= 0)
 		*ret = json_pack("{s:s, s:O}", "new_id", m->entry.container_id, "members", members);
 	json_decref(members);
 	return r < 0 ? r : 0;
-}
-
-static int remove_volumes(struct rb_migration *m, const struct rb_member *c,
-			  const struct rb_wait *wait, struct rb_err *err)
-{
-	const json_t *volume;
-	size_t i;
-
-	json_array_foreach (json_object_get(c->facts, "volumes_made"), i, volume) {
-		int r = rb_engine_volume_remove(m->node->engine, json_string_value(volume), wait,
-						err);
-
-		if (r < 0 && r != -ENOENT)
-			return r;
-	}
-	return 0;
 }
 
 int rb_target_create_undo(struct rb_migration *m, struct rb_err *err)
@@ -365,50 +264,8 @@ int rb_target_create_undo(struct rb_migration *m, struct rb_err *err)
 					m->entry.id, err);
 	rb_each_member (c, m)
 		if (r >= 0)
-			r = remove_volumes(m, c, &wait, err);
+			r = rb_target_remove_storage(m, c, &wait, err);
 	return r < 0 ? r : rb_migration_remove_work(m, err);
-}
-
-static const char *volume_path(const struct rb_member *c, const char *name)
-{
-	const json_t *volume;
-	size_t i;
-
-	json_array_foreach (json_object_get(offer_of(c), "volumes"), i, volume)
-		if (strcmp(rb_json_str(volume, "name", ""), name) == 0)
-			return rb_json_str(volume, "here", NULL);
-	return NULL;
-}
-
-/* of the writable layer or a volume; NULL: there is no such tree */
-static const char *tree_path(const struct rb_member *c, const json_t *args)
-{
-	const char *what = rb_json_str(args, "what", "");
-
-	if (c && strcmp(what, "rootfs") == 0)
-		return rb_json_str(c->facts, "upper", NULL);
-	if (c && strcmp(what, "volume") == 0)
-		return volume_path(c, rb_json_str(args, "name", ""));
-	return NULL;
-}
-
-/* "verify" {"member", "what": "rootfs" | "volume", "name"}: a stream of verify.h follows */
-int rb_target_verify(struct rb_migration *m, const json_t *args, json_t **ret, struct rb_err *err)
-{
-	const struct rb_member *c = rb_member_asked(m, args);
-	const char *path = tree_path(c, args);
-	struct rb_verify_stats stats = {};
-	int r;
-
-	if (!path) {
-		rb_stream_drain(m->conn, &m->wait, NULL);
-		return rb_err_code(err, RB_E_PROTOCOL, -EPROTO, "there is no '%.40s' to compare",
-				   rb_json_str(args, "what", ""));
-	}
-	r = rb_verify_receive(m->conn, path, &stats, &m->wait, err);
-	*ret = json_pack("{s:I, s:I}", "files", (json_int_t)stats.files, "bytes",
-			 (json_int_t)stats.bytes);
-	return r;
 }
 
 /* "images" {"member", "what": "images" | "pages", "bytes"}: a stream of plain.h follows */
@@ -428,36 +285,6 @@ int rb_target_images(struct rb_migration *m, const json_t *args, json_t **ret, s
 	/* so that the peer is not stuck in its sending, and reads why */
 	rb_stream_drain(m->conn, &m->wait, NULL);
 	return r;
-}
-
-/* "tree" {"member", "what": "rootfs" | "volume", "name", "durable"}: a stream of tree.h follows */
-int rb_target_tree(struct rb_migration *m, const json_t *args, json_t **ret, struct rb_err *err)
-{
-	struct rb_member *c = rb_member_asked(m, args);
-	const char *what = c ? rb_json_str(args, "what", "") : "member";
-	struct rb_tree_stats stats = {};
-	const char *path = tree_path(c, args);
-	int r = 0;
-
-	if (strcmp(what, "rootfs") == 0)
-		r = rb_target_open_rootfs(c, err);
-	if (r >= 0 && !path)
-		r = rb_err_code(err, RB_E_PROTOCOL, -EPROTO, "there is no '%.40s' to write to",
-				what);
-	if (r < 0) {
-		/* so that the peer is not stuck in its sending, and reads why */
-		rb_stream_drain(m->conn, &m->wait, NULL);
-		return r;
-	}
-	r = rb_tree_receive(m->conn, path, rb_json_bool(args, "durable", false), &stats, &m->wait,
-			    err);
-	if (r < 0)
-		return r;
-	if (strcmp(what, "rootfs") == 0)
-		rb_target_note_rootfs(c, stats.files || stats.removed);
-	*ret = json_pack("{s:I, s:I}", "files", (json_int_t)stats.files, "bytes",
-			 (json_int_t)stats.bytes);
-	return 0;
 }
 
 /* "log": earlier lines of `docker logs`; they go into the file until Docker has opened it */

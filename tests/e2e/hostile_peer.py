@@ -28,7 +28,7 @@ def frame(kind, payload, magic=b"RBTH", version=1, flags=0, length=None, rest=0)
 
 
 def hello(**changes):
-    value = {"protocol": 6, "version": "0.1.0", "node": socket.gethostname(),
+    value = {"protocol": 7, "version": "0.1.0", "node": socket.gethostname(),
              "boot_id": open("/proc/sys/kernel/random/boot_id").read().strip()}
     value.update(changes)
     return frame(HELLO, value)

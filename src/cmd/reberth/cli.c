@@ -17,7 +17,7 @@
 #include "json.h"
 #include "output.h"
 
-#define OPTIONS_MAX 24
+#define OPTIONS_MAX 32
 #define HELP_COLUMN 28
 #define WORD_MAX    40
 
@@ -128,6 +128,13 @@ static int bad_option(struct cli *cli, const struct cli_usage *usage, const char
 	return stop(cli, cli_fail_usage(cli, usage->verb, "unknown option '%s'", word));
 }
 
+static int argument_of(const struct cli_option *o)
+{
+	if (!o->arg)
+		return no_argument;
+	return o->arg[0] == '[' ? optional_argument : required_argument;
+}
+
 int cli_option(struct cli *cli, const struct cli_usage *usage, int argc, char **argv)
 {
 	struct option longs[OPTIONS_MAX] = {};
@@ -140,8 +147,7 @@ int cli_option(struct cli *cli, const struct cli_usage *usage, int argc, char **
 
 		if (!o)
 			break;
-		longs[i] = (struct option){ o->name, o->arg ? required_argument : no_argument, NULL,
-					    o->id };
+		longs[i] = (struct option){ o->name, argument_of(o), NULL, o->id };
 		if (o->id >= CLI_LONG)
 			continue;
 		letters[used++] = (char)o->id;
@@ -199,7 +205,7 @@ void cli_help(const struct cli_usage *usage)
 
 		snprintf(left, sizeof(left), "%c%c%c --%s%s%s", o->id < CLI_LONG ? '-' : ' ',
 			 o->id < CLI_LONG ? o->id : ' ', o->id < CLI_LONG ? ',' : ' ', o->name,
-			 o->arg ? " " : "", o->arg ? o->arg : "");
+			 o->arg && o->arg[0] != '[' ? " " : "", o->arg ? o->arg : "");
 		printf("  %-*s %s\n", HELP_COLUMN - 2, left, o->help);
 	}
 	if (usage->text)

@@ -32,7 +32,10 @@ enum {
 	OPT_RECONNECT,
 	OPT_NO_FORWARD,
 	OPT_GROUP,
-	OPT_VERIFY
+	OPT_VERIFY,
+	OPT_WITH_BIND,
+	OPT_SHARED_VOLUME,
+	OPT_VOLUME_IN_USE
 };
 
 static const struct cli_option options[] = {
@@ -62,6 +65,12 @@ static const struct cli_option options[] = {
 	{ OPT_VERIFY, "verify", NULL,
 	  "before it runs there, read all files on both hosts and compare (it stands still for "
 	  "that)" },
+	{ OPT_WITH_BIND, "with-bind", "[=PATH]",
+	  "copy bind mounts, too: all, or the one of that path of this host (repeatable)" },
+	{ OPT_SHARED_VOLUME, "shared-volume", "NAME",
+	  "do not copy this volume or bind mount: both hosts have the same (repeatable)" },
+	{ OPT_VOLUME_IN_USE, "volume-in-use", "WHAT",
+	  "when another container that runs uses it, too: refuse (default), copy" },
 	{ 'd', "detach", NULL, "print the migration's ID and leave it to reberthd" },
 	{ OPT_JSON, "json", NULL, "print the report, or what went wrong, as JSON" },
 	{},
@@ -108,6 +117,29 @@ static int put_count(json_t *body, const char *key, const char *text)
 	bool good = text[0] >= '1' && text[0] <= '8' && !text[1];
 
 	return good ? json_object_set_new(body, key, json_integer(text[0] - '0')) : -EINVAL;
+}
+
+static void put_name(json_t *body, const char *key, const char *name)
+{
+	json_t *list = json_object_get(body, key);
+
+	if (!list) {
+		list = json_array();
+		json_object_set_new(body, key, list);
+	}
+	json_array_append_new(list, json_string(name));
+}
+
+/* A path as Docker shows it: without a slash at its end. */
+static void put_path(json_t *body, const char *key, const char *path)
+{
+	size_t len = strlen(path);
+	char copy[4096];
+
+	while (len > 1 && path[len - 1] == '/')
+		len--;
+	snprintf(copy, sizeof(copy), "%.*s", (int)len, path);
+	put_name(body, key, copy);
 }
 
 /* Those of which not every value makes sense. Return: what is wrong with it, or NULL */
@@ -174,6 +206,18 @@ static int parse(struct cli *cli, int argc, char **argv, struct request *req)
 			break;
 		case OPT_VERIFY:
 			json_object_set_new(req->body, "verify", json_true());
+			break;
+		case OPT_WITH_BIND:
+			if (optarg)
+				put_path(req->body, "binds_wanted", optarg);
+			else
+				json_object_set_new(req->body, "with_bind", json_true());
+			break;
+		case OPT_SHARED_VOLUME:
+			put_path(req->body, "shared_volumes", optarg);
+			break;
+		case OPT_VOLUME_IN_USE:
+			json_object_set_new(req->body, "volume_in_use", json_string(optarg));
 			break;
 		case OPT_JSON:
 			cli->json = true;

@@ -53,6 +53,28 @@ static void print_estimate(const json_t *estimate)
 	printf("\n");
 }
 
+/* Volumes and bind mounts that are not copied. */
+static void print_storage(const json_t *storage, bool planned)
+{
+	const json_t *entry;
+	size_t i;
+
+	json_array_foreach (storage, i, entry) {
+		const char *volume = rb_json_str(entry, "volume", NULL);
+		const char *type = rb_json_str(entry, "file_system", NULL);
+
+		if (strcmp(rb_json_str(entry, "how", ""), "shared") != 0)
+			continue;
+		printf("%s %s %s copied: both hosts share it%s%s%s\n",
+		       volume ? "volume" : "bind mount",
+		       volume ? volume : rb_json_str(entry, "bind", "?"),
+		       planned ? "is not" : "was not",
+		       rb_json_bool(entry, "declared", false) ? ", as you say" : "",
+		       type && !rb_json_bool(entry, "declared", false) ? ", on " : "",
+		       type && !rb_json_bool(entry, "declared", false) ? type : "");
+	}
+}
+
 int migrate_print_plan(const struct cli *cli, const json_t *plan)
 {
 	bool possible = rb_json_bool(plan, "possible", false);
@@ -67,6 +89,7 @@ int migrate_print_plan(const struct cli *cli, const json_t *plan)
 	       possible ? "can" : "cannot", rb_json_str(plan, "source", "?"),
 	       rb_json_str(plan, "target", "?"), json_array_size(obstacles) ? ":" : "");
 	print_obstacles(obstacles);
+	print_storage(json_object_get(plan, "storage"), true);
 	if (possible)
 		print_estimate(json_object_get(plan, "estimate"));
 	return possible ? 0 : rb_code_exit(RB_E_REFUSED);
@@ -210,6 +233,8 @@ int migrate_print_result(const struct cli *cli, const json_t *migration)
 			print_summary(migration, report);
 		if (completed)
 			print_addresses(report);
+		if (completed)
+			print_storage(json_object_get(report, "storage"), false);
 		return status;
 	}
 	/* Without a report (its worker was killed, say) the migration itself says the most. */

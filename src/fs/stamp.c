@@ -1,0 +1,90 @@
+// SPDX-License-Identifier: Apache-2.0
+/*
+ * stamp.c - one number that tells whether anything of a tree changed since
+ *
+ * It is made of what tells changes between two rounds, too (manifest.c): names, inodes, sizes and
+ * times, but no content. So it takes one scan, and is good on this host only.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#define XXH_INLINE_ALL
+#include <xxhash.h>
+
+#include "cleanup.h"
+#include "err.h"
+#include "manifest.h"
+#include "tree.h"
+
+static void add_entry(XXH3_state_t *state, const char *path, const struct manifest_entry *e)
+{
+	uint64_t numbers[] = { e->ino,
+			       e->size,
+			       e->rdev,
+			       e->mode,
+			       (uint64_t)e->mtime_s,
+			       e->mtime_ns,
+			       (uint64_t)e->ctime_s,
+			       e->ctime_ns };
+
+	XXH3_128bits_update(state, path, strlen(path) + 1);
+	XXH3_128bits_update(state, numbers, sizeof(numbers));
+}
+
+/* Of the tree itself: when it gets another name for a while, and its own again, its ctime moves. */
+static void add_root(XXH3_state_t *state, struct manifest_entry e)
+{
+	e.ctime_s = 0;
+	e.ctime_ns = 0;
+	add_entry(state, "", &e);
+}
+
+/* @fd: a folder, or a single file */
+static int add_all(XXH3_state_t *state, int fd, const char *path, const struct stat *st,
+		   const struct rb_wait *wait, struct rb_err *err)
+{
+	struct rb_manifest *m = NULL;
+	int r;
+
+	if (!S_ISDIR(st->st_mode)) {
+		struct manifest_entry e = { .ino = st->st_ino,
+					    .size = (uint64_t)st->st_size,
+					    .mode = st->st_mode,
+					    .mtime_s = st->st_mtim.tv_sec,
+					    .mtime_ns = (uint32_t)st->st_mtim.tv_nsec };
+
+		add_root(state, e);
+		return 0;
+	}
+	r = manifest_scan(fd, path, &m, wait, err);
+	if (r >= 0)
+		add_root(state, m->entries[0]);
+	for (size_t i = 1; r >= 0 && i < m->n; i++)
+		add_entry(state, manifest_path(m, &m->entries[i]), &m->entries[i]);
+	rb_manifest_free(m);
+	return r;
+}
+
+int rb_tree_stamp(const char *path, char ret[RB_STAMP_SIZE], const struct rb_wait *wait,
+		  struct rb_err *err)
+{
+	_cleanup_close_ int fd = open(path, O_RDONLY | O_NONBLOCK | O_NOFOLLOW | O_CLOEXEC);
+	XXH128_hash_t hash;
+	XXH3_state_t state;
+	struct stat st;
+	int r;
+
+	if (fd < 0 || fstat(fd, &st) < 0)
+		return rb_err_set(err, -errno, "open '%s'", path);
+	XXH3_128bits_reset(&state);
+	r = add_all(&state, fd, path, &st, wait, err);
+	if (r < 0)
+		return r;
+	hash = XXH3_128bits_digest(&state);
+	snprintf(ret, RB_STAMP_SIZE, "%016" PRIx64 "%016" PRIx64, hash.high64, hash.low64);
+	return 0;
+}

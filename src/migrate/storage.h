@@ -1,0 +1,164 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * storage.h - volumes and bind mounts: which are copied, and which are on storage that both sides
+ * share
+ *
+ * A container's facts "volumes" and "binds" are lists (engine/spec.h). What is settled of each
+ *entry before anything is changed is noted in it, and travels with the offer:
+ *
+ *   "how"	    "copied": its tree travels. "shared": it is on storage that both hosts have,
+ *which was recognised, or declared (--shared-volume). "inside": a bind mount inside of another one,
+ *with which it travels "declared"	    true: shared by the user's word "place"	    of what
+ *is shared: rb_place_json() "kind"	    of a bind mount: "folder" or "file" "bytes" of a bind
+ *mount that is copied: on disk
+ *
+ * Binds are known to both sides by "source", the path of the host, which is the same on both.
+ */
+#pragma once
+
+#include <jansson.h>
+#include <stdbool.h>
+#include <stddef.h>
+
+struct rb_err;
+struct rb_member;
+struct rb_migration;
+struct rb_node;
+struct rb_wait;
+
+/* --- source (storage.c) --- */
+
+/**
+ * rb_storage_check_request - does what the user named exist?
+ * @facts: of the entry, with its members
+ */
+int rb_storage_check_request(const json_t *facts, struct rb_err *err);
+
+/** rb_storage_settle - settle all of the above of a container; what cannot be becomes an obstacle
+ */
+int rb_storage_settle(struct rb_migration *m, struct rb_member *c, json_t *obstacles,
+		      const struct rb_wait *wait, struct rb_err *err);
+
+bool rb_storage_is_copied(const json_t *entry);
+bool rb_storage_is_shared(const json_t *entry);
+
+/** rb_storage_is_file - a bind mount of a single file, which travels as a folder of its own */
+bool rb_storage_is_file(const json_t *bind);
+
+/** rb_storage_staged - that folder, on either side */
+int rb_storage_staged(const struct rb_member *c, const char *source, char *ret, size_t size,
+		      struct rb_err *err);
+
+/** rb_storage_stage - have the file as it is now in there, before it is sent */
+int rb_storage_stage(struct rb_migration *m, struct rb_member *c, const json_t *bind,
+		     struct rb_err *err);
+
+/**
+ * rb_storage_flush - have everything that was written to shared storage reach it
+ *
+ * Called once while the container runs, so that there is little left, and once when it stands
+ * still; before the target may go on. See storage.c about what the other host then sees.
+ */
+int rb_storage_flush(struct rb_migration *m, struct rb_err *err);
+
+/** rb_storage_locked - does a task hold a file lock on shared storage? Nobody else gets it there
+ * before that task is gone. Return: 0, or RB_E_REFUSED */
+int rb_storage_locked(struct rb_migration *m, struct rb_err *err);
+
+/* --- what stays (storage_left.c) --- */
+
+/** rb_storage_list - for reports: [{"volume" | "bind", "container", "destination", "how",
+ * "file_system", "declared"}] */
+json_t *rb_storage_list(const struct rb_migration *m);
+
+/** rb_storage_note_left - the container has gone: remember what its bind mounts were like that stay
+ * here, as the fact "left" of each member, to be saved */
+void rb_storage_note_left(struct rb_migration *m);
+
+/**
+ * rb_storage_was_left - did the container leave this here, and has nobody changed it since?
+ * @source: path of the bind mount, as the container knows it
+ * @path: the same without symbolic links
+ */
+bool rb_storage_was_left(const struct rb_node *node, const char *container, const char *source,
+			 const char *path, const struct rb_wait *wait);
+
+/* --- target (target_storage.c, target_binds.c, target_binds_made.c) --- */
+
+/** rb_target_check_storage - obstacles: may volumes and bind mounts of an offer be brought here?
+ * @offer: of one container
+ * @docker_root: Docker's own folder here */
+void rb_target_check_storage(const struct rb_node *node, const json_t *offer,
+			     const char *docker_root, json_t *obstacles,
+			     const struct rb_wait *wait);
+
+/** rb_target_create_storage - make a container's volumes, and what its bind mounts need */
+int rb_target_create_storage(struct rb_migration *m, struct rb_member *c,
+			     const struct rb_wait *wait, struct rb_err *err);
+
+/** rb_target_empty_storage - Docker fills an empty volume from the image; what the source deleted
+ * there must not come back */
+int rb_target_empty_storage(struct rb_member *c, struct rb_err *err);
+
+/** rb_target_remove_storage - undo of the above; the container must be gone */
+int rb_target_remove_storage(struct rb_migration *m, struct rb_member *c,
+			     const struct rb_wait *wait, struct rb_err *err);
+
+/**
+ * rb_binds_check - obstacles: may the bind mounts of an offer be brought here?
+ * @offer: of one container
+ * @docker_root: Docker's own folder here
+ */
+void rb_binds_check(const struct rb_node *node, const json_t *offer, const char *docker_root,
+		    json_t *obstacles, const struct rb_wait *wait);
+
+/** rb_binds_make - make the files and folders that will be written to; all is in the journal
+ * before */
+int rb_binds_make(struct rb_migration *m, struct rb_member *c, const char *docker_root,
+		  const struct rb_wait *wait, struct rb_err *err);
+
+/** rb_binds_undo - what was there before is so again. The container must be gone. */
+int rb_binds_undo(struct rb_member *c, struct rb_err *err);
+
+/** rb_binds_settle - the container runs: what it had left here earlier is of no use any more */
+void rb_binds_settle(struct rb_member *c);
+
+/**
+ * rb_binds_open - what was made for a bind mount
+ * @flags: O_PATH | O_DIRECTORY for a folder, O_WRONLY for a file
+ *
+ * Return: a descriptor of it and of nothing else that may have its path by now, or negative errno.
+ */
+int rb_binds_open(const struct rb_member *c, const char *source, int flags, struct rb_err *err);
+
+/* --- who else uses it (storage_users.c) --- */
+
+/**
+ * rb_storage_users - running containers that have mounted a volume, or part of a folder
+ * @volume: name, or NULL
+ * @folder: path of a bind mount, or NULL
+ * @group: of inspects, which do not count
+ * @ret_name: of the first of them
+ *
+ * Return: 1, 0 or negative errno.
+ */
+int rb_storage_users(const struct rb_node *node, const char *volume, const char *folder,
+		     const json_t *group, char *ret_name, size_t size, const struct rb_wait *wait,
+		     struct rb_err *err);
+
+/** rb_storage_check_users - obstacles: what is copied must not be used by others that run */
+void rb_storage_check_users(struct rb_migration *m, struct rb_member *c, const json_t *group,
+			    json_t *obstacles, const struct rb_wait *wait);
+
+/** rb_storage_still_ours - the same short of the freeze. Return: 0, or RB_E_REFUSED */
+int rb_storage_still_ours(struct rb_migration *m, const json_t *group, const struct rb_wait *wait,
+			  struct rb_err *err);
+
+/** rb_path_within - is @path @folder, or inside of it? */
+bool rb_path_within(const char *path, const char *folder);
+
+/** rb_path_forbidden - must this path of a host not travel, whatever anybody says? Return: why not,
+ * or NULL
+ * @docker_root: Docker's own folder */
+const char *rb_path_forbidden(const struct rb_node *node, const char *path,
+			      const char *docker_root);
