@@ -22,6 +22,7 @@
 #include "image.h"
 #include "io.h"
 #include "json.h"
+#include "kept.h"
 #include "log.h"
 #include "logfile.h"
 #include "obstacles.h"
@@ -64,13 +65,22 @@ int rb_target_check(const struct rb_node *node, const json_t *offer, json_t *obs
 int rb_target_image(struct rb_migration *m, const json_t *args, json_t **ret, struct rb_err *err)
 {
 	struct rb_member *c = rb_member_asked(m, args);
+	char id[RB_IMAGE_ID_SIZE];
+	int r;
 
 	(void)ret;
 	if (!c)
 		return rb_err_code(err, RB_E_PROTOCOL, -EPROTO, "there is no such member");
-	rb_member_fact(c, "image_loaded", json_true());
-	if (rb_migration_save(m, err) < 0)
-		return -EIO;
+	/* who has brought it since the check wants to have it: it is not ours to remove then */
+	r = rb_image_find(m->node->engine, json_object_get(offer_of(c), "image"), id, &m->wait,
+			  err);
+	if (r == -ENOENT) {
+		rb_err_clear(err);
+		rb_member_fact(c, "image_loaded", json_true());
+		r = rb_migration_save(m, err);
+	}
+	if (r < 0)
+		return r;
 	return rb_image_receive(m->node->engine, json_object_get(offer_of(c), "image"), m->conn,
 				&m->wait, err);
 }
@@ -87,17 +97,20 @@ static bool names_image(struct rb_migration *m, const char *name, const char *id
 	       strcmp(rb_json_str(image, "Id", ""), id) == 0;
 }
 
-/* an image that came for this container alone goes again; one that is in use by now stays */
+/* an image that came for this container alone goes again; one that is in use by now stays, and
+ * one that somebody pushed */
 static void undo_image(struct rb_migration *m, const struct rb_member *c)
 {
 	struct rb_wait wait = rb_migration_cleanup_wait(ENGINE_MS);
 	const json_t *image = json_object_get(offer_of(c), "image");
+	_cleanup_close_ int lock = rb_images_lock(m->node, &wait, NULL);
 	char path[1024], name[900], id[RB_IMAGE_ID_SIZE];
 	const json_t *tag;
 	size_t i;
 
-	if (!rb_json_bool(c->facts, "image_loaded", false) ||
-	    rb_image_find(m->node->engine, image, id, &wait, NULL) < 0)
+	if (lock < 0 || !rb_json_bool(c->facts, "image_loaded", false) ||
+	    rb_image_find(m->node->engine, image, id, &wait, NULL) < 0 ||
+	    rb_image_is_kept(m->node, id))
 		return;
 	json_array_foreach (json_object_get(image, "tags"), i, tag) {
 		if (rb_engine_escape(json_string_value(tag), name, sizeof(name)) < 0)
