@@ -32,6 +32,7 @@
 #include <unistd.h>
 
 #include "api_check.h"
+#include "api_routes.h"
 #include "cleanup.h"
 #include "err.h"
 #include "io.h"
@@ -41,7 +42,6 @@
 #define CONNECTIONS_MAX	  64u
 #define IDLE_MAX_S	  30u
 #define HEADERS_MAX_BYTES ((size_t)32 << 10)
-#define ALLOWED_MAX_BYTES 32
 #define GROUP_NAME	  "reberth"
 
 struct rb_api {
@@ -58,7 +58,7 @@ struct rb_api {
 };
 
 struct rb_api_request {
-	const struct route *route;
+	const struct rb_api_route *route;
 	char id[RB_API_ID_MAX + 1];
 	struct rb_buf body;
 	bool too_large;
@@ -72,179 +72,6 @@ struct rb_api_request {
 	json_t *value;
 	struct rb_err err;
 };
-
-/* A handler gets the parsed body, or NULL where there was none, and sets *ret or fails. */
-struct route {
-	const char *method;
-	const char *path; /* "{id}" stands for one segment */
-	unsigned int status;
-	int (*handle)(struct rb_api *api, struct rb_api_request *req, const json_t *body,
-		      json_t **ret, struct rb_err *err);
-};
-
-#define HANDLER(name)                                                                       \
-	static int name(struct rb_api *api, struct rb_api_request *req, const json_t *body, \
-			json_t **ret, struct rb_err *err)
-
-HANDLER(post_migration)
-{
-	int r = rb_api_check_migrate(body, err);
-
-	if (r < 0)
-		return r;
-	if (rb_json_bool(body, "dry_run", false))
-		req->status = MHD_HTTP_OK;
-	return api->ops->migrate(api->ctx, body, ret, err);
-}
-
-HANDLER(get_migrations)
-{
-	(void)req, (void)body;
-	return api->ops->list(api->ctx, ret, err);
-}
-
-HANDLER(get_migration)
-{
-	(void)body;
-	return api->ops->inspect(api->ctx, req->id, ret, err);
-}
-
-HANDLER(post_cancel)
-{
-	(void)body;
-	*ret = json_object();
-	return api->ops->cancel(api->ctx, req->id, err);
-}
-
-HANDLER(post_resolve)
-{
-	const char *decision;
-	int r = rb_api_check_resolve(body, &decision, err);
-
-	if (r < 0)
-		return r;
-	*ret = json_object();
-	return api->ops->resolve(api->ctx, req->id, decision, err);
-}
-
-HANDLER(get_node)
-{
-	(void)req, (void)body;
-	return api->ops->node(api->ctx, ret, err);
-}
-
-/* @command with the id as the network's name, and what the body has */
-static int network_command(struct rb_api *api, const struct rb_api_request *req,
-			   const char *command, const json_t *body, json_t **ret,
-			   struct rb_err *err)
-{
-	_cleanup_json_ json_t *request = body ? json_copy((json_t *)body) : json_object();
-
-	json_object_set_new(request, "command", json_string(command));
-	if (req->id[0])
-		json_object_set_new(request, "name", json_string(req->id));
-	return api->ops->network(api->ctx, request, ret, err);
-}
-
-HANDLER(post_network)
-{
-	int r = rb_api_check_network(body, err);
-
-	return r < 0 ? r : network_command(api, req, "create", body, ret, err);
-}
-
-HANDLER(get_networks)
-{
-	(void)body;
-	return network_command(api, req, "ls", NULL, ret, err);
-}
-
-HANDLER(get_network)
-{
-	(void)body;
-	return network_command(api, req, "inspect", NULL, ret, err);
-}
-
-HANDLER(post_network_rm)
-{
-	int r = rb_api_check_network_rm(body, err);
-
-	return r < 0 ? r : network_command(api, req, "rm", body, ret, err);
-}
-
-HANDLER(get_forwards)
-{
-	(void)req, (void)body;
-	return api->ops->forwards(api->ctx, ret, err);
-}
-
-HANDLER(delete_forward)
-{
-	(void)body, (void)ret;
-	return api->ops->forward_rm(api->ctx, req->id, err);
-}
-
-HANDLER(post_network_join)
-{
-	int r = rb_api_check_network_node(body, err);
-
-	return r < 0 ? r : network_command(api, req, "join", body, ret, err);
-}
-
-HANDLER(post_network_leave)
-{
-	int r = rb_api_check_network_node(body, err);
-
-	return r < 0 ? r : network_command(api, req, "leave", body, ret, err);
-}
-
-HANDLER(get_version)
-{
-	(void)api, (void)req, (void)body, (void)err;
-	*ret = json_pack("{s:s, s:i}", "version", RB_VERSION, "api", 1);
-	return 0;
-}
-
-static const struct route routes[] = {
-	{ "POST", "/v1/migrations", MHD_HTTP_ACCEPTED, post_migration },
-	{ "GET", "/v1/migrations", MHD_HTTP_OK, get_migrations },
-	{ "GET", "/v1/migrations/{id}", MHD_HTTP_OK, get_migration },
-	{ "POST", "/v1/migrations/{id}/cancel", MHD_HTTP_ACCEPTED, post_cancel },
-	{ "POST", "/v1/migrations/{id}/resolve", MHD_HTTP_ACCEPTED, post_resolve },
-	{ "POST", "/v1/networks", MHD_HTTP_CREATED, post_network },
-	{ "GET", "/v1/networks", MHD_HTTP_OK, get_networks },
-	{ "GET", "/v1/networks/{id}", MHD_HTTP_OK, get_network },
-	{ "POST", "/v1/networks/{id}/rm", MHD_HTTP_OK, post_network_rm },
-	{ "POST", "/v1/networks/{id}/join", MHD_HTTP_OK, post_network_join },
-	{ "POST", "/v1/networks/{id}/leave", MHD_HTTP_OK, post_network_leave },
-	{ "GET", "/v1/node", MHD_HTTP_OK, get_node },
-	{ "GET", "/v1/forwards", MHD_HTTP_OK, get_forwards },
-	{ "DELETE", "/v1/forwards/{id}", MHD_HTTP_OK, delete_forward },
-	{ "GET", "/v1/version", MHD_HTTP_OK, get_version },
-};
-
-/**
- * find_route - the row for a request
- * @ret_allowed: methods that its path has, as in an Allow header; empty where it is unknown
- *
- * Return: row, or NULL.
- */
-static const struct route *find_route(const char *method, const char *url, char *ret_id,
-				      char ret_allowed[ALLOWED_MAX_BYTES])
-{
-	size_t len = 0;
-
-	ret_allowed[0] = '\0';
-	for (size_t i = 0; i < ARRAY_SIZE(routes); i++) {
-		if (!rb_api_match(routes[i].path, url, ret_id))
-			continue;
-		if (strcmp(routes[i].method, method) == 0)
-			return &routes[i];
-		len += (size_t)snprintf(ret_allowed + len, ALLOWED_MAX_BYTES - len, "%s%s",
-					len ? ", " : "", routes[i].method);
-	}
-	return NULL;
-}
 
 static enum MHD_Result send_json(struct MHD_Connection *conn, unsigned int status,
 				 const json_t *value, const char *allowed)
@@ -306,8 +133,8 @@ static enum MHD_Result request_begin(struct rb_api *api, struct MHD_Connection *
 				     const char *url, const char *method, void **ret_req)
 {
 	char id[RB_API_ID_MAX + 1] = "";
-	const struct route *route;
-	char allowed[ALLOWED_MAX_BYTES];
+	const struct rb_api_route *route;
+	char allowed[RB_API_ALLOWED_MAX];
 	struct rb_err err = {};
 	struct rb_api_request *req;
 
@@ -316,7 +143,7 @@ static enum MHD_Result request_begin(struct rb_api *api, struct MHD_Connection *
 			    "only root and members of the group " GROUP_NAME " may use reberthd");
 		return send_error(conn, rb_code_http(err.code), &err, NULL);
 	}
-	route = find_route(method, url, id, allowed);
+	route = rb_api_route(method, url, id, allowed);
 	if (!route && *allowed) {
 		rb_err_code(&err, RB_E_USAGE, -EINVAL, "%s is not possible here, only %s", method,
 			    allowed);
@@ -357,15 +184,18 @@ static enum MHD_Result request_body(struct rb_api_request *req, const char *data
 /* Call the route's operation. Return: whether there is an answer now. */
 static bool request_handle(struct rb_api *api, struct rb_api_request *req)
 {
+	struct rb_api_call call = { api->ops, api->ctx, req->id, NULL, req->status };
 	_cleanup_json_ json_t *body = NULL, *value = NULL;
 	int r = 0;
 
 	if (req->body.len)
 		r = rb_api_parse_body(req->body.data, req->body.len, &body, &req->err);
 	if (r == 0) {
+		call.body = body;
 		api->current = req;
-		r = req->route->handle(api, req, body, &value, &req->err);
+		r = req->route->handle(&call, &value, &req->err);
 		api->current = NULL;
+		req->status = call.status;
 	}
 	if (req->answered || (r >= 0 && req->later))
 		return req->answered;
