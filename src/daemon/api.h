@@ -26,8 +26,9 @@ struct rb_err;
  * second), "connections", "max_downtime_ms", "dry_run", "keep_source", "no_forward", "group",
  * "verify" and "reconnect" (bool), "timeout_ms" (integer above 0). An id has 1 to 64 characters of
  * [A-Za-z0-9_-] and may be the beginning of one. The request of network() has "command" and, but
- * for "ls", "name"; the other members as network/cluster.h has them, of the right types. A decision
- * is "commit" or "abort".
+ * for "ls", "name"; the other members as network/cluster.h has them, of the right types. That of
+ * push() has "image" and the list "nodes", that of image_diff() "image" and "node", as texts that
+ * are not empty. A decision is "commit" or "abort".
  */
 struct rb_api_ops {
 	int (*migrate)(void *ctx, const json_t *request, json_t **ret, struct rb_err *err);
@@ -39,6 +40,11 @@ struct rb_api_ops {
 	int (*network)(void *ctx, const json_t *request, json_t **ret, struct rb_err *err);
 	int (*forwards)(void *ctx, json_t **ret, struct rb_err *err);
 	int (*forward_rm)(void *ctx, const char *id, struct rb_err *err); /* answers later */
+	int (*push)(void *ctx, const json_t *request, json_t **ret, struct rb_err *err);
+	int (*pushes)(void *ctx, json_t **ret, struct rb_err *err);
+	int (*push_inspect)(void *ctx, const char *id, json_t **ret, struct rb_err *err);
+	int (*push_cancel)(void *ctx, const char *id, struct rb_err *err);
+	int (*image_diff)(void *ctx, const json_t *request, json_t **ret, struct rb_err *err);
 };
 
 /**

@@ -210,6 +210,22 @@ int rb_api_check_network_node(const json_t *body, struct rb_err *err)
 	return check_members(body, members, ARRAY_SIZE(members), err);
 }
 
+int rb_api_check_push(const json_t *body, struct rb_err *err)
+{
+	static const struct member members[] = { { "image", MEMBER_TEXT, true },
+						 { "nodes", MEMBER_TEXTS, true } };
+
+	return check_members(body, members, ARRAY_SIZE(members), err);
+}
+
+int rb_api_check_image_diff(const json_t *body, struct rb_err *err)
+{
+	static const struct member members[] = { { "image", MEMBER_TEXT, true },
+						 { "node", MEMBER_TEXT, true } };
+
+	return check_members(body, members, ARRAY_SIZE(members), err);
+}
+
 int rb_api_check_resolve(const json_t *body, const char **ret_decision, struct rb_err *err)
 {
 	static const struct member members[] = { { "decision", MEMBER_TEXT, true } };

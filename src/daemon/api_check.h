@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * api_check.h - who and what the local API lets in (used by api.c only)
+ * api_check.h - who and what the local API lets in (used by api.c and api_routes.c only)
  */
 #pragma once
 
@@ -39,6 +39,11 @@ int rb_api_check_migrate(const json_t *body, struct rb_err *err);
 int rb_api_check_network(const json_t *body, struct rb_err *err);
 int rb_api_check_network_rm(const json_t *body, struct rb_err *err);
 int rb_api_check_network_node(const json_t *body, struct rb_err *err);
+
+/** rb_api_check_push, rb_api_check_image_diff - members of POST /v1/pushes, and of
+ * POST /v1/images/diff */
+int rb_api_check_push(const json_t *body, struct rb_err *err);
+int rb_api_check_image_diff(const json_t *body, struct rb_err *err);
 
 /** rb_api_check_resolve - members of POST .../resolve. @ret_decision is borrowed from @body. */
 int rb_api_check_resolve(const json_t *body, const char **ret_decision, struct rb_err *err);

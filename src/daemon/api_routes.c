@@ -122,6 +122,36 @@ HANDLER(post_network_leave)
 	return r < 0 ? r : network_command(call, "leave", call->body, ret, err);
 }
 
+HANDLER(post_push)
+{
+	int r = rb_api_check_push(call->body, err);
+
+	return r < 0 ? r : call->ops->push(call->ctx, call->body, ret, err);
+}
+
+HANDLER(get_pushes)
+{
+	return call->ops->pushes(call->ctx, ret, err);
+}
+
+HANDLER(get_push)
+{
+	return call->ops->push_inspect(call->ctx, call->id, ret, err);
+}
+
+HANDLER(post_push_cancel)
+{
+	*ret = json_object();
+	return call->ops->push_cancel(call->ctx, call->id, err);
+}
+
+HANDLER(post_image_diff)
+{
+	int r = rb_api_check_image_diff(call->body, err);
+
+	return r < 0 ? r : call->ops->image_diff(call->ctx, call->body, ret, err);
+}
+
 HANDLER(get_version)
 {
 	(void)call, (void)err;
@@ -141,6 +171,11 @@ static const struct rb_api_route routes[] = {
 	{ "POST", "/v1/networks/{id}/rm", MHD_HTTP_OK, post_network_rm },
 	{ "POST", "/v1/networks/{id}/join", MHD_HTTP_OK, post_network_join },
 	{ "POST", "/v1/networks/{id}/leave", MHD_HTTP_OK, post_network_leave },
+	{ "POST", "/v1/pushes", MHD_HTTP_ACCEPTED, post_push },
+	{ "GET", "/v1/pushes", MHD_HTTP_OK, get_pushes },
+	{ "GET", "/v1/pushes/{id}", MHD_HTTP_OK, get_push },
+	{ "POST", "/v1/pushes/{id}/cancel", MHD_HTTP_ACCEPTED, post_push_cancel },
+	{ "POST", "/v1/images/diff", MHD_HTTP_OK, post_image_diff },
 	{ "GET", "/v1/node", MHD_HTTP_OK, get_node },
 	{ "GET", "/v1/forwards", MHD_HTTP_OK, get_forwards },
 	{ "DELETE", "/v1/forwards/{id}", MHD_HTTP_OK, delete_forward },

@@ -17,6 +17,7 @@
 #include "json.h"
 #include "ports.h"
 #include "proc.h"
+#include "pushes.h"
 #include "source.h"
 #include "target.h"
 #include "workers.h"
@@ -222,5 +223,143 @@ static int op_forward_rm(void *ctx, const char *id, struct rb_err *err)
 					 rb_api_later(ops->api), err);
 }
 
-const struct rb_api_ops rb_ops = { op_migrate, op_list,	   op_inspect,	op_cancel,    op_resolve,
-				   op_node,    op_network, op_forwards, op_forward_rm };
+static int op_push(void *ctx, const json_t *request, json_t **ret, struct rb_err *err)
+{
+	struct rb_ops_context *ops = ctx;
+	char id[RB_ID_LEN + 1];
+	int r = rb_pushes_begin(&ops->config->node, request, id, err);
+
+	if (r >= 0)
+		r = rb_workers_start_push(ops->workers, id, err);
+	if (r >= 0)
+		*ret = json_pack("{s:s}", "id", id);
+	return r;
+}
+
+/* what the file says, and what only we know: whether anybody still works on it */
+static json_t *show_push(const struct rb_ops_context *ops, const char *id, json_t *push)
+{
+	bool ended = rb_json_str(push, "result", NULL) != NULL;
+	bool active = !ended && (rb_workers_pid(ops->workers, id) || rb_pushes_worker(push));
+	char started[40];
+
+	format_time(rb_json_int(push, "started_ms", 0), started, sizeof(started));
+	json_object_set_new(push, "started", json_string(started));
+	json_object_set_new(push, "source", json_string(ops->config->node.name));
+	json_object_set_new(push, "active", json_boolean(active));
+	if (!ended && !active) {
+		json_object_set_new(push, "result", json_string("failed"));
+		json_object_set_new(push, "error",
+				    json_pack("{s:s, s:i, s:s}", "code",
+					      rb_code_name(RB_E_INTERNAL), "errno", ECHILD,
+					      "message",
+					      "its worker process was killed: push it again, what "
+					      "has arrived is used"));
+	}
+	json_object_del(push, "started_ms");
+	json_object_del(push, "worker_start");
+	return push;
+}
+
+static int load_push(const struct rb_ops_context *ops, const char *id, json_t **ret,
+		     struct rb_err *err)
+{
+	_cleanup_json_ json_t *push = NULL;
+	int r = rb_pushes_load(&ops->config->node, id, &push, err);
+
+	if (r >= 0)
+		*ret = json_incref(show_push(ops, id, push));
+	return r;
+}
+
+struct push_listing {
+	const struct rb_ops_context *ops;
+	json_t *out;
+};
+
+static int add_push(void *arg, const char *id)
+{
+	struct push_listing *listing = arg;
+	json_t *push = NULL;
+
+	if (load_push(listing->ops, id, &push, NULL) >= 0)
+		json_array_append_new(listing->out, push);
+	return 0;
+}
+
+static int op_pushes(void *ctx, json_t **ret, struct rb_err *err)
+{
+	struct push_listing listing = { ctx, json_array() };
+
+	(void)err;
+	rb_pushes_each(&listing.ops->config->node, add_push, &listing);
+	*ret = listing.out;
+	return 0;
+}
+
+static int op_push_inspect(void *ctx, const char *id, json_t **ret, struct rb_err *err)
+{
+	struct rb_ops_context *ops = ctx;
+	char whole[RB_ID_LEN + 1];
+	int r = rb_pushes_find(&ops->config->node, id, whole, err);
+
+	return r < 0 ? r : load_push(ops, whole, ret, err);
+}
+
+static int op_push_cancel(void *ctx, const char *id, struct rb_err *err)
+{
+	struct rb_ops_context *ops = ctx;
+	_cleanup_json_ json_t *push = NULL;
+	char whole[RB_ID_LEN + 1];
+	pid_t pid;
+	int r = rb_pushes_find(&ops->config->node, id, whole, err);
+
+	if (r >= 0)
+		r = rb_pushes_load(&ops->config->node, whole, &push, err);
+	if (r < 0)
+		return r;
+	if (rb_json_str(push, "result", NULL))
+		return rb_err_code(err, RB_E_CONFLICT, -EINVAL,
+				   "push %s has ended (%s): too late to cancel", whole,
+				   rb_json_str(push, "result", ""));
+	pid = rb_workers_pid(ops->workers, whole);
+	if (!pid)
+		pid = rb_pushes_worker(push);
+	if (!pid || kill(pid, SIGTERM) < 0)
+		return rb_err_code(err, RB_E_CONFLICT, -ESRCH,
+				   "push %s has ended: its worker was killed", whole);
+	return 0;
+}
+
+/* asks the other node, and Docker */
+static int op_image_diff(void *ctx, const json_t *request, json_t **ret, struct rb_err *err)
+{
+	struct rb_ops_context *ops = ctx;
+	const struct rb_node *node = &ops->config->node;
+	const char *peer = rb_json_str(request, "node", "");
+
+	(void)ret;
+	if (!rb_json_str(node->peers, peer, NULL) || strcmp(peer, node->name) == 0)
+		return rb_err_code(err, RB_E_NOT_FOUND, -ENOENT,
+				   "node '%.100s' is %s: 'reberth node' lists the others", peer,
+				   strcmp(peer, node->name) == 0 ? "this host" : "not known here");
+	return rb_workers_start_question(ops->workers, "diff", request, answer_later,
+					 rb_api_later(ops->api), err);
+}
+
+const struct rb_api_ops rb_ops = {
+	.migrate = op_migrate,
+	.list = op_list,
+	.inspect = op_inspect,
+	.cancel = op_cancel,
+	.resolve = op_resolve,
+	.node = op_node,
+	.network = op_network,
+	.forwards = op_forwards,
+	.forward_rm = op_forward_rm,
+	.push = op_push,
+	.pushes = op_pushes,
+	.push_inspect = op_push_inspect,
+	.push_cancel = op_push_cancel,
+	.image_diff = op_image_diff,
+};

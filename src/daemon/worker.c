@@ -25,6 +25,7 @@
 #include "log.h"
 #include "ports.h"
 #include "proc.h"
+#include "pushes.h"
 #include "source.h"
 #include "target.h"
 
@@ -133,7 +134,7 @@ static int end_forward(const struct rb_node *node, const json_t *request, json_t
 static bool is_question(const char *kind)
 {
 	return strcmp(kind, "plan") == 0 || strcmp(kind, "network") == 0 ||
-	       strcmp(kind, "forward-rm") == 0;
+	       strcmp(kind, "forward-rm") == 0 || strcmp(kind, "diff") == 0;
 }
 
 int rb_worker_main(struct rb_config *config, const char *kind, const char *id)
@@ -157,6 +158,10 @@ int rb_worker_main(struct rb_config *config, const char *kind, const char *id)
 		r = rb_agent_mesh(&config->node, cancel_fd, &err);
 	else if (r >= 0 && strcmp(kind, "forward-rm") == 0)
 		r = question(config, end_forward, &err);
+	else if (r >= 0 && strcmp(kind, "diff") == 0)
+		r = question(config, rb_push_diff, &err);
+	else if (r >= 0 && id && strcmp(kind, "push") == 0)
+		r = rb_push_run(&config->node, id, cancel_fd, &err);
 	else if (r >= 0 && strcmp(kind, "forwards") == 0)
 		r = rb_ports_upkeep(&config->node, &err);
 	else if (r >= 0 && id && strcmp(kind, "source") == 0)

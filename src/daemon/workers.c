@@ -26,6 +26,7 @@
 #include "log.h"
 #include "migration.h"
 #include "proc.h"
+#include "pushes.h"
 #include "wait.h"
 
 #define MAX_WORKERS   256
@@ -125,6 +126,11 @@ static int start(struct rb_workers *workers, const char *kind, const char *id, i
 int rb_workers_start_source(struct rb_workers *workers, const char *id, struct rb_err *err)
 {
 	return start(workers, "source", id, 0, 0, NULL, err);
+}
+
+int rb_workers_start_push(struct rb_workers *workers, const char *id, struct rb_err *err)
+{
+	return start(workers, "push", id, 0, 0, NULL, err);
 }
 
 int rb_workers_start_serve(struct rb_workers *workers, int fd, struct rb_err *err)
@@ -299,4 +305,5 @@ void rb_workers_tend(struct rb_workers *workers)
 	if (rb_journal_each(workers->config->node.journal, true, tend_one, workers, &why) < 0)
 		rb_error("%s", why.msg);
 	rb_migration_sweep(&workers->config->node);
+	rb_pushes_sweep(&workers->config->node);
 }

@@ -24,6 +24,9 @@ void rb_workers_free(struct rb_workers *workers);
 /** rb_workers_start_source - a worker for a migration that was just entered into the journal */
 int rb_workers_start_source(struct rb_workers *workers, const char *id, struct rb_err *err);
 
+/** rb_workers_start_push - a worker for a push that rb_pushes_begin() has made */
+int rb_workers_start_push(struct rb_workers *workers, const char *id, struct rb_err *err);
+
 /** rb_workers_start_serve - a worker that talks to a peer over an accepted socket (not taken over);
  * -EBUSY when there are too many */
 int rb_workers_start_serve(struct rb_workers *workers, int fd, struct rb_err *err);
@@ -31,7 +34,8 @@ int rb_workers_start_serve(struct rb_workers *workers, int fd, struct rb_err *er
 /**
  * rb_workers_start_question - a worker that answers one question: request on its standard input,
  * answer on its standard output
- * @kind: "plan" (a dry run), "network" (rb_network_command()), "forward-rm" (rb_ports_end())
+ * @kind: "plan" (a dry run), "network" (rb_network_command()), "forward-rm" (rb_ports_end()),
+ *	"diff" (rb_push_diff())
  * @done: called from rb_workers_reap() with the answer (reference taken over), or NULL and the
  * reason
  */
@@ -39,7 +43,7 @@ int rb_workers_start_question(struct rb_workers *workers, const char *kind, cons
 			      void (*done)(void *arg, json_t *answer, const struct rb_err *why),
 			      void *arg, struct rb_err *err);
 
-/** rb_workers_pid - our child that works on this migration, or 0 */
+/** rb_workers_pid - our child that works on this migration or push, or 0 */
 pid_t rb_workers_pid(const struct rb_workers *workers, const char *id);
 
 /** rb_workers_reap - take note of workers that ended (on SIGCHLD) */

@@ -23,6 +23,7 @@
 #include "log.h"
 #include "peer.h"
 #include "proc.h"
+#include "push.h"
 #include "report.h"
 #include "rounds.h"
 #include "serve.h"
@@ -351,6 +352,8 @@ static int serve_call(struct rb_migration *m, const struct rb_node *node, struct
 		return rb_source_serve_memory(node, conn, args, cancel_fd, err);
 	if (strcmp(name, "lane") == 0 && !m->conn)
 		return rb_target_serve_lane(node, conn, args, cancel_fd, err);
+	if ((strcmp(name, "image-ask") == 0 || strcmp(name, "image-push") == 0) && !m->conn)
+		return rb_image_serve(node, conn, name, args, cancel_fd, err);
 	if (strcmp(name, "prepare") == 0 && !m->conn)
 		return answer_prepare(m, node, conn, args, cancel_fd, err);
 	for (size_t i = 0; m->conn && i < ARRAY_SIZE(verbs); i++)

@@ -6,6 +6,7 @@
 
 #include <curl/curl.h>
 #include <errno.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -166,13 +167,18 @@ int client_forward_path(char ret[CLIENT_PATH_MAX], const char *id, struct rb_err
 	return 0;
 }
 
-int client_migration_path(char ret[CLIENT_PATH_MAX], const char *id, const char *suffix,
-			  struct rb_err *err)
+static bool is_id(const char *id)
 {
 	size_t len = strspn(id, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
 				"0123456789_-");
 
-	if (len == 0 || len > ID_MAX || id[len])
+	return len > 0 && len <= ID_MAX && !id[len];
+}
+
+int client_migration_path(char ret[CLIENT_PATH_MAX], const char *id, const char *suffix,
+			  struct rb_err *err)
+{
+	if (!is_id(id))
 		return rb_err_code(err, RB_E_USAGE, -EINVAL,
 				   "'%.100s' cannot be the ID of a migration: 'reberth migration "
 				   "ls -a' shows them",
@@ -181,13 +187,22 @@ int client_migration_path(char ret[CLIENT_PATH_MAX], const char *id, const char 
 	return 0;
 }
 
+int client_push_path(char ret[CLIENT_PATH_MAX], const char *id, const char *suffix,
+		     struct rb_err *err)
+{
+	if (!is_id(id))
+		return rb_err_code(err, RB_E_USAGE, -EINVAL,
+				   "'%.100s' cannot be the ID of a push: 'reberth image pushes' "
+				   "shows them",
+				   id);
+	snprintf(ret, CLIENT_PATH_MAX, "/v1/pushes/%s%s", id, suffix);
+	return 0;
+}
+
 int client_network_path(char ret[CLIENT_PATH_MAX], const char *name, const char *suffix,
 			struct rb_err *err)
 {
-	size_t len = strspn(name, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
-				  "0123456789_-");
-
-	if (len == 0 || len > ID_MAX || name[len])
+	if (!is_id(name))
 		return rb_err_code(err, RB_E_NOT_FOUND, -ENOENT,
 				   "reberth has no network '%.100s': see 'reberth network ls'",
 				   name);

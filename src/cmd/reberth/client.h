@@ -47,6 +47,10 @@ int client_request(struct client *client, const char *method, const char *path, 
 int client_migration_path(char ret[CLIENT_PATH_MAX], const char *id, const char *suffix,
 			  struct rb_err *err);
 
+/** client_push_path - "/v1/pushes/<id>" + @suffix. Return: as above. */
+int client_push_path(char ret[CLIENT_PATH_MAX], const char *id, const char *suffix,
+		     struct rb_err *err);
+
 /** client_network_path - "/v1/networks/<name>" + @suffix. Return: as above. */
 int client_network_path(char ret[CLIENT_PATH_MAX], const char *name, const char *suffix,
 			struct rb_err *err);

@@ -1,18 +1,19 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
- * follow.c - watch a migration to its end, and let the user cancel it
+ * follow.c - watch a migration, or a push, to its end, and let the user cancel it
  *
- * The migration lives in reberthd; whatever happens to this program, it goes on. States and what
- * moves between them:
+ * It lives in reberthd; whatever happens to this program, it goes on. States and what moves between
+ * them:
  *
- *   WATCHING   Ctrl-C on a terminal -> ASKING; otherwise, and on SIGTERM -> CANCELING
+ *   WATCHING   Ctrl-C on a terminal -> ASKING, where the kind asks; otherwise, and on SIGTERM
+ *		-> CANCELING
  *   ASKING     y or Ctrl-C -> CANCELING, anything else -> WATCHING. The migration may end meanwhile
  *   CANCELING  the cancel was sent; waits for the rollback. SIGINT or SIGTERM again -> LEAVING.
  *              Refused (past the point of no return) -> WATCHING, where they now lead to LEAVING
  *   LEAVING    SIGHUP leads here from everywhere: the terminal is gone, nobody said cancel
  *
  * A reberthd that does not answer is waited for: one that is started again finishes or undoes what
- * it finds in its journal.
+ * it finds in its journal, and knows of pushes what their workers have written.
  */
 #include "follow.h"
 
@@ -41,6 +42,7 @@
 enum follow_state { WATCHING, ASKING, CANCELING, LEAVING };
 
 struct follow {
+	const struct follow_kind *kind;
 	struct client *client;
 	const char *id;
 	enum follow_state state;
@@ -48,7 +50,38 @@ struct follow {
 	struct progress_display display;
 	int64_t silent_since_ms; /* rb_now_ms() of the first request without answer; 0: answers */
 	int64_t inactive_since_ms;
-	json_t *migration;
+	json_t *seen; /* as the API last gave it */
+};
+
+static int migration_lost(const char *id, struct rb_err *err)
+{
+	return rb_err_code(
+		err, RB_E_PEER, -ECONNREFUSED,
+		"reberthd went away during the migration: start it again, it finishes or "
+		"undoes migration %s ('reberth migration inspect %s' tells)",
+		id, id);
+}
+
+const struct follow_kind follow_migration = {
+	.path = client_migration_path,
+	.question = "Cancel and roll back? [y/N] (again Ctrl-C: yes) ",
+	.canceling = "canceling, waiting for the rollback",
+	.lost = migration_lost,
+};
+
+static int push_lost(const char *id, struct rb_err *err)
+{
+	return rb_err_code(err, RB_E_PEER, -ECONNREFUSED,
+			   "reberthd went away during the push: start it again, 'reberth image "
+			   "pushes' tells what becomes of %s",
+			   id);
+}
+
+/* what was sent is not lost: no question, as with docker push */
+const struct follow_kind follow_push = {
+	.path = client_push_path,
+	.canceling = "canceling",
+	.lost = push_lost,
 };
 
 int follow_block_signals(struct rb_err *err)
@@ -77,7 +110,7 @@ static void start_cancel(struct follow *f)
 	int r;
 
 	progress_clear(&f->display);
-	r = client_migration_path(path, f->id, "/cancel", &err);
+	r = f->kind->path(path, f->id, "/cancel", &err);
 	if (r == 0)
 		r = client_request(f->client, "POST", path, NULL, ANSWER_TIMEOUT_MS, &answer, &err);
 	f->state = r < 0 ? WATCHING : CANCELING;
@@ -85,14 +118,14 @@ static void start_cancel(struct follow *f)
 	if (r < 0)
 		cli_say("cannot cancel: %s (Ctrl-C again: leave it to reberthd)", err.msg);
 	else
-		cli_say("canceling, waiting for the rollback (Ctrl-C: leave it to reberthd)");
+		cli_say("%s (Ctrl-C: leave it to reberthd)", f->kind->canceling);
 }
 
 static void start_asking(struct follow *f)
 {
 	progress_clear(&f->display);
 	tcflush(STDIN_FILENO, TCIFLUSH); /* what was typed before is no answer to this */
-	fputs("Cancel and roll back? [y/N] (again Ctrl-C: yes) ", stderr);
+	fputs(f->kind->question, stderr);
 	fflush(stderr);
 	f->state = ASKING;
 }
@@ -105,7 +138,7 @@ static void handle_signal(struct follow *f, uint32_t number)
 	case WATCHING:
 		if (hangup || f->refused)
 			f->state = LEAVING;
-		else if (number == SIGINT && cli_interactive())
+		else if (number == SIGINT && f->kind->question && cli_interactive())
 			start_asking(f);
 		else
 			start_cancel(f);
@@ -165,11 +198,7 @@ static int handle_silence(struct follow *f, int r, struct rb_err *err)
 	}
 	if (rb_now_ms() - f->silent_since_ms < SILENCE_MAX_MS)
 		return 0;
-	return rb_err_code(
-		err, RB_E_PEER, -ECONNREFUSED,
-		"reberthd went away during the migration: start it again, it finishes or "
-		"undoes migration %s ('reberth migration inspect %s' tells)",
-		f->id, f->id);
+	return f->kind->lost(f->id, err);
 }
 
 /*
@@ -178,35 +207,35 @@ static int handle_silence(struct follow *f, int r, struct rb_err *err)
  */
 static bool has_ended(struct follow *f)
 {
-	if (rb_json_bool(f->migration, "active", true))
+	if (rb_json_bool(f->seen, "active", true))
 		return false;
-	if (rb_json_str(f->migration, "result", NULL))
+	if (rb_json_str(f->seen, "result", NULL))
 		return true;
 	if (f->inactive_since_ms == 0)
 		f->inactive_since_ms = rb_now_ms();
 	return rb_now_ms() - f->inactive_since_ms >= REPORT_MAX_MS;
 }
 
-/* Return: 1 when the migration has ended, 0 when it goes on, or negative errno. */
+/* Return: 1 when it has ended, 0 when it goes on, or negative errno. */
 static int update(struct follow *f, struct rb_err *err)
 {
-	_cleanup_json_ json_t *migration = NULL;
+	_cleanup_json_ json_t *seen = NULL;
 	char path[CLIENT_PATH_MAX];
 	int r;
 
-	r = client_migration_path(path, f->id, "", err);
+	r = f->kind->path(path, f->id, "", err);
 	if (r < 0)
 		return r;
-	r = client_request(f->client, "GET", path, NULL, ANSWER_TIMEOUT_MS, &migration, err);
+	r = client_request(f->client, "GET", path, NULL, ANSWER_TIMEOUT_MS, &seen, err);
 	if (r < 0)
 		return handle_silence(f, r, err);
 	f->silent_since_ms = 0;
-	json_decref(f->migration);
-	f->migration = TAKE_PTR(migration);
+	json_decref(f->seen);
+	f->seen = TAKE_PTR(seen);
 	if (has_ended(f))
 		return 1;
 	if (f->state != ASKING)
-		progress_show(&f->display, f->migration);
+		progress_show(&f->display, f->seen);
 	return 0;
 }
 
@@ -229,14 +258,14 @@ static int follow_run(struct follow *f, int signal_fd, struct rb_err *err)
 	}
 }
 
-int follow_migration(struct client *client, const char *id, int signal_fd, bool json, json_t **ret,
-		     struct rb_err *err)
+int follow(const struct follow_kind *kind, struct client *client, const char *id, int signal_fd,
+	   bool json, json_t **ret, struct rb_err *err)
 {
-	struct follow f = { .client = client, .id = id };
+	struct follow f = { .kind = kind, .client = client, .id = id };
 	int r;
 
 	progress_setup(&f.display, json);
 	r = follow_run(&f, signal_fd, err);
-	*ret = f.migration;
+	*ret = f.seen;
 	return r;
 }

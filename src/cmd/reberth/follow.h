@@ -1,37 +1,48 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * follow.h - watch a migration to its end, and let the user cancel it
+ * follow.h - watch a migration, or a push, to its end, and let the user cancel it
  */
 #pragma once
 
 #include <jansson.h>
 #include <stdbool.h>
 
-struct client;
+#include "client.h"
+
 struct rb_err;
 
 /** What came of watching. */
 enum follow_end {
-	FOLLOW_ENDED,	 /* the migration has a result */
-	FOLLOW_DETACHED, /* the user left; the migration goes on in reberthd */
+	FOLLOW_ENDED,	 /* it has a result */
+	FOLLOW_DETACHED, /* the user left; it goes on in reberthd */
 };
 
+/** What is watched: where the API has it, and what its user is told. */
+struct follow_kind {
+	int (*path)(char ret[CLIENT_PATH_MAX], const char *id, const char *suffix,
+		    struct rb_err *err);
+	const char *question;  /* before Ctrl-C on a terminal cancels; NULL: none */
+	const char *canceling; /* that it does */
+	int (*lost)(const char *id, struct rb_err *err); /* the error when reberthd is gone */
+};
+extern const struct follow_kind follow_migration, follow_push;
+
 /**
- * follow_block_signals - from now on SIGINT, SIGTERM and SIGHUP wait for follow_migration()
+ * follow_block_signals - from now on SIGINT, SIGTERM and SIGHUP wait for follow()
  *
- * To be called before the migration is started: a Ctrl-C in between must not be lost.
+ * To be called before it is started: a Ctrl-C in between must not be lost.
  *
  * Return: descriptor to read them from, or negative errno.
  */
 int follow_block_signals(struct rb_err *err);
 
 /**
- * follow_migration - show progress until the migration ended or the user left
+ * follow - show progress until it ended or the user left
  * @signal_fd: from follow_block_signals()
  * @json: show nothing but on a terminal
- * @ret: the migration as the API last gave it, new reference
+ * @ret: it, as the API last gave it, new reference
  *
  * Return: an enum follow_end, or negative errno.
  */
-int follow_migration(struct client *client, const char *id, int signal_fd, bool json, json_t **ret,
-		     struct rb_err *err);
+int follow(const struct follow_kind *kind, struct client *client, const char *id, int signal_fd,
+	   bool json, json_t **ret, struct rb_err *err);

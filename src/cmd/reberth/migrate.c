@@ -283,7 +283,7 @@ static int migrate(const struct cli *cli, struct client *client, const struct re
 		return cli_fail(cli, &err);
 	if (req->detach)
 		return detached(cli, id);
-	r = follow_migration(client, id, signal_fd, cli->json, &migration, &err);
+	r = follow(&follow_migration, client, id, signal_fd, cli->json, &migration, &err);
 	if (r < 0)
 		return cli_fail(cli, &err);
 	return r == FOLLOW_DETACHED ? left(cli, id) : migrate_print_result(cli, migration);

@@ -51,7 +51,9 @@ void progress_parse(const json_t *migration, struct progress *ret)
 	const json_t *progress = json_object_get(migration, "progress");
 
 	*ret = (struct progress){
-		.container = rb_json_str(migration, "container", ""),
+		/* of a push: the image */
+		.container =
+			rb_json_str(migration, "container", rb_json_str(migration, "image", "")),
 		.stage = rb_json_str(migration, "stage", ""),
 		.message = rb_json_str(progress, "message", ""),
 		.percent = (int)rb_json_int(progress, "percent", -1),

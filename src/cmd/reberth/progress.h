@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * progress.h - how a migration under way is shown
+ * progress.h - how a migration or a push under way is shown
  */
 #pragma once
 
@@ -23,7 +23,7 @@ struct progress {
 	int64_t eta_ms;
 };
 
-/** progress_parse - from the API's migration; texts are borrowed from it */
+/** progress_parse - from the API's migration or push; texts are borrowed from it */
 void progress_parse(const json_t *migration, struct progress *ret);
 
 /**

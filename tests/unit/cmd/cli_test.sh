@@ -299,6 +299,83 @@ test_forward() {
 	is "$out" ""
 }
 
+test_image_push() {
+	run 0 "$REBERTH" image push app h2 h3
+	is "$out" "app pushed to h2: 2 of 5 layers sent, 3.0 MiB in 1.2 s
+app was on h3 already"
+	has "$errors" "app: to h2"
+	run 0 "$REBERTH" image push --json app h2
+	is "$(json "$out" .result)" completed
+	is "$(json "$out" .nodes.0.layers.sent)" 2
+	is "$errors" ""
+	run 3 "$REBERTH" image push app h9
+	has "$errors" "node 'h9' is not known here"
+	run 2 "$REBERTH" image push app
+	has "$errors" "'reberth image push' needs IMAGE NODE..."
+	run 2 "$REBERTH" image push $'\xff' h2
+}
+
+# One that fails does not hide the others, and the exit status is its error's.
+test_image_push_fails_at_one() {
+	run 8 "$REBERTH" image push halfway h2 h4
+	is "$out" "halfway pushed to h4: 2 of 5 layers sent, 3.0 MiB in 1.2 s"
+	has "$errors" "reberth: halfway was not pushed to h2: h2 cannot be reached"
+	run 8 "$REBERTH" image push --json halfway h2 h4
+	is "$(json "$out" .nodes.0.error.code)" peer
+	is "$(json "$out" .nodes.1.state)" completed
+}
+
+# What concerns no node alone; and watching ends with the worker.
+test_image_push_fails() {
+	run 1 "$REBERTH" image push killed h4
+	has "$errors" "reberth: killed was not pushed: its worker process was killed"
+	run 3 "$REBERTH" image push absent h4
+	has "$errors" "reberth: absent was not pushed: there is no image"
+}
+
+test_image_push_ctrl_c() {
+	run 13 "$ON_TTY" 100 'slow: to h2' "$CTRL_C" -- "$REBERTH" image push slow h2
+	lacks "$out" "[y/N]"
+	has "$out" "reberth: slow was not pushed to h2: it was cancelled"
+}
+
+test_image_push_live_line() {
+	NO_COLOR=1 run 0 "$ON_TTY" 100 -- "$REBERTH" image push app h2
+	has "$out" $'\rapp: to h2  [=='
+	has "$out" "40%  2.0 MiB of 5.0 MiB  1.0 MiB/s  1.5 s left"
+}
+
+test_image_pushes() {
+	local id
+	run 0 "$REBERTH" image push -d slow h2
+	id=$out
+	run 0 "$REBERTH" image pushes -q
+	has "$out" "$id"
+	run 0 "$REBERTH" image pushes
+	is "$(head -n 1 <<<"$out" | tr -s ' ')" "ID IMAGE PROGRESS NODES"
+	has "$out" "h2: sending"
+	run 0 "$REBERTH" image cancel "$id"
+	is "$out" "$id"
+	run 0 "$REBERTH" image pushes
+	has "$out" "h2: canceled"
+	run 3 "$REBERTH" image cancel nothing
+	run 2 "$REBERTH" image cancel ../node
+	has "$errors" "cannot be the ID of a push"
+}
+
+test_image_diff() {
+	run 0 "$REBERTH" image diff app h2
+	is "$out" "LAYER          SIZE      THERE
+0123456789ab   8.0 MiB   yes
+fedcba987654   1.0 MiB   no
+To be sent to h2: 1 of 2 layers, 1.0 MiB of 9.0 MiB"
+	run 0 "$REBERTH" image diff app h2 --json
+	is "$(json "$out" .layers.1.present)" False
+	run 3 "$REBERTH" image diff absent h2
+	has "$errors" "there is no image 'absent'"
+	run 2 "$REBERTH" image diff app
+}
+
 test_inspect() {
 	run 3 "$REBERTH" migration inspect lost nothing
 	is "$(json "$out" .0.container)" lost
@@ -353,7 +430,8 @@ test_help() {
 	run 0 "$REBERTH" --help
 	run 0 "$REBERTH" migration --help
 	for verb in migrate 'migration ls' 'migration inspect' 'migration cancel' \
-		'migration resolve' 'forward ls' 'forward rm' node version; do
+		'migration resolve' 'forward ls' 'forward rm' 'image push' 'image diff' 'image pushes' \
+		'image cancel' node version; do
 		# shellcheck disable=SC2086  # a verb may have two words
 		run 0 "$REBERTH" $verb --help
 		has "$out" "Usage: reberth $verb"

@@ -13,6 +13,14 @@
  *   mute     ends without a report, as when its worker was killed
  *   lost     waits, but is known to a new daemon too, and completes there
  *
+ * And of the image that is pushed:
+ *
+ *   app      arrives everywhere; h3 had it already
+ *   halfway  arrives but at h2, which cannot be reached
+ *   slow     waits until cancelled
+ *   killed   its worker is killed when it has begun
+ *   absent   is not on this host
+ *
  * usage: fake_reberthd SOCKET    (prints "ready", serves until standard input ends)
  */
 #include <errno.h>
@@ -43,7 +51,16 @@ struct migration {
 	const char *result;
 };
 
+struct push {
+	char id[64], image[64];
+	json_t *nodes;
+	int step;
+	bool canceled;
+};
+
 struct fake {
+	struct push pushes[MIGRATIONS_MAX];
+	size_t push_count;
 	struct rb_api *api;
 	struct migration migrations[MIGRATIONS_MAX];
 	size_t count;
@@ -255,8 +272,156 @@ static int op_forward_rm(void *ctx, const char *id, struct rb_err *err)
 	return 0;
 }
 
-static const struct rb_api_ops ops = { op_migrate, op_list, op_inspect,	 op_cancel,    op_resolve,
-				       op_node,	   NULL,    op_forwards, op_forward_rm };
+/* --- pushes --- */
+
+static json_t *push_error(const char *code, const char *message)
+{
+	return json_pack("{s:s, s:i, s:s}", "code", code, "errno", EIO, "message", message);
+}
+
+static bool is_image(const struct push *push, const char *image)
+{
+	return strcmp(push->image, image) == 0;
+}
+
+static json_t *pushed_node(const struct push *push, const char *name, bool ended)
+{
+	bool fails = is_image(push, "halfway") && strcmp(name, "h2") == 0;
+	bool was_there = strcmp(name, "h3") == 0;
+	json_t *node = json_pack("{s:s, s:s, s:i, s:i, s:{s:i, s:i}, s:i}", "node", name, "state",
+				 !ended	 ? "sending"
+				 : fails ? "failed"
+					 : "completed",
+				 "bytes_sent", was_there ? 512 : 3 << 20, "bytes_total",
+				 was_there ? 0 : 9 << 20, "layers", "present", was_there ? 5 : 3,
+				 "sent", was_there ? 0 : 2, "ms", 1230);
+
+	if (ended && fails)
+		json_object_set_new(node, "error", push_error("peer", "h2 cannot be reached"));
+	if (push->canceled) {
+		json_object_set_new(node, "state", json_string("canceled"));
+		json_object_set_new(node, "error", push_error("canceled", "it was cancelled"));
+	}
+	return node;
+}
+
+static json_t *push_json(const struct push *push)
+{
+	bool waits = is_image(push, "slow") && !push->canceled;
+	bool ended = (push->step > 3 && !waits) || push->canceled;
+	const char *result = push->canceled ? "canceled" : "completed";
+	json_t *nodes = json_array(), *name, *value;
+	size_t i;
+
+	json_array_foreach (push->nodes, i, name)
+		json_array_append_new(nodes, pushed_node(push, json_string_value(name), ended));
+	value = json_pack("{s:s, s:s, s:b, s:s, s:o, s:{s:i, s:i, s:i, s:i, s:i}}", "id", push->id,
+			  "image", push->image, "active", !ended, "stage", "to h2", "nodes", nodes,
+			  "progress", "percent", 40, "bytes_done", 2 << 20, "bytes_total", 5 << 20,
+			  "rate_bytes_s", 1 << 20, "eta_ms", 1500);
+	if (!ended)
+		return value;
+	if (is_image(push, "halfway") || is_image(push, "killed") || is_image(push, "absent"))
+		result = "failed";
+	json_object_set_new(value, "result", json_string(result));
+	if (is_image(push, "halfway"))
+		json_object_set_new(value, "error", push_error("peer", "h2 cannot be reached"));
+	if (push->canceled)
+		json_object_set_new(value, "error", push_error("canceled", "it was cancelled"));
+	if (is_image(push, "killed"))
+		json_object_set_new(value, "error",
+				    push_error("internal", "its worker process was killed"));
+	if (is_image(push, "absent"))
+		json_object_set_new(value, "error", push_error("not-found", "there is no image"));
+	return value;
+}
+
+static int op_push(void *ctx, const json_t *request, json_t **ret, struct rb_err *err)
+{
+	struct fake *fake = ctx;
+	struct push *push = &fake->pushes[fake->push_count];
+	json_t *nodes = json_object_get(request, "nodes");
+
+	if (strcmp(json_string_value(json_array_get(nodes, 0)), "h9") == 0)
+		return rb_err_code(err, RB_E_NOT_FOUND, -ENOENT, "node 'h9' is not known here");
+	snprintf(push->image, sizeof(push->image), "%s", rb_json_str(request, "image", ""));
+	snprintf(push->id, sizeof(push->id), "push-%zu", ++fake->push_count);
+	push->nodes = json_incref(nodes);
+	*ret = json_pack("{s:s}", "id", push->id);
+	return 0;
+}
+
+static int op_pushes(void *ctx, json_t **ret, struct rb_err *err)
+{
+	const struct fake *fake = ctx;
+
+	(void)err;
+	*ret = json_array();
+	for (size_t i = 0; i < fake->push_count; i++)
+		json_array_append_new(*ret, push_json(&fake->pushes[i]));
+	return 0;
+}
+
+static struct push *find_push(struct fake *fake, const char *id, struct rb_err *err)
+{
+	for (size_t i = 0; i < fake->push_count; i++)
+		if (strcmp(fake->pushes[i].id, id) == 0)
+			return &fake->pushes[i];
+	rb_err_code(err, RB_E_NOT_FOUND, -ENOENT, "there is no push '%s'", id);
+	return NULL;
+}
+
+static int op_push_inspect(void *ctx, const char *id, json_t **ret, struct rb_err *err)
+{
+	struct push *push = find_push(ctx, id, err);
+
+	if (!push)
+		return -ENOENT;
+	push->step++;
+	*ret = push_json(push);
+	return 0;
+}
+
+static int op_push_cancel(void *ctx, const char *id, struct rb_err *err)
+{
+	struct push *push = find_push(ctx, id, err);
+
+	if (!push)
+		return -ENOENT;
+	push->canceled = true;
+	return 0;
+}
+
+static int op_image_diff(void *ctx, const json_t *request, json_t **ret, struct rb_err *err)
+{
+	(void)ctx;
+	if (strcmp(rb_json_str(request, "image", ""), "absent") == 0)
+		return rb_err_code(err, RB_E_NOT_FOUND, -ENOENT, "there is no image 'absent'");
+	*ret = json_pack(
+		"{s:O, s:O, s:b, s:i, s:i, s:i, s:i, s:[{s:s, s:i, s:b}, {s:s, s:i, s:b}]}",
+		"image", json_object_get(request, "image"), "node",
+		json_object_get(request, "node"), "image_present", false, "layers_present", 1,
+		"layers_missing", 1, "bytes_present", 8 << 20, "bytes_missing", 1 << 20, "layers",
+		"diff_id", "sha256:" OLD_ID, "size", 8 << 20, "present", true, "diff_id",
+		"sha256:" NEW_ID, "size", 1 << 20, "present", false);
+	return 0;
+}
+
+static const struct rb_api_ops ops = {
+	.migrate = op_migrate,
+	.list = op_list,
+	.inspect = op_inspect,
+	.cancel = op_cancel,
+	.resolve = op_resolve,
+	.node = op_node,
+	.forwards = op_forwards,
+	.forward_rm = op_forward_rm,
+	.push = op_push,
+	.pushes = op_pushes,
+	.push_inspect = op_push_inspect,
+	.push_cancel = op_push_cancel,
+	.image_diff = op_image_diff,
+};
 
 int main(int argc, char **argv)
 {
@@ -282,5 +447,7 @@ int main(int argc, char **argv)
 		rb_api_run(api);
 	}
 	rb_api_stop(api);
+	for (size_t i = 0; i < fake.push_count; i++)
+		json_decref(fake.pushes[i].nodes);
 	return 0;
 }

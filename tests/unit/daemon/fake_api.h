@@ -125,8 +125,57 @@ static int op_forward_rm(void *ctx, const char *id, struct rb_err *err)
 	return 0;
 }
 
-static const struct rb_api_ops ops = { op_migrate, op_list, op_inspect,	 op_cancel,    op_resolve,
-				       op_node,	   NULL,    op_forwards, op_forward_rm };
+static int op_push(void *ctx, const json_t *request, json_t **ret, struct rb_err *err)
+{
+	(void)ctx, (void)err;
+	*ret = json_pack("{s:s, s:O}", "op", "push", "request", request);
+	return 0;
+}
+
+static int op_pushes(void *ctx, json_t **ret, struct rb_err *err)
+{
+	(void)ctx, (void)err;
+	*ret = json_pack("[s]", "pushes");
+	return 0;
+}
+
+static int op_push_inspect(void *ctx, const char *id, json_t **ret, struct rb_err *err)
+{
+	(void)ctx, (void)err;
+	*ret = json_pack("{s:s, s:s}", "op", "push_inspect", "id", id);
+	return 0;
+}
+
+static int op_push_cancel(void *ctx, const char *id, struct rb_err *err)
+{
+	(void)ctx;
+	return strcmp(id, "gone") == 0
+		       ? rb_err_code(err, RB_E_NOT_FOUND, -ENOENT, "there is no push 'gone'")
+		       : 0;
+}
+
+static int op_image_diff(void *ctx, const json_t *request, json_t **ret, struct rb_err *err)
+{
+	(void)ctx, (void)err;
+	*ret = json_pack("{s:s, s:O}", "op", "image_diff", "request", request);
+	return 0;
+}
+
+static const struct rb_api_ops ops = {
+	.migrate = op_migrate,
+	.list = op_list,
+	.inspect = op_inspect,
+	.cancel = op_cancel,
+	.resolve = op_resolve,
+	.node = op_node,
+	.forwards = op_forwards,
+	.forward_rm = op_forward_rm,
+	.push = op_push,
+	.pushes = op_pushes,
+	.push_inspect = op_push_inspect,
+	.push_cancel = op_push_cancel,
+	.image_diff = op_image_diff,
+};
 
 /* Serve until the other end of @stop_fd is closed. */
 static void serve(int ready_fd, int stop_fd)

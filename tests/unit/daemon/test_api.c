@@ -31,6 +31,54 @@ static void routes_reach_their_operations(void)
 	CHECK_STR(rb_json_str(f.body, "version", NULL), RB_VERSION);
 }
 
+static void images_have_routes(void)
+{
+	_cleanup_answer_ struct answer a = {}, b = {}, c = {}, d = {}, e = {}, f = {};
+
+	ask("POST", "/v1/pushes", "{\"image\":\"app:1\",\"nodes\":[\"h2\",\"h3\"]}", &a);
+	CHECK_INT(a.status, 202);
+	CHECK_STR(rb_json_str(a.body, "op", NULL), "push");
+	CHECK_STR(json_string_value(json_array_get(rb_json_path(a.body, "request.nodes"), 1)),
+		  "h3");
+	ask("GET", "/v1/pushes", NULL, &b);
+	CHECK_STR(json_string_value(json_array_get(b.body, 0)), "pushes");
+	ask("GET", "/v1/pushes/12ab", NULL, &c);
+	CHECK_STR(rb_json_str(c.body, "op", NULL), "push_inspect");
+	CHECK_STR(rb_json_str(c.body, "id", NULL), "12ab");
+	ask("POST", "/v1/pushes/12ab/cancel", "", &d);
+	CHECK_INT(d.status, 202);
+	ask("POST", "/v1/pushes/gone/cancel", "", &e);
+	CHECK_INT(e.status, 404);
+	ask("POST", "/v1/images/diff", "{\"image\":\"app:1\",\"node\":\"h2\"}", &f);
+	CHECK_INT(f.status, 200);
+	CHECK_STR(json_string_value(rb_json_path(f.body, "request.node")), "h2");
+}
+
+static void bad_requests_about_images_are_refused(void)
+{
+	static const struct {
+		const char *path, *body;
+	} bad[] = {
+		{ "/v1/pushes", "" },
+		{ "/v1/pushes", "{\"image\":\"app\"}" },
+		{ "/v1/pushes", "{\"image\":\"app\",\"nodes\":[]}" },
+		{ "/v1/pushes", "{\"image\":\"app\",\"nodes\":[\"\"]}" },
+		{ "/v1/pushes", "{\"image\":\"app\",\"nodes\":\"h2\"}" },
+		{ "/v1/pushes", "{\"image\":\"\",\"nodes\":[\"h2\"]}" },
+		{ "/v1/pushes", "{\"image\":\"app\",\"nodes\":[\"h2\"],\"force\":true}" },
+		{ "/v1/images/diff", "{\"image\":\"app\"}" },
+		{ "/v1/images/diff", "{\"image\":\"app\",\"node\":2}" },
+	};
+
+	for (size_t i = 0; i < ARRAY_SIZE(bad); i++) {
+		_cleanup_answer_ struct answer a = {};
+
+		ask("POST", bad[i].path, bad[i].body, &a);
+		CHECK_INT(a.status, 400);
+		CHECK_STR(error_text(&a, "code"), "usage");
+	}
+}
+
 static void cancel_needs_no_body(void)
 {
 	_cleanup_answer_ struct answer a = {}, b = {};
@@ -324,6 +372,8 @@ int main(void)
 	if (!make_dir() || !server_start(&server))
 		return 1;
 	TAP_RUN(routes_reach_their_operations);
+	TAP_RUN(images_have_routes);
+	TAP_RUN(bad_requests_about_images_are_refused);
 	TAP_RUN(cancel_needs_no_body);
 	TAP_RUN(errors_keep_their_parts);
 	TAP_RUN(odd_operations_still_give_an_answer);

@@ -1,0 +1,63 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * push.h - an image goes to another node without a migration
+ *
+ * Two calls on a connection of its own (wire/conn.h), both with {"image": description}:
+ *
+ *   "image-ask"   what the peer lacks; changes nothing there
+ *   "image-push"  the image is to be a user's there (kept.h). The answer says what is missing. If
+ *                 anything is, the stream of rb_image_send() follows, and another answer
+ */
+#pragma once
+
+#include <jansson.h>
+#include <stdint.h>
+
+struct rb_conn;
+struct rb_err;
+struct rb_node;
+struct rb_wait;
+
+/** A push to one node; what came of it is filled in as it goes. */
+struct rb_image_push {
+	const struct rb_node *node;
+	const char *peer;	   /* a node that node->peers has */
+	const json_t *description; /* of rb_image_describe() */
+	const json_t *sizes;	   /* of rb_image_sizes() */
+
+	/* called from within, about ten times a second while bytes travel; may be NULL */
+	void (*progress)(void *arg, const struct rb_image_push *push);
+	void *arg;
+
+	int layers_present; /* that are there already */
+	int layers_sent;
+	uint64_t bytes_total; /* of the layers that are missing there, unpacked */
+	uint64_t bytes_done;  /* of these: dealt with */
+	uint64_t bytes_sent;  /* over the network, in all */
+};
+
+/**
+ * rb_image_push - have the image at the peer when this returns, under those of its tags that
+ * nothing else has there
+ *
+ * What was sent when it fails is counted, too.
+ */
+int rb_image_push(struct rb_image_push *push, const struct rb_wait *wait, struct rb_err *err);
+
+/**
+ * rb_image_diff - what rb_image_push() would send
+ * @ret: {"image_present", "layers": [{"diff_id", "size", "present"}], "layers_present",
+ *	"layers_missing", "bytes_present", "bytes_missing"}; sizes are of unpacked files, -1:
+ *unknown
+ */
+int rb_image_diff(struct rb_image_push *push, json_t **ret, const struct rb_wait *wait,
+		  struct rb_err *err);
+
+/**
+ * rb_image_serve - target: answer "image-ask" or "image-push"
+ * @cancel_fd: readable when this shall end, or -EBADF
+ *
+ * Return: 0 when it was answered; negative errno: answer with that.
+ */
+int rb_image_serve(const struct rb_node *node, struct rb_conn *conn, const char *verb,
+		   const json_t *args, int cancel_fd, struct rb_err *err);
