@@ -9,7 +9,7 @@
  *   "top"		the first folder above it that is to be made, or absent
  *   "aside"		where what is there goes meanwhile (left by the container), or absent
  *   "dev", "ino"	once it is made
- *   "mode", "uid", "gid" of one that was there, and empty
+ *   "mode", "uid", "gid", "mtime", "mtime_ns"	of one that was there, and empty
  */
 #include <dirent.h>
 #include <errno.h>
@@ -142,6 +142,8 @@ static int make_one(struct rb_migration *m, const json_t *bind, const struct bin
 		json_object_set_new(made, "mode", json_integer(j->st.st_mode & 07777));
 		json_object_set_new(made, "uid", json_integer(j->st.st_uid));
 		json_object_set_new(made, "gid", json_integer(j->st.st_gid));
+		json_object_set_new(made, "mtime", json_integer(j->st.st_mtim.tv_sec));
+		json_object_set_new(made, "mtime_ns", json_integer(j->st.st_mtim.tv_nsec));
 		r = note_inode(made, j->path, err);
 		return r < 0 ? r : rb_migration_save(m, err);
 	}
@@ -251,6 +253,9 @@ static int empty_folder(int fd, struct rb_err *err)
 static int give_back(const json_t *made, struct rb_err *err)
 {
 	bool file = rb_json_bool(made, "file", false);
+	struct timespec times[] = { { .tv_nsec = UTIME_OMIT },
+				    { rb_json_int(made, "mtime", 0),
+				      rb_json_int(made, "mtime_ns", 0) } };
 	struct rb_err why = {};
 	_cleanup_close_ int fd = open_made(made, file ? O_WRONLY : O_RDONLY | O_DIRECTORY, &why);
 	int r = 0;
@@ -262,10 +267,11 @@ static int give_back(const json_t *made, struct rb_err *err)
 		r = empty_folder(fd, err);
 	else if (ftruncate(fd, 0) < 0)
 		r = rb_err_set(err, -errno, "empty '%s'", rb_json_str(made, "path", ""));
-	if (r >= 0 && (fchown(fd, (uid_t)rb_json_int(made, "uid", 0),
-			      (gid_t)rb_json_int(made, "gid", 0)) < 0 ||
-		       fchmod(fd, (mode_t)rb_json_int(made, "mode", 0755)) < 0))
-		r = rb_err_set(err, -errno, "give '%s' its owner and mode back",
+	if (r >= 0 &&
+	    (fchown(fd, (uid_t)rb_json_int(made, "uid", 0), (gid_t)rb_json_int(made, "gid", 0)) <
+		     0 ||
+	     fchmod(fd, (mode_t)rb_json_int(made, "mode", 0755)) < 0 || futimens(fd, times) < 0))
+		r = rb_err_set(err, -errno, "give '%s' its owner, mode and time back",
 			       rb_json_str(made, "path", ""));
 	return r;
 }

@@ -92,7 +92,7 @@ cannot "a volume that is there already" "has a volume 'mine'" --network lan -v m
 docker_on h2 volume rm mine >/dev/null
 docker_on h1 volume rm mine >/dev/null
 docker_on h1 run -d --name other --network lan -v shared:/shared victim sleep 600 >/dev/null
-cannot "a volume that another uses" "used by another container" --network lan -v shared:/shared
+cannot "a volume that another uses" "used by container 'other', too" --network lan -v shared:/shared
 docker_on h1 rm -f other >/dev/null
 docker_on h1 volume rm shared >/dev/null
 cannot "a Swarm service's" "Swarm" --network lan --label com.docker.swarm.service.id=x

@@ -1,0 +1,264 @@
+#!/bin/bash
+# SPDX-License-Identifier: Apache-2.0
+#
+# 25_volumes.sh - bind mounts (--with-bind), storage that both hosts share, volumes that others use,
+# and what is left of all of that when a move comes to nothing
+
+# shellcheck source=tests/e2e/lib.sh
+. "$(dirname "$0")/lib.sh"
+readonly SRV=/run/srv CONFIG=/etc/reberth/reberth.json
+e2e_begin victim redis
+warm_up
+e2e_tidy() {
+	local host
+	for host in h1 h2; do
+		on "$host" sh -c "umount $SRV/small 2>/dev/null; rm -rf $SRV"
+	done
+	on h2 sh -c "[ ! -e $CONFIG.saved ] || mv $CONFIG.saved $CONFIG"
+}
+for host in h1 h2; do on "$host" sh -c "umount $SRV/small 2>/dev/null; rm -rf $SRV"; done
+
+# All that can be told of what is in /run/srv.
+readonly LIST="[ ! -e $SRV ] || { cd $SRV; find . -printf '%p %M %U:%G %s %t %l\\n' | sort; find . -type f | sort | xargs -r md5sum; }"
+files_on() { on "$1" sh -c "$LIST"; }
+# The same without the size and time of the folders above the container's own.
+without_times() { sed -E 's/^((\.|\.\/a|\.\/a\/b) d[^ ]* [^ ]*) .*$/\1/' <<<"$1"; }
+has_ended() { [[ $(api "$1" "/migrations/$id" | jq .active) == false ]]; }
+refused() {
+	local name=$1 exit=$2 why=$3
+	shift 3
+	migrate h1 "$@"
+	is "$name: exit status" "$status" "$exit"
+	like "$name: says so" "$message" "$why"
+}
+
+# --- bind mounts: a folder, a folder deep down, a file
+
+readonly MAKE="umask 022; mkdir -p $SRV/a/b/deep/sub $SRV/data/empty && cd $SRV
+	echo one >data/file; ln data/file data/link; ln -s file data/soft; chmod 2751 data; chown 1000:2000 data data/file
+	dd if=/dev/zero of=data/sparse bs=1 seek=8M count=0 2>/dev/null; echo end >>data/sparse
+	echo deep >a/b/deep/sub/x; echo old >conf; chmod 640 conf; chown 0:2000 conf; touch -d '1999-12-31 23:59:58' data/empty"
+# shellcheck disable=SC2016 # for the inner shell
+readonly COUNT='i=0; while [ ! -e /tmp/stop ]; do i=$((i+1)); echo $i >>/data/log; [ -w /etc/app.conf ] && echo "conf $i" >/etc/app.conf; echo $i; sleep 0.02; done
+	echo stopped; while :; do sleep 1; done'
+run_app() {
+	on "$1" sh -c "$MAKE" || bail "no files"
+	run_container "$1" app -v $SRV/data:/data -v $SRV/a/b/deep:/deep:ro -v $SRV/conf:/etc/app.conf "${@:2}" victim sh -c "$COUNT" || bail "no container"
+	wait_for 10 has_log_lines "$1" app 5
+}
+counts_on() {
+	local at
+	at=$(log_lines "$1" app)
+	check "$2: it counts on" wait_for 5 has_log_lines "$1" app $((at + 5))
+	is "$2: it lost no line" "$(on "$1" awk '$1 != NR { bad++ } END { print bad + 0 }' $SRV/data/log)" 0
+}
+stop_writing() {
+	docker_on "$1" exec app touch /tmp/stop
+	wait_for 10 has_stopped "$1" || bail "it does not stop"
+}
+has_stopped() { [[ $(docker_on "$1" logs --tail 1 app) == stopped ]]; }
+
+run_app h1
+note_inventory h1 h2
+refused "unasked" 5 "'$SRV/.*' of this host is mounted, and is not copied unasked: say --with-bind" app h2
+refused "one of three" 5 "not copied unasked.*1 more" --with-bind=$SRV/data app h2
+refused "one that it has not" 2 "no bind mount of '/nowhere'" --with-bind=/nowhere app h2
+migrate h1 --dry-run --with-bind=$SRV/data/ --with-bind=$SRV/a/b/deep --with-bind=$SRV/conf app h2
+is "all three by name" "$status $(report_field .possible)" "0 true"
+is "--dry-run says what is copied" "$(report_field '[.storage[] | "\(.bind) \(.how)"] | sort | join(", ")')" \
+	"$SRV/a/b/deep copied, $SRV/conf copied, $SRV/data copied"
+moves "--with-bind" h1 app h2 --with-bind --verify
+counts_on h2 "--with-bind"
+like "a single file is written to where it is mounted" "$(on h2 cat $SRV/conf)" "^conf [0-9]+$"
+like "what was mounted read-only is so" "$(docker_on h2 exec app touch /deep/new 2>&1)" "Read-only"
+stop_writing h2
+left=$(files_on h1)
+is "with owners, modes, times and links" "$(without_times "$(files_on h2)" | grep -vE 'log|conf|^\./data d')" \
+	"$(without_times "$left" | grep -vE 'log|conf|^\./data d')"
+is "of its folder, too" "$(on h2 stat -c '%a %u:%g' $SRV/data)" "2751 1000:2000"
+at_most "a sparse file is sparse, blocks" "$(on h2 stat -c %b $SRV/data/sparse)" 64
+like "the source keeps its files" "$left" "\./data/file .* \./"
+
+# there and back: what it has left there is of no use any more, and makes way
+moves "and back" h2 app h1 --with-bind
+is "what it had left makes way" "$(without_times "$(files_on h1)")" "$(without_times "$(files_on h2)")"
+on h2 sh -c "echo mine >$SRV/data/mine"
+refused "somebody has changed what it had left" 5 "node 'h2' has '$SRV/data' with something in it, which this container has not left there, or which was changed" --with-bind app h2
+is "and it stays" "$(on h2 cat $SRV/data/mine)" mine
+is "it runs on where it was" "$(container_state h1 app)" running
+docker_on h1 rm -f app >/dev/null
+for host in h1 h2; do on "$host" rm -rf $SRV; done
+
+# --- what may not be brought
+
+like_refused() {
+	run_container h1 odd -v "$2" victim sleep 1000 || bail "no container"
+	refused "$1" 5 "$3" --with-bind odd h2
+	docker_on h1 rm -f odd >/dev/null
+}
+like_refused "the kernel's own" /proc/sys:/data "'/proc/sys' is mounted: it is made by the kernel"
+like_refused "Docker's socket" /var/run/docker.sock:/sock "connections to a host's Docker cannot move"
+like_refused "Docker's files" /var/lib/docker/volumes:/data "Docker's own files are in it"
+on h1 mkdir -p $SRV
+on h1 mkfifo $SRV/pipe
+like_refused "a pipe" $SRV/pipe:/pipe "neither a folder nor a file"
+on h1 sh -c "echo a >$SRV/conf"
+run_container h1 odd -v $SRV/conf:/conf victim sleep 1000
+on h1 sh -c "echo b >$SRV/new; mv $SRV/new $SRV/conf"
+refused "a file that was replaced" 5 "not what the container has mounted" --with-bind odd h2
+docker_on h1 rm -f odd >/dev/null
+on h2 sh -c "cp $CONFIG $CONFIG.saved; jq '.allow_bind = [\"/srv\"]' $CONFIG.saved >$CONFIG"
+lab daemon h2 restart reberthd
+like_refused "where the target lets nobody" $SRV/conf:/conf "does not let anybody bring something to '$SRV/conf': add it to \"allow_bind\""
+on h2 mv $CONFIG.saved $CONFIG
+lab daemon h2 restart reberthd
+on h1 rm -rf $SRV
+
+# --- storage that both hosts share: by their word, since this machine has none that can be recognised
+
+readonly SHARED=$E2E_WORK/shared
+mkdir -p -m 777 "$SHARED"
+for host in h1 h2; do
+	docker_on "$host" volume create -o type=none -o o=bind -o "device=$SHARED" both >/dev/null || bail "no volume"
+done
+docker_on h1 volume create -o type=none -o o=bind -o "device=$SHARED" mine >/dev/null
+# shellcheck disable=SC2016 # for the inner shell
+run_container h1 sharer -v both:/data -v "$SHARED:/again" victim sh -c 'i=0; while :; do i=$((i+1)); echo $i >>/data/log; echo $i; sleep 0.02; done' || bail "no container"
+wait_for 10 has_log_lines h1 sharer 5
+note_inventory h1 h2
+refused "shared, and nobody said so" 5 "volume 'both' has a driver or options of its own.*if both hosts have it, say --shared-volume" sharer h2
+refused "--shared-volume of none" 2 "no volume and no bind mount 'other'" --shared-volume other sharer h2
+output=$(on h1 reberth migrate --dry-run --shared-volume both --shared-volume "$SHARED" sharer h2)
+like "--dry-run says so" "$output" "volume both is not copied: both hosts share it"
+moves "shared" h1 sharer h2 --shared-volume both --shared-volume "$SHARED"
+is "the report says so" "$(report_field '[.storage[].how] | join(" ")')" "shared shared"
+at=$(log_lines h2 sharer)
+check "it counts on" wait_for 5 has_log_lines h2 sharer $((at + 5))
+is "in the one file that there is" "$(awk '$1 != NR { bad++ } END { print bad + 0 }' "$SHARED/log")" 0
+is "the volume stays on both" "$(docker_on h1 volume ls -q | grep -cx both) $(docker_on h2 volume ls -q | grep -cx both)" "1 1"
+moves "shared, and back" h2 sharer h1 --shared-volume both --shared-volume "$SHARED"
+docker_on h1 rm -f sharer >/dev/null
+# one that locks a file, and keeps it locked
+run_container h1 sharer -v both:/data redis redis-server --dir /data --save '' --cluster-enabled yes || bail "no container"
+wait_for 10 test -s "$SHARED/nodes.conf"
+refused "a lock on it" 5 "holds a file lock on '.*', which both hosts share" --shared-volume both sharer h2
+docker_on h1 rm -f sharer >/dev/null
+run_container h1 sharer -v mine:/data victim sleep 1000
+refused "the other has no such volume" 5 "node 'h2' has no volume 'mine', which is on storage that both share" --shared-volume mine sharer h2
+docker_on h2 volume create mine >/dev/null
+refused "the other has another one" 5 "volume 'mine' of node 'h2' has another driver or other options" --shared-volume mine sharer h2
+docker_on h1 rm -f sharer >/dev/null
+docker_on h1 volume rm both mine >/dev/null
+docker_on h2 volume rm both mine >/dev/null
+
+# --- what others use, too
+
+run_container h1 other -v stuff:/data victim sleep 1000 || bail "no container"
+run_app h1 -v stuff:/stuff
+docker_on h1 exec other sh -c 'echo theirs >/data/file'
+refused "a volume in use" 5 "volume 'stuff' is used by container 'other', too, which runs: stop the other one, or say --volume-in-use copy" --with-bind app h2
+run_container h1 reader -v $SRV:/srv:ro victim sleep 1000
+refused "a folder in use" 5 "is used by container '(reader|other)', too" --with-bind app h2
+docker_on h1 rm -f reader >/dev/null
+docker_on h1 stop -t 0 other >/dev/null
+arm h1 source.memory.begin pause 1
+in_background late h1 reberth migrate --json --with-bind app h2
+wait_for 20 fault_reached h1
+docker_on h1 start other >/dev/null
+release h1
+wait "$last_pid"
+is "used from late on: rolled back" "$(jq -r .result <"$E2E_WORK/late.out")" rolled-back
+like "used from late on: says so" "$(<"$E2E_WORK/late.err")" "container 'other' has been started meanwhile, and uses volume 'stuff'"
+disarm h1
+counts_on h1 "used from late on"
+wait_for 20 no_active_migration h2
+docker_on h2 run -d --name blocker -v stuff:/data victim sleep 1000 >/dev/null
+refused "in use on the target" 5 "node 'h2' has a volume 'stuff', which container 'blocker' uses there" --with-bind --volume-in-use copy app h2
+docker_on h2 rm -f blocker >/dev/null
+docker_on h2 volume rm stuff >/dev/null
+moves "--volume-in-use copy" h1 app h2 --with-bind --volume-in-use copy
+is "it has a copy" "$(docker_on h2 exec app cat /stuff/file) $(docker_on h1 exec other cat /data/file)" "theirs theirs"
+docker_on h1 rm -f other >/dev/null
+docker_on h1 volume rm stuff >/dev/null
+docker_on h2 rm -f app >/dev/null
+docker_on h2 volume rm stuff >/dev/null
+for host in h1 h2; do on "$host" rm -rf $SRV; done
+
+# --- moves that come to nothing: on the target all is as it was, on the source it runs on
+
+run_app h1 -v kept:/kept
+# What there is on the target beforehand: a folder of its own, empty, with an owner; nothing for the others.
+on h2 sh -c "mkdir -p $SRV/data && chmod 1711 $SRV/data && chown 3:4 $SRV/data"
+note_inventory h1 h2
+there=$(without_times "$(files_on h2)") lives=counts_on
+comes_to_nothing() {
+	check "$1: the source ends it" wait_for 30 has_ended h1
+	isnt "$1: not before it has begun" "$(api h1 "/migrations/$id" | jq -r .report.error.stage)" check
+	is "$1: rolled back" "$(api h1 "/migrations/$id" | jq -r .result)" rolled-back
+	check "$1: the target ends it" wait_for 30 has_ended h2
+	is "$1: files on the target are what they were" "$(without_times "$(files_on h2)")" "$there"
+	nothing_left "$1" h1 h2
+	$lives h1 "$1"
+	disarm h1 h2
+}
+# fails HOST POINT ACTION
+fails() {
+	arm "$1" "$2" "$3" 1
+	id=$(on h1 reberth migrate --detach --with-bind app h2)
+	comes_to_nothing "$3 at $2"
+}
+fails h2 target.create.end kill
+fails h2 target.tree.end enospc
+fails h1 source.sync.end kill
+fails h1 source.dump.end fail
+fails h2 target.ready.begin kill
+
+arm h1 source.memory.begin hang 1
+id=$(on h1 reberth migrate --detach --with-bind app h2)
+is_at() { [[ $(api h1 "/migrations/$id" | jq -r .stage) == "$1" ]]; }
+wait_for 20 is_at memory
+on h1 reberth migration cancel "$id" >/dev/null
+comes_to_nothing "cancelled"
+
+arm h2 target.log.end pause 1
+id=$(on h1 reberth migrate --detach --timeout 4s --with-bind app h2)
+wait_for 20 fault_reached h2
+lab cut h2
+release h2
+wait_for 9 has_ended h1
+lab heal h2
+comes_to_nothing "cut"
+
+# what it had left there once comes back to its place
+docker_on h1 exec app touch /tmp/stop
+on h2 rm -rf $SRV
+moves "there" h1 app h2 --with-bind
+moves "and back" h2 app h1 --with-bind
+there=$(without_times "$(files_on h2)")
+is_there() { is "$2: it is there" "$(container_state "$1" app)" running; }
+lives=is_there
+fails h2 target.create.end kill
+fails h1 source.restore.begin fail
+moves "after that it may still come back to it" h1 app h2 --with-bind
+is "nothing of that is kept aside" "$(on h2 find $SRV -name '*.reberth-*')" ""
+
+# a disk that fills up: the bind mount's own
+docker_on h2 rm -f app >/dev/null
+for host in h1 h2; do on "$host" rm -rf $SRV; done
+docker_on h2 volume rm kept >/dev/null
+on h1 mkdir -p $SRV/small
+on h2 sh -c "mkdir -p $SRV/small && mount -t tmpfs -o size=72m small $SRV/small"
+run_container h1 app -v $SRV/small:/data victim sh -c 'dd if=/dev/urandom of=/data/big bs=1M count=4 2>/dev/null; echo ready; while :; do sleep 1; done'
+wait_for 10 has_log_lines h1 app 1
+note_inventory h1 h2
+there=$(without_times "$(files_on h2)")
+arm h1 source.sync.begin pause 1
+id=$(on h1 reberth migrate --detach --with-bind app h2)
+wait_for 20 fault_reached h1 || bail "it does not begin: $(api h1 "/migrations/$id" | jq -r .reason)"
+on h1 dd if=/dev/urandom of=$SRV/small/more bs=1M count=80 2>/dev/null
+release h1
+comes_to_nothing "its disk is full"
+is "its disk is full: code" "$(api h1 "/migrations/$id" | jq -r .report.error.code)" no-space
+refused "that is seen beforehand" 5 "node 'h2' has too little disk space for '$SRV/small'" --with-bind app h2
+docker_on h1 rm -f app >/dev/null
+e2e_done
