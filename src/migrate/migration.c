@@ -110,6 +110,9 @@ int rb_migration_open(struct rb_migration *m, const struct rb_node *node, struct
 	entry->facts = entry->report = NULL;
 	if (!m->entry.facts)
 		m->entry.facts = json_object();
+	rb_energy_begin(&m->energy, RB_POWERCAP);
+	if (m->entry.stage[0])
+		rb_energy_spoil(&m->energy, "it took more than one worker process on this host");
 	r = rb_path(m->work_dir, sizeof(m->work_dir), "%s/migrations/%s", node->state_dir,
 		    m->entry.id);
 	if (r < 0)
@@ -134,6 +137,7 @@ void rb_migration_close(struct rb_migration *m)
 			close(c->pager_listen_fd);
 	}
 	json_decref(m->timings);
+	json_decref(m->their_energy);
 	rb_entry_release(&m->entry);
 	rb_close_fd(&m->lock_fd);
 	*m = (struct rb_migration){ .lock_fd = -EBADF };

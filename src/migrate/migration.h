@@ -11,6 +11,7 @@
 #include <jansson.h>
 #include <stdint.h>
 
+#include "energy.h"
 #include "io.h"
 #include "journal.h"
 #include "node.h"
@@ -61,10 +62,12 @@ struct rb_migration {
 	struct rb_conn *conn;  /* to the peer; NULL when there is none any more */
 	uint64_t bytes_sent;   /* of connections that are closed */
 	uint64_t bytes_received;
-	char work_dir[512]; /* <state_dir>/migrations/<id> */
-	json_t *timings;    /* [{"name","ms"}] */
-	int64_t began_ms;   /* rb_now_ms() */
-	int lock_fd;	    /* held while a worker works on this migration */
+	char work_dir[512];	 /* <state_dir>/migrations/<id> */
+	json_t *timings;	 /* [{"name","ms"}] */
+	int64_t began_ms;	 /* rb_now_ms() */
+	struct rb_energy energy; /* of this host, since then */
+	json_t *their_energy;	 /* of the peer's, as it said (rb_energy_json()), or NULL */
+	int lock_fd;		 /* held while a worker works on this migration */
 
 	struct rb_member members[RB_MEMBERS_MAX];
 	size_t members_count; /* at least 1 once it is open */

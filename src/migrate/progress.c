@@ -16,6 +16,7 @@
 #include "migration.h"
 
 #define PROGRESS_EVERY_MS 100
+#define ENERGY_EVERY_MS	  10000
 
 static void write_progress(struct rb_migration *m)
 {
@@ -35,6 +36,8 @@ static void write_progress(struct rb_migration *m)
 	if (m->rate > 1)
 		eta_ms = (double)(total - done) * 1000.0 / m->rate;
 	m->progress_ms = now;
+	if (now - m->energy.last_ms >= ENERGY_EVERY_MS)
+		rb_energy_look(&m->energy);
 	m->bytes_last = done;
 	value = json_pack("{s:s, s:o, s:I, s:I, s:I, s:I, s:i}", "stage", m->shown ? m->shown : "",
 			  "message", rb_json_text(m->message), "bytes_done", (json_int_t)done,

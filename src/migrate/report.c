@@ -25,6 +25,32 @@ static json_int_t fixed_ms(const struct rb_migration *m)
 	return ms > 1 ? ms : 1;
 }
 
+/* Of one host; without a number it has the reason. */
+static void add_energy(json_t *report, const char *joules, const char *why, const json_t *energy)
+{
+	json_t *value = json_object_get(energy, "joules");
+
+	json_object_set_new(report, joules,
+			    json_is_number(value) ? json_incref(value) : json_null());
+	if (!json_is_number(value))
+		json_object_set_new(report, why, rb_json_text(rb_json_str(energy, "why", "")));
+}
+
+/* Of all that ran on both hosts meanwhile: nothing tells whose it was. */
+static json_t *energy_of(struct rb_migration *m)
+{
+	bool source = m->entry.role == RB_SOURCE;
+	_cleanup_json_ json_t *ours = rb_energy_json(&m->energy);
+	_cleanup_json_ json_t *unknown =
+		json_pack("{s:o}", "why", json_sprintf("node '%s' has not said", m->entry.peer));
+	const json_t *theirs = m->their_energy ? m->their_energy : unknown;
+	json_t *energy = json_object();
+
+	add_energy(energy, "source_j", "source_why", source ? ours : theirs);
+	add_energy(energy, "target_j", "target_why", source ? theirs : ours);
+	return energy;
+}
+
 int rb_report_save(struct rb_migration *m, const char *result, const struct rb_err *why,
 		   struct rb_err *err)
 {
@@ -51,6 +77,7 @@ int rb_report_save(struct rb_migration *m, const char *result, const struct rb_e
 		rb_json_str(m->entry.facts, "new_id", ""), "stages", m->timings);
 	if (!report)
 		return rb_err_set(err, -ENOMEM, "write the report");
+	json_object_set_new(report, "energy", energy_of(m));
 	if (m->members_count > 1)
 		json_object_set_new(report, "members", rb_members_list(&m->entry));
 	if (rb_reconnect_wanted(m))

@@ -278,12 +278,16 @@ static void wait_finished(struct rb_migration *m)
 	struct rb_wait wait = rb_migration_cleanup_wait(CLEANUP_MS);
 	enum rb_state theirs = RB_STATE_MAX;
 	struct rb_err why = {};
+	_cleanup_json_ json_t *args = json_pack("{s:o}", "energy", rb_energy_json(&m->energy));
+	_cleanup_json_ json_t *answer = NULL;
 	int r = -ENOTCONN;
 
 	if (m->conn)
-		r = rb_conn_call(m->conn, "finish", NULL, &wait, &why);
+		r = rb_conn_call(m->conn, "finish", args, &wait, &why);
 	if (m->conn && r >= 0)
-		r = rb_conn_reply(m->conn, NULL, &wait, &why);
+		r = rb_conn_reply(m->conn, &answer, &wait, &why);
+	if (json_is_object(json_object_get(answer, "energy")))
+		m->their_energy = json_incref(json_object_get(answer, "energy"));
 	if (m->conn && r < 0)
 		rb_warn("finish: node '%s' could not finish at once: %s", m->entry.peer, why.msg);
 	if (r >= 0)

@@ -512,8 +512,10 @@ int rb_target_finish(struct rb_migration *m, const json_t *args, json_t **ret, s
 	struct rb_err why = {};
 	int r;
 
-	(void)args;
-	(void)ret;
+	if (json_is_object(json_object_get(args, "energy"))) {
+		json_decref(m->their_energy);
+		m->their_energy = json_incref(json_object_get(args, "energy"));
+	}
 	r = rb_target_confirm_running(m, err);
 	if (r < 0)
 		return r;
@@ -549,5 +551,7 @@ int rb_target_finish(struct rb_migration *m, const json_t *args, json_t **ret, s
 		m->entry.state = RB_DONE;
 		rb_info("done: '%s' arrived from node '%s'", m->entry.container, m->entry.peer);
 	}
+	if (ret)
+		*ret = json_pack("{s:o}", "energy", rb_energy_json(&m->energy));
 	return r;
 }

@@ -79,6 +79,10 @@ is "of its folder, too" "$(on h2 stat -c '%a %u:%g' $SRV/data)" "2751 1000:2000"
 at_most "a sparse file is sparse, blocks" "$(on h2 stat -c %b $SRV/data/sparse)" 64
 like "the source keeps its files" "$left" "\./data/file .* \./"
 
+for side in source target; do
+	like "energy of the $side, or why it is not known" "$(report_field ".energy | \"\(.${side}_j) \(.${side}_why)\"")" "^([0-9.]+ null|null this host has no RAPL counters.*)$"
+done
+
 # there and back: what it has left there is of no use any more, and makes way
 moves "and back" h2 app h1 --with-bind
 is "what it had left makes way" "$(without_times "$(files_on h1)")" "$(without_times "$(files_on h2)")"

@@ -155,6 +155,18 @@ static void print_summary(const json_t *migration, const json_t *report)
 				    rb_json_str(migration, "new_container_id", NULL)));
 }
 
+/* Where both hosts can tell. */
+static void print_energy(const json_t *migration, const json_t *energy)
+{
+	const json_t *source = json_object_get(energy, "source_j");
+	const json_t *target = json_object_get(energy, "target_j");
+
+	if (json_is_number(source) && json_is_number(target))
+		printf("energy meanwhile: %.1f J at %s, %.1f J at %s\n", json_number_value(source),
+		       rb_json_str(migration, "source", "?"), json_number_value(target),
+		       rb_json_str(migration, "target", "?"));
+}
+
 /* --reconnect: where it can be reached now */
 static void print_addresses(const json_t *report)
 {
@@ -233,6 +245,8 @@ int migrate_print_result(const struct cli *cli, const json_t *migration)
 			print_summary(migration, report);
 		if (completed)
 			print_addresses(report);
+		if (completed)
+			print_energy(migration, json_object_get(report, "energy"));
 		if (completed)
 			print_storage(json_object_get(report, "storage"), false);
 		return status;
