@@ -1,0 +1,431 @@
+// SPDX-License-Identifier: Apache-2.0
+/*
+ * test_binds.c - folders that are made on the target, and taken back: never what was there before
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "cleanup.h"
+#include "err.h"
+#include "io.h"
+#include "journal.h"
+#include "json.h"
+#include "migration.h"
+#include "obstacles.h"
+#include "storage.h"
+#include "tap.h"
+
+static char top[PATH_MAX] = "/var/tmp/reberth-binds-XXXXXX";
+static struct rb_node node = { .name = "h2" };
+static struct rb_migration m;
+static struct rb_member *c;
+
+static const char *in(const char *name)
+{
+	static char paths[4][PATH_MAX + 256];
+	static int next;
+	char *path = paths[next++ % 4];
+
+	snprintf(path, sizeof(paths[0]), "%s/%s", top, name);
+	return path;
+}
+
+static void write_text(const char *name, const char *text)
+{
+	rb_write_file(in(name), text, strlen(text), 0644, false, NULL);
+}
+
+static bool exists(const char *name)
+{
+	struct stat st;
+
+	return lstat(in(name), &st) == 0;
+}
+
+/* a move of container "web" here, with these bind mounts; all is empty before */
+static void begin(const char *const *names, const char *kind)
+{
+	json_t *binds = json_array();
+
+	rb_rm_rf(in("srv"), NULL);
+	mkdir(in("srv"), 0755);
+	json_decref(m.entry.facts);
+	m = (struct rb_migration){ .node = &node, .members_count = 1 };
+	m.entry.role = RB_TARGET;
+	rb_journal_new_id(m.entry.id);
+	strcpy(m.entry.container, m.entry.id); /* one at a time has a name */
+	strcpy(m.entry.peer, "h1");
+	for (; *names; names++)
+		json_array_append_new(binds, json_pack("{s:s, s:s, s:s}", "source", in(*names),
+						       "how", "copied", "kind", kind));
+	m.entry.facts = json_pack("{s:{s:s, s:o}}", "offer", "container", "web", "binds", binds);
+	c = &m.members[0];
+	c->facts = m.entry.facts;
+	strcpy(c->name, "web");
+	rb_journal_add(node.journal, &m.entry, NULL);
+}
+
+static void begin_one(const char *name)
+{
+	begin((const char *const[]){ name, NULL }, "folder");
+}
+
+static int make(struct rb_err *err)
+{
+	return rb_binds_make(&m, c, "/var/lib/docker", NULL, err);
+}
+
+/* by a worker that has nothing but the journal */
+static int undo(void)
+{
+	_cleanup_entry_ struct rb_entry entry = {};
+	struct rb_member member = {};
+
+	if (rb_journal_get(node.journal, m.entry.id, &entry, NULL) < 0)
+		return -ENOENT;
+	member.facts = entry.facts;
+	return rb_binds_undo(&member, NULL);
+}
+
+static json_t *check(void)
+{
+	json_t *obstacles = json_array();
+
+	rb_binds_check(&node, json_object_get(c->facts, "offer"), "/var/lib/docker", obstacles,
+		       NULL);
+	return obstacles;
+}
+
+static bool is_refused(const char *why)
+{
+	_cleanup_json_ json_t *obstacles = check();
+	struct rb_err err = {};
+	int r = make(&err);
+	bool both = json_array_size(obstacles) == 1 &&
+		    strstr(rb_json_str(json_array_get(obstacles, 0), "what", ""), why) && r < 0 &&
+		    strstr(err.msg, why);
+
+	if (!both)
+		printf("# %d '%s', '%s'\n", r, err.msg,
+		       rb_json_str(json_array_get(obstacles, 0), "what", ""));
+	return both;
+}
+
+static void what_was_made_goes_with_the_folders_above(void)
+{
+	_cleanup_json_ json_t *obstacles = NULL;
+	int fd;
+
+	begin_one("srv/a/b/data");
+	obstacles = check();
+	CHECK_INT(json_array_size(obstacles), 0);
+	CHECK_INT(make(NULL), 0);
+	CHECK(exists("srv/a/b/data"));
+	fd = rb_binds_open(c, in("srv/a/b/data"), O_PATH | O_DIRECTORY, NULL);
+	CHECK(fd >= 0);
+	close(fd);
+	write_text("srv/a/b/data/file", "x");
+	CHECK_INT(undo(), 0);
+	CHECK(!exists("srv/a"));
+	CHECK(exists("srv"));
+	CHECK_INT(undo(), 0);
+}
+
+static void folders_above_that_are_used_by_now_stay(void)
+{
+	begin_one("srv/a/b/data");
+	CHECK_INT(make(NULL), 0);
+	write_text("srv/a/other", "x");
+	CHECK_INT(undo(), 0);
+	CHECK(!exists("srv/a/b"));
+	CHECK(exists("srv/a/other"));
+}
+
+static void an_empty_folder_is_used_and_given_back(void)
+{
+	struct timespec times[] = { { 1, 0 }, { 2, 3 } };
+	struct stat st;
+
+	begin_one("srv/data");
+	mkdir(in("srv/data"), 0755);
+	CHECK_INT(chmod(in("srv/data"), 01711), 0);
+	CHECK_INT(chown(in("srv/data"), 3, 4), 0);
+	CHECK_INT(utimensat(AT_FDCWD, in("srv/data"), times, 0), 0);
+	CHECK_INT(make(NULL), 0);
+	mkdir(in("srv/data/sub"), 0755);
+	write_text("srv/data/sub/file", "x");
+	chown(in("srv/data"), 0, 0);
+	chmod(in("srv/data"), 0700);
+	CHECK_INT(undo(), 0);
+	CHECK(!exists("srv/data/sub"));
+	CHECK_INT(stat(in("srv/data"), &st), 0);
+	CHECK_INT(st.st_mode & 07777, 01711);
+	CHECK_INT(st.st_uid, 3);
+	CHECK_INT(st.st_gid, 4);
+	CHECK_INT(st.st_mtim.tv_nsec, 3);
+}
+
+static void what_has_something_in_it_is_refused_and_stays(void)
+{
+	begin_one("srv/data");
+	mkdir(in("srv/data"), 0755);
+	write_text("srv/data/mine", "x");
+	CHECK(is_refused("with something in it"));
+	CHECK_INT(undo(), 0);
+	CHECK(exists("srv/data/mine"));
+	begin((const char *const[]){ "srv/file", NULL }, "file");
+	write_text("srv/file", "mine");
+	CHECK(is_refused("with something in it"));
+	CHECK_INT(undo(), 0);
+	CHECK(exists("srv/file"));
+	begin_one("srv/file");
+	write_text("srv/file", "mine");
+	CHECK(is_refused("that is no folder"));
+}
+
+/* The worker was killed between writing down and making, and somebody else was faster. */
+static void what_was_not_made_is_not_removed(void)
+{
+	struct stat st;
+
+	begin_one("srv/data");
+	CHECK_INT(make(NULL), 0);
+	json_object_del(json_array_get(json_object_get(c->facts, "binds_made"), 0), "ino");
+	CHECK_INT(rb_migration_save(&m, NULL), 0);
+	write_text("srv/data/theirs", "x");
+	CHECK_INT(undo(), 0);
+	CHECK(exists("srv/data/theirs"));
+	/* what was made, and nothing came of it */
+	CHECK_INT(unlink(in("srv/data/theirs")), 0);
+	CHECK_INT(undo(), 0);
+	CHECK(!exists("srv/data"));
+	/* another one has the path by now */
+	begin_one("srv/data");
+	CHECK_INT(make(NULL), 0);
+	CHECK_INT(rename(in("srv/data"), in("srv/moved")), 0);
+	mkdir(in("srv/data"), 0755);
+	write_text("srv/data/theirs", "x");
+	CHECK_INT(rb_binds_open(c, in("srv/data"), O_PATH | O_DIRECTORY, NULL), -ESTALE);
+	CHECK_INT(undo(), 0);
+	CHECK(exists("srv/data/theirs"));
+	CHECK_INT(stat(in("srv/moved"), &st), 0);
+}
+
+/* An earlier move of container "web" away from here. */
+static void leave(const char *name)
+{
+	static int number;
+	struct rb_entry entry = { .role = RB_SOURCE };
+	struct rb_migration left = { .node = &node, .members_count = 1 };
+
+	rb_journal_new_id(entry.id);
+	snprintf(entry.container, sizeof(entry.container), "web%d", number++);
+	strcpy(entry.peer, "h1");
+	entry.facts = json_pack("{s:[{s:s, s:s}], s:[{s:s}]}", "binds", "source", in(name), "how",
+				"copied", "members", "container", "web");
+	left.members[0].facts = entry.facts;
+	rb_storage_note_left(&left);
+	/* a member of a group has its own list */
+	json_object_set(json_array_get(json_object_get(entry.facts, "members"), 0), "left",
+			json_object_get(entry.facts, "left"));
+	rb_journal_add(node.journal, &entry, NULL);
+	rb_journal_move(node.journal, entry.id, RB_IN(RB_PREPARING), RB_FROZEN, NULL);
+	rb_journal_move(node.journal, entry.id, RB_IN(RB_FROZEN), RB_COMMIT, NULL);
+	rb_journal_move(node.journal, entry.id, RB_IN(RB_COMMIT), RB_DONE, NULL);
+	rb_entry_release(&entry);
+}
+
+static void what_it_had_left_makes_way_and_comes_back(void)
+{
+	begin_one("srv/data");
+	mkdir(in("srv/data"), 0755);
+	write_text("srv/data/old", "x");
+	leave("srv/data");
+	CHECK_INT(make(NULL), 0);
+	CHECK(!exists("srv/data/old"));
+	write_text("srv/data/new", "x");
+	CHECK_INT(undo(), 0);
+	CHECK(exists("srv/data/old"));
+	CHECK(!exists("srv/data/new"));
+	CHECK_INT(undo(), 0);
+	CHECK(exists("srv/data/old"));
+	/* the next attempt may do the same, and succeed */
+	CHECK_INT(make(NULL), 0);
+	rb_binds_settle(c);
+	CHECK(exists("srv/data"));
+	CHECK(!exists("srv/data/old"));
+	CHECK_INT(rmdir(in("srv/data")), 0);
+	CHECK_INT(rmdir(in("srv")), 0);
+}
+
+static void what_was_changed_since_stays(void)
+{
+	begin_one("srv/data");
+	mkdir(in("srv/data"), 0755);
+	write_text("srv/data/old", "x");
+	leave("srv/data");
+	write_text("srv/data/old", "changed");
+	CHECK(is_refused("or which was changed since"));
+	/* and another container's is not this one's */
+	begin_one("srv/data");
+	mkdir(in("srv/data"), 0755);
+	write_text("srv/data/old", "x");
+	leave("srv/data");
+	strcpy(c->name, "other");
+	json_object_set_new(json_object_get(c->facts, "offer"), "container", json_string("other"));
+	CHECK(is_refused("which this container has not left there"));
+}
+
+static void single_files(void)
+{
+	struct stat st;
+
+	begin((const char *const[]){ "srv/etc/conf", "srv/empty", NULL }, "file");
+	write_text("srv/empty", "");
+	CHECK_INT(make(NULL), 0);
+	CHECK_INT(stat(in("srv/etc/conf"), &st), 0);
+	CHECK(S_ISREG(st.st_mode));
+	for (int i = 0; i < 2; i++) {
+		const char *name = i ? "srv/empty" : "srv/etc/conf";
+		int fd = rb_binds_open(c, in(name), O_WRONLY, NULL);
+
+		CHECK(fd >= 0);
+		CHECK_INT(write(fd, "x", 1), 1);
+		close(fd);
+	}
+	CHECK_INT(undo(), 0);
+	CHECK(!exists("srv/etc"));
+	CHECK_INT(stat(in("srv/empty"), &st), 0);
+	CHECK_INT(st.st_size, 0);
+}
+
+static void links_lead_nowhere(void)
+{
+	struct rb_err err = {};
+
+	/* those that are there before are followed once, and judged by where they lead */
+	begin_one("srv/link/data");
+	CHECK_INT(symlink("/proc", in("srv/link")), 0);
+	CHECK(is_refused("made by the kernel"));
+	begin_one("srv/link/data");
+	mkdir(in("srv/real"), 0755);
+	CHECK_INT(symlink(in("srv/real"), in("srv/link")), 0);
+	CHECK_INT(make(NULL), 0);
+	CHECK(exists("srv/real/data"));
+	CHECK_INT(undo(), 0);
+	CHECK(!exists("srv/real/data"));
+	CHECK(exists("srv/link"));
+	/* one that leads to nothing that exists */
+	begin_one("srv/dangling/data");
+	CHECK_INT(symlink("/nonexistent", in("srv/dangling")), 0);
+	CHECK(make(&err) < 0);
+	CHECK_INT(undo(), 0);
+	CHECK(exists("srv/dangling"));
+	/* those that come later are not followed */
+	begin_one("srv/sub/data");
+	CHECK_INT(make(NULL), 0);
+	mkdir(in("srv/trap"), 0755);
+	mkdir(in("srv/trap/data"), 0755);
+	write_text("srv/trap/data/theirs", "x");
+	CHECK_INT(rename(in("srv/sub"), in("srv/away")), 0);
+	CHECK_INT(symlink(in("srv/trap"), in("srv/sub")), 0);
+	CHECK_INT(rb_binds_open(c, in("srv/sub/data"), O_PATH | O_DIRECTORY, NULL), -ELOOP);
+	CHECK_INT(undo(), 0);
+	CHECK(exists("srv/trap/data/theirs"));
+}
+
+static void paths_of_hostile_peers(void)
+{
+	static const char *const paths[] = { "srv/../../etc/x", "srv//x", "srv/./x", "srv/x/", "" };
+
+	for (size_t i = 0; i < sizeof(paths) / sizeof(paths[0]); i++) {
+		printf("# %s\n", paths[i]);
+		begin_one(paths[i]);
+		CHECK(is_refused("no path that can be mounted"));
+	}
+	begin_one("x");
+	json_object_set_new(json_array_get(rb_json_path(c->facts, "offer.binds"), 0), "source",
+			    json_string("relative"));
+	CHECK(is_refused("no path that can be mounted"));
+	json_object_set_new(json_array_get(rb_json_path(c->facts, "offer.binds"), 0), "source",
+			    json_integer(7));
+	CHECK(is_refused("no path that can be mounted"));
+	json_object_set_new(json_array_get(rb_json_path(c->facts, "offer.binds"), 0), "source",
+			    json_string("/var/lib/docker/x"));
+	CHECK(is_refused("Docker's own files"));
+}
+
+static void only_where_the_configuration_lets_it(void)
+{
+	_cleanup_json_ json_t *there = json_pack("[s]", in("srv/ok")), *nowhere = json_array();
+	_cleanup_json_ json_t *obstacles = NULL;
+
+	begin_one("srv/data");
+	node.allow_bind = nowhere;
+	CHECK(is_refused("does not let anybody bring something"));
+	node.allow_bind = there;
+	CHECK(is_refused("does not let anybody bring something"));
+	begin_one("srv/okay");
+	CHECK(is_refused("does not let anybody bring something"));
+	begin_one("srv/ok/data");
+	obstacles = check();
+	node.allow_bind = NULL;
+	CHECK_INT(json_array_size(obstacles), 0);
+}
+
+static void what_is_shared_must_be_there(void)
+{
+	_cleanup_json_ json_t *obstacles = NULL, *declared = NULL;
+	json_t *bind;
+
+	begin_one("srv/data");
+	bind = json_array_get(rb_json_path(c->facts, "offer.binds"), 0);
+	json_object_set_new(bind, "how", json_string("shared"));
+	json_object_set_new(
+		bind, "place",
+		json_pack("{s:s, s:s, s:s}", "type", "nfs", "source", "server:/x", "inside", "/"));
+	obstacles = check();
+	CHECK_INT(json_array_size(obstacles), 1);
+	mkdir(in("srv/data"), 0755);
+	write_text("srv/data/file", "x");
+	json_decref(obstacles);
+	obstacles = check();
+	CHECK_INT(json_array_size(obstacles), 1);
+	CHECK(strstr(rb_json_str(json_array_get(obstacles, 0), "what", ""),
+		     "is on storage of type nfs from 'server:/x', and that of node 'h2' is not"));
+	json_object_set_new(bind, "declared", json_true());
+	declared = check();
+	CHECK_INT(json_array_size(declared), 0);
+	/* nothing is made, and nothing removed */
+	CHECK_INT(make(NULL), 0);
+	CHECK_INT(undo(), 0);
+	CHECK(exists("srv/data/file"));
+	CHECK_INT(rb_binds_open(c, in("srv/data"), O_PATH, NULL), -EPROTO);
+}
+
+int main(void)
+{
+	if (!mkdtemp(top) || rb_journal_open(in("journal.db"), &node.journal, NULL) < 0)
+		return 99;
+	TAP_RUN(what_was_made_goes_with_the_folders_above);
+	TAP_RUN(folders_above_that_are_used_by_now_stay);
+	TAP_RUN(an_empty_folder_is_used_and_given_back);
+	TAP_RUN(what_has_something_in_it_is_refused_and_stays);
+	TAP_RUN(what_was_not_made_is_not_removed);
+	TAP_RUN(what_it_had_left_makes_way_and_comes_back);
+	TAP_RUN(what_was_changed_since_stays);
+	TAP_RUN(single_files);
+	TAP_RUN(links_lead_nowhere);
+	TAP_RUN(paths_of_hostile_peers);
+	TAP_RUN(only_where_the_configuration_lets_it);
+	TAP_RUN(what_is_shared_must_be_there);
+	json_decref(m.entry.facts);
+	rb_journal_close(node.journal);
+	rb_rm_rf(top, NULL);
+	return tap_done();
+}

@@ -1,0 +1,247 @@
+// SPDX-License-Identifier: Apache-2.0
+/*
+ * test_storage.c - what becomes of volumes and bind mounts on the source
+ */
+#include <errno.h>
+#include <limits.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "cleanup.h"
+#include "err.h"
+#include "io.h"
+#include "json.h"
+#include "migration.h"
+#include "obstacles.h"
+#include "storage.h"
+#include "tap.h"
+
+static char top[PATH_MAX] = "/tmp/reberth-storage-XXXXXX";
+static const struct rb_node node = { .name = "h1",
+				     .state_dir = "/var/lib/reberth",
+				     .run_dir = "/run/reberth" };
+
+/* "<top>/name" in the place of each "@name@" */
+static json_t *parse(const char *format)
+{
+	_cleanup_buf_ struct rb_buf text = {};
+
+	for (const char *at = format; *at; at++)
+		if (*at == '@')
+			rb_buf_addf(&text, "%s", top);
+		else
+			rb_buf_add(&text, at, 1);
+	rb_buf_add(&text, "", 1);
+	return json_loads(text.data, 0, NULL);
+}
+
+struct outcome {
+	struct rb_migration m;
+	json_t *obstacles;
+};
+
+static void release(struct outcome *o)
+{
+	json_decref(o->m.entry.facts);
+	json_decref(o->obstacles);
+}
+
+static void settle(struct outcome *o, const char *facts)
+{
+	*o = (struct outcome){ .m = { .node = &node, .members_count = 1 },
+			       .obstacles = json_array() };
+	o->m.entry.facts = parse(facts);
+	o->m.members[0].facts = o->m.entry.facts;
+	rb_storage_settle(&o->m, &o->m.members[0], o->obstacles, NULL, NULL);
+}
+
+static const char *field(const struct outcome *o, const char *list, size_t i, const char *key)
+{
+	return rb_json_str(json_array_get(json_object_get(o->m.entry.facts, list), i), key, "");
+}
+
+static const char *first_obstacle(const struct outcome *o)
+{
+	return rb_json_str(json_array_get(o->obstacles, 0), "what", "");
+}
+
+#define BIND(source) "{\"source\":\"" source "\",\"destination\":\"/x\",\"rw\":true}"
+
+static void nothing_is_copied_unasked(void)
+{
+	_cleanup_(release) struct outcome o;
+
+	settle(&o, "{\"binds\":[" BIND("@/folder") "]}");
+	CHECK_INT(json_array_size(o.obstacles), 1);
+	CHECK(strstr(first_obstacle(&o), "is not copied unasked"));
+	CHECK_STR(field(&o, "binds", 0, "how"), "");
+}
+
+static void folders_and_files_are_copied_if_asked_for(void)
+{
+	_cleanup_(release) struct outcome o;
+
+	settle(&o, "{\"with_bind\":true,\"binds\":[" BIND("@/folder") "," BIND(
+			   "@/folder/file") "," BIND("@/alone") "]}");
+	CHECK_STR(first_obstacle(&o), "");
+	CHECK_STR(field(&o, "binds", 0, "how"), "copied");
+	CHECK_STR(field(&o, "binds", 0, "kind"), "folder");
+	/* it travels with the folder */
+	CHECK_STR(field(&o, "binds", 1, "how"), "inside");
+	CHECK_STR(field(&o, "binds", 2, "how"), "copied");
+	CHECK_STR(field(&o, "binds", 2, "kind"), "file");
+	CHECK(rb_json_int(json_array_get(json_object_get(o.m.entry.facts, "binds"), 0), "bytes",
+			  0) >= 4096);
+}
+
+static void one_that_is_named_does_not_stand_for_others(void)
+{
+	_cleanup_(release) struct outcome o;
+
+	settle(&o, "{\"binds_wanted\":[\"@/alone\"],\"binds\":[" BIND("@/folder") "," BIND(
+			   "@/alone") "]}");
+	CHECK_INT(json_array_size(o.obstacles), 1);
+	CHECK(strstr(first_obstacle(&o), "/folder' of this host"));
+	CHECK_STR(field(&o, "binds", 1, "how"), "copied");
+}
+
+static void what_has_no_content_is_refused(void)
+{
+	_cleanup_(release) struct outcome o;
+
+	settle(&o, "{\"with_bind\":true,\"binds\":[" BIND("@/pipe") "," BIND("@/nothing") "]}");
+	CHECK_INT(json_array_size(o.obstacles), 2);
+	CHECK(strstr(first_obstacle(&o), "neither a folder nor a file"));
+}
+
+static void what_the_user_declares_is_shared_whatever_it_is(void)
+{
+	_cleanup_(release) struct outcome o;
+	_cleanup_json_ json_t *list = NULL;
+
+	settle(&o, "{\"shared_volumes\":[\"@/folder\",\"v\"],\"binds\":[" BIND(
+			   "@/folder") "],\"volumes\":[{\"name\":\"v\",\"driver\":\"other\","
+				       "\"source\":\"@/alone\"}]}");
+	CHECK_STR(first_obstacle(&o), "");
+	CHECK_STR(field(&o, "binds", 0, "how"), "shared");
+	CHECK_STR(field(&o, "volumes", 0, "how"), "shared");
+	list = rb_storage_list(&o.m);
+	CHECK_INT(json_array_size(list), 2);
+	CHECK_STR(rb_json_str(json_array_get(list, 0), "volume", ""), "v");
+	CHECK(rb_json_bool(json_array_get(list, 1), "declared", false));
+}
+
+static void volumes_are_copied_if_they_are_plain(void)
+{
+	_cleanup_(release) struct outcome o;
+
+	settle(&o, "{\"volumes\":[{\"name\":\"a\",\"driver\":\"local\",\"source\":\"@/folder\"},"
+		   "{\"name\":\"b\",\"driver\":\"other\",\"source\":\"@/folder\"},"
+		   "{\"name\":\"c\",\"driver\":\"local\",\"options\":{\"o\":\"bind\"},"
+		   "\"source\":\"@/folder\"}]}");
+	CHECK_INT(json_array_size(o.obstacles), 2);
+	CHECK_STR(first_obstacle(&o),
+		  "volume 'b' has a driver or options of its own, and cannot be copied");
+	CHECK_STR(field(&o, "volumes", 0, "how"), "copied");
+}
+
+/* an init whose mounts are ours: they are all of whole file systems */
+static void what_was_replaced_is_not_what_the_container_has(void)
+{
+	_cleanup_(release) struct outcome o = { .m = { .node = &node, .members_count = 1 },
+						.obstacles = json_array() };
+
+	o.m.entry.facts = parse("{\"with_bind\":true,\"binds\":[" BIND("@/folder") "]}");
+	o.m.members[0].facts = o.m.entry.facts;
+	json_object_set_new(o.m.entry.facts, "init_pid", json_integer(getpid()));
+	rb_storage_settle(&o.m, &o.m.members[0], o.obstacles, NULL, NULL);
+	CHECK(strstr(first_obstacle(&o), "it was replaced meanwhile"));
+}
+
+static void what_the_user_names_must_be_there(void)
+{
+	static const struct {
+		const char *facts, *says;
+	} cases[] = {
+		{ "{\"binds_wanted\":[\"/a\"],\"binds\":[" BIND("/a") "]}", NULL },
+		{ "{\"binds_wanted\":[\"/b\"],\"binds\":[" BIND("/a") "]}",
+		  "no bind mount of '/b'" },
+		{ "{\"binds_wanted\":[\"v\"],\"volumes\":[{\"name\":\"v\"}]}",
+		  "no bind mount of 'v'" },
+		{ "{\"shared_volumes\":[\"v\"],\"volumes\":[{\"name\":\"v\"}]}", NULL },
+		{ "{\"shared_volumes\":[\"v\"],\"members\":[{\"volumes\":[{\"name\":\"v\"}]}]}",
+		  NULL },
+		{ "{\"shared_volumes\":[\"w\"],\"volumes\":[{\"name\":\"v\"}]}",
+		  "no volume and no bind mount 'w'" },
+	};
+
+	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+		_cleanup_json_ json_t *facts = parse(cases[i].facts);
+		struct rb_err err = {};
+
+		printf("# %s\n", cases[i].facts);
+		CHECK_INT(rb_storage_check_request(facts, &err), cases[i].says ? -EINVAL : 0);
+		CHECK(!cases[i].says || strstr(err.msg, cases[i].says));
+	}
+}
+
+static void paths_that_never_travel(void)
+{
+	static const struct {
+		const char *path;
+		bool forbidden;
+	} cases[] = {
+		{ "/", true },
+		{ "/proc", true },
+		{ "/proc/sys/net", true },
+		{ "/process", false },
+		{ "/sys/fs/cgroup", true },
+		{ "/dev/shm", true },
+		{ "/devel", false },
+		{ "/run/docker.sock", true },
+		{ "/var/lib/docker", true },
+		{ "/var/lib/docker/volumes/x", true },
+		{ "/var/lib/dockers", false },
+		{ "/var/lib", true },
+		{ "/var/lib/reberth/migrations", true },
+		{ "/run/reberth", true },
+		{ "/run/app", false },
+		{ "/srv", false },
+		{ "/home/user/data", false },
+	};
+
+	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+		printf("# %s\n", cases[i].path);
+		CHECK_INT(rb_path_forbidden(&node, cases[i].path, "/var/lib/docker") != NULL,
+			  cases[i].forbidden);
+	}
+}
+
+int main(void)
+{
+	char path[PATH_MAX + 16];
+
+	if (!mkdtemp(top))
+		return 99;
+	rb_path(path, sizeof(path), "%s/folder", top);
+	mkdir(path, 0755);
+	rb_path(path, sizeof(path), "%s/folder/file", top);
+	rb_write_file(path, "x", 1, 0644, false, NULL);
+	rb_path(path, sizeof(path), "%s/alone", top);
+	rb_write_file(path, "x", 1, 0644, false, NULL);
+	rb_path(path, sizeof(path), "%s/pipe", top);
+	mkfifo(path, 0600);
+	TAP_RUN(nothing_is_copied_unasked);
+	TAP_RUN(folders_and_files_are_copied_if_asked_for);
+	TAP_RUN(one_that_is_named_does_not_stand_for_others);
+	TAP_RUN(what_has_no_content_is_refused);
+	TAP_RUN(what_the_user_declares_is_shared_whatever_it_is);
+	TAP_RUN(volumes_are_copied_if_they_are_plain);
+	TAP_RUN(what_was_replaced_is_not_what_the_container_has);
+	TAP_RUN(what_the_user_names_must_be_there);
+	TAP_RUN(paths_that_never_travel);
+	rb_rm_rf(top, NULL);
+	return tap_done();
+}
