@@ -121,7 +121,7 @@ on h1 rm -rf $SRV
 # --- storage that both hosts share: by their word, since this machine has none that can be recognised
 
 readonly SHARED=$E2E_WORK/shared
-mkdir -p -m 777 "$SHARED"
+mkdir -m 777 "$SHARED"
 for host in h1 h2; do
 	docker_on "$host" volume create -o type=none -o o=bind -o "device=$SHARED" both >/dev/null || bail "no volume"
 done

@@ -30,7 +30,8 @@ extern const size_t cli_verb_count;
 struct cli_option {
 	int id; /* its letter; above 255: it has none */
 	const char *name;
-	const char *arg; /* what stands for its argument in the help; NULL: takes none; "[=X]": may take one */
+	const char *arg; /* what stands for its argument in the help; NULL: takes none; "[=X]": may
+			    take one */
 	const char *help;
 };
 
