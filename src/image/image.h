@@ -53,9 +53,27 @@ int rb_image_present(struct rb_engine *engine, const json_t *description, int *r
 int rb_image_add_tags(struct rb_engine *engine, const char *id, const json_t *description,
 		      const struct rb_wait *wait, struct rb_err *err);
 
-/** rb_image_send - source: stream `docker save` without the first @skip_layers layers, then END */
+/** What was sent; filled as it goes. */
+struct rb_image_stats {
+	int layers_sent;
+	uint64_t bytes_total; /* unpacked, of layers that travel; what the caller knows of it */
+	uint64_t bytes_done;  /* of those */
+};
+
+struct rb_image_send_options {
+	struct rb_image_stats *stats;
+	/* about ten times a second, between calls on the connection */
+	void (*progress)(void *arg, const struct rb_image_stats *stats);
+	void *arg;
+};
+
+/**
+ * rb_image_send - source: stream `docker save` without the first @skip_layers layers, then END
+ * @options: NULL: none
+ */
 int rb_image_send(struct rb_engine *engine, const json_t *description, int skip_layers,
-		  struct rb_conn *conn, const struct rb_wait *wait, struct rb_err *err);
+		  struct rb_conn *conn, const struct rb_image_send_options *options,
+		  const struct rb_wait *wait, struct rb_err *err);
 
 /**
  * rb_image_receive - target: feed the stream to `docker load`, check that the image that was

@@ -84,9 +84,19 @@ static uint64_t bytes_of(const struct rb_image_push *push, size_t from, size_t t
 	return bytes;
 }
 
-static void show(struct rb_image_push *push, const struct rb_conn *conn)
+struct sending {
+	struct rb_image_push *push;
+	struct rb_conn *conn;
+};
+
+static void show(void *arg, const struct rb_image_stats *stats)
 {
-	push->bytes_sent = rb_conn_bytes_sent(conn);
+	const struct sending *s = arg;
+	struct rb_image_push *push = s->push;
+
+	push->bytes_sent = rb_conn_bytes_sent(s->conn);
+	if (stats->bytes_done <= push->bytes_total)
+		push->bytes_done = stats->bytes_done;
 	if (push->progress)
 		push->progress(push->arg, push);
 }
@@ -94,11 +104,16 @@ static void show(struct rb_image_push *push, const struct rb_conn *conn)
 static int send_missing(struct rb_image_push *push, size_t present, struct rb_conn *conn,
 			const struct rb_wait *wait, struct rb_err *err)
 {
-	int r = rb_fault_point("push.send", wait, err);
+	struct sending sending = { push, conn };
+	struct rb_image_stats stats = { .bytes_total = push->bytes_total };
+	struct rb_image_send_options options = { &stats, show, &sending };
+	int r;
 
+	show(&sending, &stats);
+	r = rb_fault_point("push.send", wait, err);
 	if (r >= 0)
-		r = rb_image_send(push->node->engine, push->description, (int)present, conn, wait,
-				  err);
+		r = rb_image_send(push->node->engine, push->description, (int)present, conn,
+				  &options, wait, err);
 	/* Docker there may take long */
 	if (r >= 0)
 		r = rb_conn_reply(conn, NULL, wait, err);
@@ -122,12 +137,11 @@ int rb_image_push(struct rb_image_push *push, const struct rb_wait *wait, struct
 		present = present_of(push, answer);
 		push->layers_present = (int)present;
 		push->bytes_total = bytes_of(push, present, layers_of(push));
-		show(push, conn);
 		if (rb_json_int(answer, "layers_present", 0) >= 0)
 			r = send_missing(push, present, conn, wait, err);
 	}
 	if (conn)
-		show(push, conn);
+		push->bytes_sent = rb_conn_bytes_sent(conn);
 	rb_conn_free(conn);
 	return r < 0 ? r : 0;
 }

@@ -16,10 +16,15 @@
 #include "filter.h"
 #include "io.h"
 #include "json.h"
+#include "wait.h"
+
+#define PROGRESS_MS 100
 
 struct sending {
 	struct rb_engine_stream *stream;
 	struct rb_conn *conn;
+	const struct rb_image_send_options *options;
+	int64_t shown_ms;
 	const struct rb_wait *wait;
 };
 
@@ -33,14 +38,23 @@ static ssize_t read_saved(void *arg, const void **ret_block, struct rb_err *err)
 static int write_conn(void *arg, const void *data, size_t len, struct rb_err *err)
 {
 	struct sending *s = arg;
+	int r = rb_stream_write(s->conn, data, len, s->wait, err);
 
-	return rb_stream_write(s->conn, data, len, s->wait, err);
+	if (r < 0 || !s->options)
+		return r;
+	s->options->stats->bytes_done += len;
+	if (rb_now_ms() - s->shown_ms >= PROGRESS_MS) {
+		s->shown_ms = rb_now_ms();
+		s->options->progress(s->options->arg, s->options->stats);
+	}
+	return r;
 }
 
 int rb_image_send(struct rb_engine *engine, const json_t *description, int skip_layers,
-		  struct rb_conn *conn, const struct rb_wait *wait, struct rb_err *err)
+		  struct rb_conn *conn, const struct rb_image_send_options *options,
+		  const struct rb_wait *wait, struct rb_err *err)
 {
-	struct sending s = { .conn = conn, .wait = wait };
+	struct sending s = { .conn = conn, .options = options, .wait = wait };
 	struct rb_image_filter filter = { .layers = json_object_get(description, "layers"),
 					  .skip_layers = skip_layers,
 					  .read = read_saved,

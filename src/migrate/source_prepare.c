@@ -336,18 +336,27 @@ int rb_source_check(struct rb_migration *m, struct rb_err *err)
 	return rb_obstacles_refuse(obstacles, err);
 }
 
+static void show_image(void *arg, const struct rb_image_stats *stats)
+{
+	(void)stats;
+	rb_progress_bytes(arg);
+}
+
 static int send_image(struct rb_migration *m, struct rb_member *c, struct rb_err *err)
 {
 	int64_t present = rb_json_int(c->facts, "layers_present", 0);
 	const json_t *image = json_object_get(c->facts, "image");
 	_cleanup_json_ json_t *args = rb_member_args(m, c);
+	struct rb_image_stats stats = {};
+	struct rb_image_send_options options = { &stats, show_image, m };
 	int r;
 
 	if (present < 0)
 		return 0;
 	r = rb_conn_call(m->conn, "image", args, &m->wait, err);
 	if (r >= 0)
-		r = rb_image_send(m->node->engine, image, (int)present, m->conn, &m->wait, err);
+		r = rb_image_send(m->node->engine, image, (int)present, m->conn, &options, &m->wait,
+				  err);
 	if (r >= 0)
 		r = rb_conn_reply(m->conn, NULL, &m->wait, err);
 	return r;

@@ -137,7 +137,7 @@ list_cgroups() {
 # Files of ended migrations, of the engine's containers and layers.
 list_files() {
 	find "$RUN" "$STATE" -mindepth 1 \( -type d -printf 'dir %p/\n' -o -printf 'file %p\n' \) 2>/dev/null |
-		grep -vE "^file $STATE/journal.db-(wal|shm)\$|^file $RUN/(fault|criu.checked|volumes.lock|forwards.lock|networks.lock|(plugin|mesh).lock)|^dir ($RUN|$STATE)/(migrations|arrivals|placeholders)/\$" | foreign_lines
+		grep -vE "^file $STATE/journal.db-(wal|shm)\$|^file $RUN/(fault|criu.checked|images.lock|pushes/|volumes.lock|forwards.lock|networks.lock|(plugin|mesh).lock)|^dir ($RUN|$STATE)/(migrations|arrivals|placeholders|pushes)/\$|^(file|dir) $STATE/images/" | foreign_lines
 	find /var/lib/docker/{containers,volumes,overlay2} /run/docker/{netns,containerd/daemon/io.containerd.runtime.v2.task/moby} \
 		/run/docker/{runtime-runc,runtime-reberth-runtime}/moby /var/lib/docker/image/overlay2/layerdb/mounts \
 		-mindepth 1 -maxdepth 1 -type d -printf 'docker file %p\n' 2>/dev/null | foreign_lines
