@@ -32,6 +32,7 @@
 #define COPY_SIZE     ((size_t)256 << 10)
 #define CONFIG_MAX    ((size_t)1 << 20) /* a folder's "json" is some 500 bytes */
 #define DIGEST_DIGITS 64
+#define TAR_BLOCK     512
 
 struct state {
 	struct rb_image_filter *filter;
@@ -111,7 +112,9 @@ static int set_up(struct state *s)
 	if (archive_read_open(s->in, s, NULL, on_read, NULL) != ARCHIVE_OK)
 		return archive_failed(s, s->in);
 	archive_write_set_format_pax_restricted(s->out);
-	archive_write_set_bytes_per_block(s->out, (int)COPY_SIZE);
+	/* at once, or what is written would not stand between the objects: what is neither is small
+	 */
+	archive_write_set_bytes_per_block(s->out, s->filter->object ? 0 : (int)COPY_SIZE);
 	archive_write_set_bytes_in_last_block(s->out, 1);
 	if (archive_write_open(s->out, s, NULL, on_write, NULL) != ARCHIVE_OK)
 		return archive_failed(s, s->out);
@@ -175,18 +178,44 @@ static bool legacy_folder(const char *path, const char *file, char ret[DIGEST_DI
 	return true;
 }
 
-static bool is_dropped(struct state *s, const char *path)
+/* "blobs/sha256/<64 digits>": points at the digits; NULL for any other path */
+static const char *blob_digits(const char *path)
 {
 	static const char blobs[] = "blobs/sha256/";
+
+	if (strncmp(path, blobs, strlen(blobs)) != 0 ||
+	    strlen(path) != strlen(blobs) + DIGEST_DIGITS)
+		return NULL;
+	return path + strlen(blobs);
+}
+
+static bool is_dropped(struct state *s, const char *path)
+{
 	char folder[DIGEST_DIGITS + 1], diff_id[sizeof("sha256:") + DIGEST_DIGITS];
 
-	if (strncmp(path, blobs, strlen(blobs)) == 0 &&
-	    strlen(path) == strlen(blobs) + DIGEST_DIGITS) {
-		snprintf(diff_id, sizeof(diff_id), "sha256:%s", path + strlen(blobs));
+	if (blob_digits(path)) {
+		snprintf(diff_id, sizeof(diff_id), "sha256:%s", blob_digits(path));
 		return json_object_get(s->unwanted, diff_id);
 	}
 	return legacy_folder(path, "layer.tar", folder) &&
 	       (s->all || json_object_get(s->folders, folder));
+}
+
+/* is this entry an object? */
+static bool is_object(struct state *s, struct archive_entry *entry, const char *path,
+		      enum rb_object_form *ret_form, uint8_t ret_key[RB_DIGEST_BYTES])
+{
+	char folder[DIGEST_DIGITS + 1];
+
+	if (!s->filter->object || archive_entry_filetype(entry) != AE_IFREG ||
+	    archive_entry_hardlink(entry))
+		return false;
+	if (blob_digits(path)) {
+		*ret_form = RB_OBJECT_BLOB;
+		return rb_hex_decode(blob_digits(path), ret_key);
+	}
+	*ret_form = RB_OBJECT_LEGACY;
+	return legacy_folder(path, "layer.tar", folder) && rb_hex_decode(folder, ret_key);
 }
 
 /* a folder's "json": is it one of the layers to leave out? */
@@ -241,6 +270,56 @@ static int copy_entry(struct state *s, struct archive_entry *entry)
 	}
 }
 
+/* libarchive would fill an entry without data with zeros: so its header is written apart */
+static int write_object_header(struct state *s, struct archive_entry *entry)
+{
+	struct archive *header = archive_write_new();
+	int r = 0;
+
+	if (!header)
+		return out_of_memory(s);
+	archive_write_set_format_pax_restricted(header);
+	archive_write_set_bytes_per_block(header, 0);
+	if (archive_write_open(header, s, NULL, on_write, NULL) != ARCHIVE_OK ||
+	    archive_write_header(header, entry) < ARCHIVE_WARN)
+		r = archive_failed(s, header);
+	archive_write_fail(header);
+	archive_write_free(header);
+	return r;
+}
+
+/* what is known by a digest goes out by itself */
+static int hand_out(struct state *s, struct archive_entry *entry, enum rb_object_form form,
+		    const uint8_t *key)
+{
+	static const char zeros[TAR_BLOCK];
+	struct rb_image_filter *filter = s->filter;
+	uint64_t size = (uint64_t)archive_entry_size(entry);
+	size_t padding = (size_t)(TAR_BLOCK - size % TAR_BLOCK) % TAR_BLOCK;
+	int r;
+
+	if (archive_write_finish_entry(s->out) < ARCHIVE_WARN)
+		return archive_failed(s, s->out);
+	r = write_object_header(s, entry);
+	if (r == 0)
+		r = filter->object(filter->arg, form, key, size, s->err);
+	while (r == 0) {
+		const void *block;
+		size_t len;
+		la_int64_t offset;
+		int a = archive_read_data_block(s->in, &block, &len, &offset);
+
+		if (a == ARCHIVE_EOF)
+			break;
+		if (a < ARCHIVE_WARN)
+			return archive_failed(s, s->in);
+		r = filter->object_data(filter->arg, block, len, s->err);
+	}
+	if (r == 0)
+		r = filter->object_end(filter->arg, s->err);
+	return r < 0 || !padding ? r : filter->write(filter->arg, zeros, padding, s->err);
+}
+
 /* the same for a folder's "json", which is looked at on its way */
 static int copy_config(struct state *s, struct archive_entry *entry, const char *folder)
 {
@@ -267,6 +346,8 @@ static int filter_entry(struct state *s, struct archive_entry *entry)
 	const char *path = archive_entry_pathname(entry);
 	int64_t size = archive_entry_size(entry);
 	char folder[DIGEST_DIGITS + 1];
+	uint8_t key[RB_DIGEST_BYTES];
+	enum rb_object_form form;
 
 	if (!path)
 		path = "";
@@ -279,6 +360,8 @@ static int filter_entry(struct state *s, struct archive_entry *entry)
 		s->filter->dropped_bytes += (uint64_t)size;
 		return 0; /* archive_read_next_header() passes over its data */
 	}
+	if (is_object(s, entry, path, &form, key))
+		return hand_out(s, entry, form, key);
 	if (legacy_folder(path, "json", folder) && size > 0 && size <= (int64_t)CONFIG_MAX)
 		return copy_config(s, entry, folder);
 	return copy_entry(s, entry);

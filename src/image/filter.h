@@ -8,6 +8,8 @@
 #include <stdint.h>
 #include <sys/types.h>
 
+#include "recipe.h"
+
 struct rb_err;
 
 struct rb_image_filter {
@@ -18,6 +20,12 @@ struct rb_image_filter {
 	ssize_t (*read)(void *arg, const void **ret_block, struct rb_err *err);
 	/* takes the filtered archive; 0 or negative errno */
 	int (*write)(void *arg, const void *data, size_t len, struct rb_err *err);
+	/* Optional: files of the archive that are known by a digest, layers above all, are handed
+	 * out here, between what is written before and behind them (headers, padding). */
+	int (*object)(void *arg, enum rb_object_form form, const uint8_t *key, uint64_t size,
+		      struct rb_err *err);
+	int (*object_data)(void *arg, const void *data, size_t len, struct rb_err *err);
+	int (*object_end)(void *arg, struct rb_err *err);
 	void *arg;
 
 	uint64_t dropped_bytes; /* filled: size of what was left out */

@@ -1,11 +1,15 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * image.h - an image travels without the layers that the target already has
+ * image.h - of an image only that travels which the target has nowhere
  *
  * An image is the list of its layers' diff IDs. The target says how many of the first layers some
- * image of its own starts with; `docker save` on the source is filtered on the fly so that those
- * layers' archives are left out, and `docker load` on the target completes them from its own store
- * (it looks a layer up by its chain ID before it opens the archive's file).
+ * image of its own starts with: those are left out, and `docker load` there completes them from its
+ * own store (it looks a layer up by its chain ID before it opens the archive's file).
+ *
+ * Of all other layers their files' content is cut into chunks, and only their ids travel at first.
+ * The target looks for these in its own layers, wherever they are in an image, and in what an
+ * earlier transfer has left, and asks for the rest (recipe.h). It has the very archive in the end,
+ * checks all digests, and only then has Docker load it.
  *
  * Engines that keep images in containerd's store (new installations from Docker 29 on) need every
  * layer in the archive, and call the same image by another ID than the others do.
@@ -13,11 +17,13 @@
 #pragma once
 
 #include <jansson.h>
+#include <stdbool.h>
 #include <stdint.h>
 
 struct rb_conn;
 struct rb_engine;
 struct rb_err;
+struct rb_node;
 struct rb_wait;
 
 #define RB_IMAGE_ID_SIZE 80 /* "sha256:", 64 digits and NUL fit well */
@@ -53,34 +59,58 @@ int rb_image_present(struct rb_engine *engine, const json_t *description, int *r
 int rb_image_add_tags(struct rb_engine *engine, const char *id, const json_t *description,
 		      const struct rb_wait *wait, struct rb_err *err);
 
-/** What was sent; filled as it goes. */
+/** What a transfer has done so far. Zero-initialise; release with rb_image_stats_clear(). */
 struct rb_image_stats {
-	int layers_sent;
-	uint64_t bytes_total; /* unpacked, of layers that travel; what the caller knows of it */
-	uint64_t bytes_done;  /* of those */
+	int layers_present;   /* left out, as Docker there completes them by itself */
+	int layers_sent;      /* that travel, wholly or as references */
+	uint64_t bytes_total; /* uncompressed, of files that travel; grows until `exact` */
+	bool exact;
+	uint64_t bytes_done;	/* of those: dealt with */
+	uint64_t bytes_found;	/* of bytes_done: were there already */
+	uint64_t bytes_missing; /* of bytes_done: had to be sent, or would have with `dry_run` */
+	uint64_t bytes_packed;	/* what those became, before TLS */
+	json_t *layers;		/* filled at the end: [{"id", "size", "missing_bytes"}] */
 };
 
+void rb_image_stats_clear(struct rb_image_stats *stats);
+
 struct rb_image_send_options {
+	bool dry_run; /* only ids travel, and nothing is written there */
 	struct rb_image_stats *stats;
-	/* about ten times a second, between calls on the connection */
+	/* about ten times a second, between calls on the connection; from the caller's thread */
 	void (*progress)(void *arg, const struct rb_image_stats *stats);
 	void *arg;
 };
 
 /**
- * rb_image_send - source: stream `docker save` without the first @skip_layers layers, then END
+ * rb_image_send - source: send what the target lacks of an image
+ * @skip_layers: these Docker there has, and they are left out
  * @options: NULL: none
+ *
+ * The target is in rb_image_receive(), with the same `dry_run`. Its reply to the call is next.
  */
 int rb_image_send(struct rb_engine *engine, const json_t *description, int skip_layers,
 		  struct rb_conn *conn, const struct rb_image_send_options *options,
 		  const struct rb_wait *wait, struct rb_err *err);
 
 /**
- * rb_image_receive - target: feed the stream to `docker load`, check that the image that was
- * described is there now, and rb_image_add_tags()
+ * rb_image_receive - target: take the image, check all digests, have `docker load` load it, check
+ * that the image that was described is there now, and rb_image_add_tags()
  *
- * When Docker refuses, the rest of the stream is read and dropped, so that the error can be
- * answered.
+ * What has come when this fails stays in <state_dir>/images, and need not come again.
  */
-int rb_image_receive(struct rb_engine *engine, const json_t *description, struct rb_conn *conn,
-		     const struct rb_wait *wait, struct rb_err *err);
+int rb_image_receive(const struct rb_node *node, const json_t *description, bool dry_run,
+		     struct rb_conn *conn, const struct rb_wait *wait, struct rb_err *err);
+
+/**
+ * rb_image_index - target: note what this host's layers hold, so that it need not be sent to it
+ * @budget_ms: 0: until all is noted
+ * @hold: called often; true ends it for now. May be NULL
+ *
+ * For times when nothing else is to do. When nothing is new it costs next to nothing. Also removes
+ * what transfers that nobody took up again have left.
+ *
+ * Return: 0; -EBUSY when somebody else is at it.
+ */
+int rb_image_index(const struct rb_node *node, int64_t budget_ms, bool (*hold)(void *arg),
+		   void *arg, const struct rb_wait *wait, struct rb_err *err);

@@ -106,7 +106,9 @@ static int send_missing(struct rb_image_push *push, size_t present, struct rb_co
 {
 	struct sending sending = { push, conn };
 	struct rb_image_stats stats = { .bytes_total = push->bytes_total };
-	struct rb_image_send_options options = { &stats, show, &sending };
+	struct rb_image_send_options options = { .stats = &stats,
+						 .progress = show,
+						 .arg = &sending };
 	int r;
 
 	show(&sending, &stats);
@@ -117,6 +119,7 @@ static int send_missing(struct rb_image_push *push, size_t present, struct rb_co
 	/* Docker there may take long */
 	if (r >= 0)
 		r = rb_conn_reply(conn, NULL, wait, err);
+	rb_image_stats_clear(&stats);
 	if (r < 0)
 		return r;
 	push->layers_sent = (int)(layers_of(push) - present);
@@ -199,7 +202,7 @@ static int receive(const struct rb_node *node, struct rb_conn *conn, const json_
 	int r = rb_fault_point("push.receive", wait, err);
 
 	if (r >= 0)
-		r = rb_image_receive(node->engine, description, conn, wait, err);
+		r = rb_image_receive(node, description, false, conn, wait, err);
 	if (r >= 0)
 		r = rb_fault_point("push.loaded", wait, err);
 	/* where the stores differ its ID is another one, and known only now */

@@ -1,59 +1,33 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
- * receive.c - feed an image from a peer to `docker load`
+ * receive.c - take an image from a peer, and have Docker load it
  *
- * What arrives is handed on unread: Docker unpacks it in a chroot of its own, and the check that
- * counts comes afterwards, when the image must be there under the ID that was described. A layer
- * that was left out but is gone here by now (somebody removed the other image meanwhile) fails the
- * load.
+ * Nothing is loaded before all of it is here and every digest is right. A layer that was left out
+ * but is gone here by now (somebody removed the other image meanwhile) fails the load. What fails
+ * after that leaves the layers in the spool: they are right, and the next attempt uses them.
  */
 #include "image.h"
 
 #include <errno.h>
-#include <stdbool.h>
 #include <string.h>
 
 #include "cleanup.h"
 #include "conn.h"
 #include "engine.h"
 #include "err.h"
+#include "gather.h"
+#include "incoming.h"
 #include "json.h"
+#include "layer_index.h"
+#include "log.h"
+#include "node.h"
+#include "spool.h"
 
-struct receiving {
-	struct rb_conn *conn;
-	const struct rb_wait *wait;
-	const uint8_t *block; /* what is left of the current one */
-	size_t left;
-	bool ended;	/* END has come */
-	int conn_error; /* the connection failed: no draining, no answering */
-	struct rb_err *err;
-};
+#define INDEX_BUDGET_MS 3000 /* before a transfer, for layers that are new */
 
 static ssize_t feed(void *arg, void *buf, size_t size)
 {
-	struct receiving *s = arg;
-
-	if (s->left == 0 && !s->ended) {
-		const void *block;
-		ssize_t n = rb_stream_read(s->conn, &block, s->wait, s->err);
-
-		if (n < 0) {
-			s->conn_error = (int)n;
-			return n;
-		}
-		s->ended = n == 0;
-		s->left = (size_t)n;
-		if (n > 0)
-			s->block = block;
-	}
-	if (s->left == 0)
-		return 0;
-	if (size > s->left)
-		size = s->left;
-	memcpy(buf, s->block, size);
-	s->block += size;
-	s->left -= size;
-	return (ssize_t)size;
+	return rb_gather_read(arg, buf, size);
 }
 
 /* `docker load` answers 200 before it starts; what went wrong is a line of its output */
@@ -77,32 +51,126 @@ static int check_output(const char *text, struct rb_err *err)
 	return 0;
 }
 
-int rb_image_receive(struct rb_engine *engine, const json_t *description, struct rb_conn *conn,
-		     const struct rb_wait *wait, struct rb_err *err)
+static int load(const struct rb_node *node, const json_t *description, struct rb_gather *gather,
+		const struct rb_wait *wait, struct rb_err *err)
 {
-	struct receiving s = { .conn = conn, .wait = wait, .err = err };
 	_cleanup_free_ char *output = NULL;
 	char id[RB_IMAGE_ID_SIZE];
-	int r, drained = 0;
+	int r;
 
-	r = rb_engine_upload(engine, "/images/load?quiet=1", "application/x-tar", feed, &s, &output,
-			     wait, err);
-	if (s.conn_error)
-		return s.conn_error;
-	/* Docker stops reading at the end of the archive, or where it fails */
-	if (!s.ended)
-		drained = rb_stream_drain(conn, wait, r < 0 ? NULL : err);
-	if (r == 0)
-		r = drained;
+	r = rb_engine_upload(node->engine, "/images/load?quiet=1", "application/x-tar", feed,
+			     gather, &output, wait, err);
 	if (r == 0)
 		r = check_output(output, err);
 	if (r == 0)
-		r = rb_image_find(engine, description, id, wait, err);
+		r = rb_image_find(node->engine, description, id, wait, err);
 	if (r == -ENOENT)
 		return rb_err_code(err, RB_E_ENGINE, -EIO,
 				   "docker load succeeded, but image %.19s is not there",
 				   rb_json_str(description, "id", ""));
 	if (r < 0)
 		return r;
-	return rb_image_add_tags(engine, id, description, wait, err);
+	rb_gather_forget(gather);
+	return rb_image_add_tags(node->engine, id, description, wait, err);
+}
+
+/* Without an index nothing is found, and all is sent: no reason to fail. NULL then. */
+static struct rb_layer_index *open_index(const struct rb_node *node, const struct rb_wait *wait,
+					 struct rb_err *err)
+{
+	_cleanup_json_ json_t *info = NULL;
+	struct rb_layer_index *index = NULL;
+
+	if (rb_engine_info(node->engine, &info, wait, err) < 0)
+		return NULL;
+	if (strcmp(rb_json_str(info, "Driver", ""), "overlay2") != 0)
+		return NULL;
+	rb_layer_index_open(node->state_dir, rb_json_str(info, "DockerRootDir", "/var/lib/docker"),
+			    &index, err);
+	return index;
+}
+
+static void scan_new(void *arg, const struct rb_wait *wait)
+{
+	struct rb_layer_scan scan = { .budget_ms = INDEX_BUDGET_MS };
+	struct rb_err why = {};
+	int r = rb_layer_index_scan(arg, &scan, wait, &why);
+
+	if (r < 0 && r != -EBUSY && r != -EAGAIN && r != -ECANCELED)
+		rb_warn("%s", why.msg);
+}
+
+static int receive(struct rb_incoming *incoming, struct rb_gather_options *options,
+		   struct rb_conn *conn, struct rb_gather **ret, const struct rb_wait *wait,
+		   struct rb_err *err)
+{
+	int r = rb_incoming_run(incoming, conn, ret, wait, err);
+
+	if (r <= 0)
+		return r;
+	rb_warn("what came of an image has not the digest that it should have: it is asked for as "
+		"a whole");
+	options->whole = true;
+	incoming->last = true;
+	return rb_incoming_run(incoming, conn, ret, wait, err);
+}
+
+int rb_image_receive(const struct rb_node *node, const json_t *description, bool dry_run,
+		     struct rb_conn *conn, const struct rb_wait *wait, struct rb_err *err)
+{
+	struct rb_gather_options options = { .layers = json_object_get(description, "layers") };
+	struct rb_incoming incoming = { .options = &options };
+	struct rb_spool spool = { .dir_fd = -EBADF };
+	struct rb_gather *gather = NULL;
+	struct rb_err why = {};
+	int r = 0;
+
+	if (!dry_run) {
+		r = rb_spool_open(&spool, node->state_dir, err);
+		options.spool = &spool;
+	}
+	if (r < 0)
+		return r;
+	options.index = open_index(node, wait, &why);
+	if (why.code != RB_OK)
+		rb_warn("%s; whatever is here already is sent all the same", why.msg);
+	if (options.index) {
+		incoming.prepare = scan_new;
+		incoming.arg = options.index;
+	}
+	r = receive(&incoming, &options, conn, &gather, wait, err);
+	if (r == 0 && !dry_run)
+		r = load(node, description, gather, wait, err);
+	rb_gather_free(gather);
+	rb_layer_index_close(options.index);
+	rb_spool_close(&spool);
+	return r;
+}
+
+int rb_image_index(const struct rb_node *node, int64_t budget_ms, bool (*hold)(void *arg),
+		   void *arg, const struct rb_wait *wait, struct rb_err *err)
+{
+	struct rb_layer_scan scan = { .budget_ms = budget_ms, .hold = hold, .arg = arg };
+	struct rb_spool spool = { .dir_fd = -EBADF };
+	struct rb_layer_index *index;
+	struct rb_err why = {};
+	int r = 0;
+
+	if (rb_spool_open(&spool, node->state_dir, &why) >= 0)
+		rb_spool_sweep(&spool, RB_SPOOL_KEEP_S);
+	rb_spool_close(&spool);
+	rb_err_clear(&why);
+	index = open_index(node, wait, &why);
+	if (why.code != RB_OK) {
+		if (err)
+			*err = why;
+		return -why.errnum;
+	}
+	if (index)
+		r = rb_layer_index_scan(index, &scan, wait, err);
+	rb_layer_index_close(index);
+	if (r == 0 && scan.layers + scan.gone)
+		rb_info("layers: %u taken into the index (%llu MiB read), %u forgotten",
+			scan.layers, (unsigned long long)(scan.bytes >> 20), scan.gone);
+	return r;
 }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
- * send.c - stream an image to a peer, without the layers that it has
+ * send.c - send an image to a peer, as far as the peer lacks it
  *
  * Saved by ID: the archive then names no tags. `docker load` would take a tag away from another
  * image of the target; rb_image_add_tags() there does not.
@@ -13,54 +13,22 @@
 #include "conn.h"
 #include "engine.h"
 #include "err.h"
-#include "filter.h"
 #include "io.h"
 #include "json.h"
-#include "wait.h"
+#include "log.h"
+#include "outgoing.h"
 
-#define PROGRESS_MS 100
+#define ROUNDS 2 /* the second one as a whole */
 
-struct sending {
-	struct rb_engine_stream *stream;
-	struct rb_conn *conn;
-	const struct rb_image_send_options *options;
-	int64_t shown_ms;
-	const struct rb_wait *wait;
-};
-
-static ssize_t read_saved(void *arg, const void **ret_block, struct rb_err *err)
+static ssize_t read_saved(void *arg, const void **ret_block, const struct rb_wait *wait,
+			  struct rb_err *err)
 {
-	struct sending *s = arg;
-
-	return rb_engine_stream_read(s->stream, ret_block, s->wait, err);
+	return rb_engine_stream_read(arg, ret_block, wait, err);
 }
 
-static int write_conn(void *arg, const void *data, size_t len, struct rb_err *err)
+static int saved_path(const json_t *description, char *ret, size_t size, struct rb_err *err)
 {
-	struct sending *s = arg;
-	int r = rb_stream_write(s->conn, data, len, s->wait, err);
-
-	if (r < 0 || !s->options)
-		return r;
-	s->options->stats->bytes_done += len;
-	if (rb_now_ms() - s->shown_ms >= PROGRESS_MS) {
-		s->shown_ms = rb_now_ms();
-		s->options->progress(s->options->arg, s->options->stats);
-	}
-	return r;
-}
-
-int rb_image_send(struct rb_engine *engine, const json_t *description, int skip_layers,
-		  struct rb_conn *conn, const struct rb_image_send_options *options,
-		  const struct rb_wait *wait, struct rb_err *err)
-{
-	struct sending s = { .conn = conn, .options = options, .wait = wait };
-	struct rb_image_filter filter = { .layers = json_object_get(description, "layers"),
-					  .skip_layers = skip_layers,
-					  .read = read_saved,
-					  .write = write_conn,
-					  .arg = &s };
-	char escaped[256], path[300];
+	char escaped[256];
 	const char *id;
 	int r;
 
@@ -69,14 +37,45 @@ int rb_image_send(struct rb_engine *engine, const json_t *description, int skip_
 		return r;
 	r = rb_engine_escape(id, escaped, sizeof(escaped));
 	if (r == 0)
-		r = rb_path(path, sizeof(path), "/images/%s/get", escaped);
-	if (r < 0)
-		return rb_err_set(err, r, "the image ID '%.80s'", id);
-	r = rb_engine_stream_open(engine, path, wait, &s.stream, err);
-	if (r == 0)
-		r = rb_image_filter_run(&filter, err);
-	rb_engine_stream_close(s.stream);
-	if (r < 0)
-		return rb_err_wrap(err, r, "send image %.19s", id);
-	return rb_stream_end(conn, wait, err);
+		r = rb_path(ret, size, "/images/%s/get", escaped);
+	return r < 0 ? rb_err_set(err, r, "the image ID '%.80s'", id) : 0;
+}
+
+int rb_image_send(struct rb_engine *engine, const json_t *description, int skip_layers,
+		  struct rb_conn *conn, const struct rb_image_send_options *options,
+		  const struct rb_wait *wait, struct rb_err *err)
+{
+	struct rb_outgoing outgoing = { .layers = json_object_get(description, "layers"),
+					.skip_layers = skip_layers,
+					.read = read_saved,
+					.options = options };
+	const char *id = rb_json_str(description, "id", "");
+	char path[300];
+	int r = saved_path(description, path, sizeof(path), err);
+
+	for (int i = 0; i < ROUNDS && r >= 0; i++) {
+		struct rb_engine_stream *stream = NULL;
+
+		r = rb_engine_stream_open(engine, path, wait, &stream, err);
+		outgoing.arg = stream;
+		if (r >= 0)
+			r = rb_outgoing_run(&outgoing, conn, wait, err);
+		rb_engine_stream_close(stream);
+		if (r == 0)
+			return 0;
+		if (r > 0)
+			rb_warn("image %.19s did not come out right on node '%s': it is sent again "
+				"as a whole",
+				id, rb_conn_peer(conn));
+	}
+	if (r > 0)
+		r = rb_err_code(err, RB_E_PROTOCOL, -EPROTO, "node '%s' wants it a third time",
+				rb_conn_peer(conn));
+	return rb_err_wrap(err, r, "send image %.19s", id);
+}
+
+void rb_image_stats_clear(struct rb_image_stats *stats)
+{
+	json_decref(stats->layers);
+	*stats = (struct rb_image_stats){};
 }

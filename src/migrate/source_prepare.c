@@ -348,7 +348,9 @@ static int send_image(struct rb_migration *m, struct rb_member *c, struct rb_err
 	const json_t *image = json_object_get(c->facts, "image");
 	_cleanup_json_ json_t *args = rb_member_args(m, c);
 	struct rb_image_stats stats = {};
-	struct rb_image_send_options options = { &stats, show_image, m };
+	struct rb_image_send_options options = { .stats = &stats,
+						 .progress = show_image,
+						 .arg = m };
 	int r;
 
 	if (present < 0)
@@ -359,6 +361,7 @@ static int send_image(struct rb_migration *m, struct rb_member *c, struct rb_err
 				  err);
 	if (r >= 0)
 		r = rb_conn_reply(m->conn, NULL, &m->wait, err);
+	rb_image_stats_clear(&stats);
 	return r;
 }
 

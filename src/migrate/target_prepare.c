@@ -81,7 +81,7 @@ int rb_target_image(struct rb_migration *m, const json_t *args, json_t **ret, st
 	}
 	if (r < 0)
 		return r;
-	return rb_image_receive(m->node->engine, json_object_get(offer_of(c), "image"), m->conn,
+	return rb_image_receive(m->node, json_object_get(offer_of(c), "image"), false, m->conn,
 				&m->wait, err);
 }
 

@@ -1,0 +1,393 @@
+// SPDX-License-Identifier: Apache-2.0
+/*
+ * gather.c - the archive of an image, put together from what a peer sends and what is here
+ *
+ * Each recipe is answered with what is wanted of it, and what is found here is put in its place at
+ * once. What was asked for comes in the order of asking, so the first chunk that is missing marks
+ * up to where everything is there; the other thread checks digests up to that mark.
+ *
+ * Nothing that is found here is taken without looking: a chunk is read, its digest compared, and if
+ * it is another one by now it is asked for like any that is not here. What the peer sends is
+ * checked as a whole, by the object's digest.
+ *
+ * The peer's numbers are believed as far as they fit: an object has the size that it was announced
+ * with, and room for it was found before; recipes and blocks come in their order.
+ */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "cleanup.h"
+#include "err.h"
+#include "gather_internal.h"
+#include "io.h"
+#include "spool.h"
+
+static int nonsense(struct rb_err *err, const char *what)
+{
+	return rb_err_code(err, RB_E_PROTOCOL, -EPROTO, "the peer sent nonsense about an image: %s",
+			   what);
+}
+
+/* --- making, and letting go --- */
+
+int rb_gather_new(const struct rb_gather_options *options, struct rb_gather **ret,
+		  struct rb_err *err)
+{
+	struct rb_gather *gather = calloc(1, sizeof(*gather));
+
+	if (!gather)
+		return rb_err_set(err, -ENOMEM, "receive an image");
+	gather->options = *options;
+	gather->around_fd = -EBADF;
+	pthread_mutex_init(&gather->lock, NULL);
+	pthread_cond_init(&gather->changed, NULL);
+	gather->pending_last = &gather->pending;
+	gather->recent = calloc(RB_GATHER_RECENT, sizeof(*gather->recent));
+	gather->digest = rb_digest_new();
+	gather->zstd = ZSTD_createDCtx();
+	gather->raw = malloc(RB_RECIPE_RAW_MAX);
+	gather->chunk = malloc(RB_CHUNK_MAX);
+	if (!gather->recent || !gather->digest || !gather->zstd || !gather->raw || !gather->chunk) {
+		rb_gather_free(gather);
+		return rb_err_set(err, -ENOMEM, "receive an image");
+	}
+	if (options->spool) {
+		gather->around_fd = rb_spool_nameless(options->spool, err);
+		if (gather->around_fd < 0) {
+			int r = gather->around_fd;
+
+			rb_gather_free(gather);
+			return r;
+		}
+	}
+	*ret = gather;
+	return 0;
+}
+
+void rb_gather_free(struct rb_gather *gather)
+{
+	if (!gather)
+		return;
+	while (gather->pending) {
+		struct rb_pending *next = gather->pending->next;
+
+		free(gather->pending);
+		gather->pending = next;
+	}
+	for (unsigned int i = 0; i < gather->objects_count; i++)
+		rb_close_fd(&gather->objects[i].fd);
+	rb_close_fd(&gather->around_fd);
+	pthread_cond_destroy(&gather->changed);
+	pthread_mutex_destroy(&gather->lock);
+	rb_digest_free(gather->digest);
+	ZSTD_freeDCtx(gather->zstd);
+	free(gather->recent);
+	free(gather->raw);
+	free(gather->chunk);
+	free(gather);
+}
+
+void rb_gather_stop(struct rb_gather *gather)
+{
+	pthread_mutex_lock(&gather->lock);
+	gather->stopped = true;
+	pthread_cond_broadcast(&gather->changed);
+	pthread_mutex_unlock(&gather->lock);
+}
+
+static bool is_stopped(struct rb_gather *gather)
+{
+	bool stopped;
+
+	pthread_mutex_lock(&gather->lock);
+	stopped = gather->stopped;
+	pthread_mutex_unlock(&gather->lock);
+	return stopped;
+}
+
+/* tell the other thread how far everything is in place */
+static void publish(struct rb_gather *gather)
+{
+	const struct rb_pending *pending = gather->pending;
+
+	pthread_mutex_lock(&gather->lock);
+	if (pending) {
+		gather->mark_object = pending->chunks[pending->at].object;
+		gather->mark_offset = pending->chunks[pending->at].offset;
+	} else if (gather->is_open) {
+		gather->mark_object = gather->objects_count - 1;
+		gather->mark_offset = gather->offset;
+	} else {
+		gather->mark_object = gather->objects_count;
+		gather->mark_offset = 0;
+	}
+	pthread_cond_broadcast(&gather->changed);
+	pthread_mutex_unlock(&gather->lock);
+}
+
+/* --- items --- */
+
+static struct rb_gather_object *open_object(struct rb_gather *gather)
+{
+	return &gather->objects[gather->objects_count - 1];
+}
+
+static int write_object(struct rb_gather *gather, const void *data, size_t len, uint64_t offset,
+			uint32_t object, struct rb_err *err)
+{
+	int r;
+
+	if (!gather->options.spool)
+		return 0;
+	r = rb_pwrite_all(gather->objects[object].fd, data, len, (off_t)offset);
+	return r < 0 ? rb_err_set(err, r, "write to '%s'", gather->options.spool->path) : 0;
+}
+
+static int begin_object(struct rb_gather *gather, const struct rb_item *item, struct rb_err *err)
+{
+	struct rb_gather_object object = { .form = item->form, .size = item->size, .fd = -EBADF };
+
+	if (gather->is_open)
+		return nonsense(err, "a file within a file");
+	if (gather->objects_count == RB_GATHER_OBJECTS)
+		return nonsense(err, "too many files");
+	memcpy(object.key, item->bytes, RB_DIGEST_BYTES);
+	if (gather->options.spool) {
+		object.fd = rb_spool_object(gather->options.spool, object.key, object.size,
+					    gather->options.whole, &object.had, err);
+		if (object.fd < 0)
+			return object.fd;
+	}
+	pthread_mutex_lock(&gather->lock);
+	gather->objects[gather->objects_count++] = object;
+	pthread_mutex_unlock(&gather->lock);
+	gather->parts[gather->parts_count].object = (int)gather->objects_count - 1;
+	gather->parts[gather->parts_count++].len = object.size;
+	gather->is_open = true;
+	gather->offset = 0;
+	return 0;
+}
+
+static int end_object(struct rb_gather *gather, struct rb_err *err)
+{
+	if (!gather->is_open)
+		return nonsense(err, "a file ends that has not begun");
+	if (gather->offset != open_object(gather)->size)
+		return nonsense(err, "a file of another size than was announced");
+	gather->is_open = false;
+	return 0;
+}
+
+static int add_around(struct rb_gather *gather, const struct rb_item *item, struct rb_err *err)
+{
+	unsigned int last = gather->parts_count;
+	int r = 0;
+
+	if (item->len > RB_GATHER_AROUND - gather->around_len)
+		return nonsense(err, "an archive that is too large around its files");
+	if (gather->options.spool)
+		r = rb_pwrite_all(gather->around_fd, item->bytes, item->len,
+				  (off_t)gather->around_len);
+	if (r < 0)
+		return rb_err_set(err, r, "write to '%s'", gather->options.spool->path);
+	gather->around_len += item->len;
+	if (last && gather->parts[last - 1].object < 0) {
+		gather->parts[last - 1].len += item->len;
+		return 0;
+	}
+	gather->parts[last].object = -1;
+	gather->parts[last].len = item->len;
+	gather->parts_count++;
+	return 0;
+}
+
+static int add_literal(struct rb_gather *gather, const struct rb_item *item, struct rb_err *err)
+{
+	int r;
+
+	if (!gather->is_open)
+		return add_around(gather, item, err);
+	if (item->len > open_object(gather)->size - gather->offset)
+		return nonsense(err, "a file that is larger than was announced");
+	r = write_object(gather, item->bytes, item->len, gather->offset, gather->objects_count - 1,
+			 err);
+	gather->offset += item->len;
+	return r;
+}
+
+/* Return: 1 when it has to be sent */
+static int add_chunk(struct rb_gather *gather, const struct rb_item *item,
+		     struct rb_pending_chunk *ret, struct rb_err *err)
+{
+	uint32_t object = gather->objects_count - 1;
+	uint64_t offset = gather->offset;
+	int found, r = 0;
+
+	if (!gather->is_open)
+		return nonsense(err, "a chunk that belongs nowhere");
+	if (item->len > open_object(gather)->size - offset)
+		return nonsense(err, "a file that is larger than was announced");
+	found = gather->options.whole ? 0 : rb_gather_find(gather, item->bytes, item->len);
+	if (found == 1)
+		r = write_object(gather, gather->chunk, item->len, offset, object, err);
+	rb_gather_remember(gather, item->bytes, item->len, object, offset);
+	gather->offset += item->len;
+	if (r < 0 || found)
+		return r;
+	memcpy(ret->id, item->bytes, RB_CHUNK_ID_BYTES);
+	ret->len = item->len;
+	ret->object = object;
+	ret->offset = offset;
+	return 1;
+}
+
+/* --- records --- */
+
+struct answer {
+	uint8_t record[RB_RECIPE_WANT_MAX];
+	unsigned int count;
+	struct rb_pending *pending;
+};
+
+static int take_item(struct rb_gather *gather, const struct rb_item *item, struct answer *answer,
+		     struct rb_err *err)
+{
+	int r;
+
+	switch (item->kind) {
+	case RB_ITEM_OBJECT:
+		return begin_object(gather, item, err);
+	case RB_ITEM_END:
+		return end_object(gather, err);
+	case RB_ITEM_LITERAL:
+		return add_literal(gather, item, err);
+	default:
+		break;
+	}
+	if (answer->count == RB_RECIPE_CHUNKS_MAX)
+		return nonsense(err, "more chunks than a batch may have");
+	r = add_chunk(gather, item, &answer->pending->chunks[answer->pending->count], err);
+	if (r > 0) {
+		answer->record[RB_RECIPE_HEADER + answer->count / 8] |=
+			(uint8_t)(1 << answer->count % 8);
+		answer->pending->count++;
+	}
+	answer->count++;
+	return r < 0 ? r : 0;
+}
+
+static int take_items(struct rb_gather *gather, const struct rb_recipe_record *record,
+		      struct answer *answer, struct rb_err *err)
+{
+	for (size_t at = 0; at < record->raw_len;) {
+		struct rb_item item;
+		ssize_t n = rb_item_decode(gather->raw + at, record->raw_len - at, &item, err);
+		int r = n < 0 ? (int)n : take_item(gather, &item, answer, err);
+
+		if (r < 0)
+			return r;
+		if (is_stopped(gather))
+			return rb_err_code(err, RB_E_CANCELED, -ECANCELED, "cancelled");
+		at += (size_t)n;
+	}
+	return answer->count == record->count ? 0
+					      : nonsense(err, "a recipe of more or fewer chunks");
+}
+
+static int take_recipe(struct rb_gather *gather, const struct rb_recipe_record *record,
+		       struct rb_err *err)
+{
+	struct rb_recipe_record want = { .kind = RB_RECIPE_WANT,
+					 .count = record->count,
+					 .batch = record->batch };
+	_cleanup_free_ struct rb_pending *pending = NULL;
+	struct answer answer = {};
+	int r;
+
+	if (record->batch != gather->next_batch || gather->pending_count >= RB_GATHER_PENDING)
+		return nonsense(err, "a batch before its time");
+	gather->next_batch++;
+	pending = calloc(1, sizeof(*pending) + record->count * sizeof(pending->chunks[0]));
+	if (!pending)
+		return rb_err_set(err, -ENOMEM, "receive an image");
+	pending->batch = record->batch;
+	answer.pending = pending;
+	r = rb_recipe_unpack(gather->zstd, record, gather->raw, err);
+	if (r == 0)
+		r = take_items(gather, record, &answer, err);
+	if (r < 0)
+		return r;
+	if (pending->count && gather->options.spool) {
+		*gather->pending_last = pending;
+		gather->pending_last = &pending->next;
+		gather->pending_count++;
+		pending = NULL;
+	}
+	rb_recipe_encode_header(answer.record, &want);
+	return gather->options.want(gather->options.arg, answer.record,
+				    RB_RECIPE_HEADER + ((size_t)record->count + 7) / 8, err);
+}
+
+/* the chunks that were asked for, in that order */
+static int take_block(struct rb_gather *gather, const struct rb_recipe_record *record,
+		      struct rb_err *err)
+{
+	struct rb_pending *pending = gather->pending;
+	size_t at = 0, len = 0;
+	int r;
+
+	if (!pending || record->batch != pending->batch ||
+	    record->count > pending->count - pending->at)
+		return nonsense(err, "chunks that were not asked for");
+	for (unsigned int i = 0; i < record->count; i++)
+		len += pending->chunks[pending->at + i].len;
+	if (len != record->raw_len)
+		return nonsense(err, "chunks of another size than was asked for");
+	r = rb_recipe_unpack(gather->zstd, record, gather->raw, err);
+	for (unsigned int i = 0; i < record->count && r == 0; i++) {
+		const struct rb_pending_chunk *chunk = &pending->chunks[pending->at++];
+
+		r = write_object(gather, gather->raw + at, chunk->len, chunk->offset, chunk->object,
+				 err);
+		at += chunk->len;
+	}
+	if (pending->at == pending->count) {
+		gather->pending = pending->next;
+		if (!gather->pending)
+			gather->pending_last = &gather->pending;
+		gather->pending_count--;
+		free(pending);
+	}
+	return r;
+}
+
+int rb_gather_record(struct rb_gather *gather, const uint8_t *data, size_t len, struct rb_err *err)
+{
+	struct rb_recipe_record record;
+	int r = rb_recipe_decode(data, len, &record, err);
+
+	if (r < 0)
+		return r;
+	if (record.kind == RB_RECIPE_ITEMS)
+		r = take_recipe(gather, &record, err);
+	else if (record.kind == RB_RECIPE_BLOCK)
+		r = take_block(gather, &record, err);
+	else
+		r = nonsense(err, "an answer where there was no question");
+	if (r == 0)
+		publish(gather);
+	return r;
+}
+
+int rb_gather_end(struct rb_gather *gather, struct rb_err *err)
+{
+	if (gather->is_open || gather->pending)
+		return nonsense(err, "it ends too early");
+	pthread_mutex_lock(&gather->lock);
+	gather->ended = true;
+	pthread_cond_broadcast(&gather->changed);
+	pthread_mutex_unlock(&gather->lock);
+	return 0;
+}

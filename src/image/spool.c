@@ -1,0 +1,159 @@
+// SPDX-License-Identifier: Apache-2.0
+/*
+ * spool.c - where an image's files wait until all of them are there
+ *
+ * Whoever works on a file holds its lock (flock), which ends with him. One that was removed between
+ * our open and our lock has no name any more; then it is opened again. A second transfer of the
+ * same layer works on a file without a name, so there is nothing to clean up after it.
+ */
+#include "spool.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <string.h>
+#include <sys/file.h>
+#include <sys/stat.h>
+#include <sys/statvfs.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "cleanup.h"
+#include "err.h"
+#include "io.h"
+
+#define OPEN_TRIES 8
+
+int rb_spool_open(struct rb_spool *spool, const char *state_dir, struct rb_err *err)
+{
+	int r;
+
+	spool->dir_fd = -EBADF;
+	r = rb_path(spool->path, sizeof(spool->path), "%s/images", state_dir);
+	if (r < 0)
+		return rb_err_set(err, r, "the folder '%s/images'", state_dir);
+	r = rb_mkdir_p(spool->path, 0700, err);
+	if (r < 0)
+		return r;
+	spool->dir_fd = open(spool->path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+	return spool->dir_fd < 0 ? rb_err_set(err, -errno, "open '%s'", spool->path) : 0;
+}
+
+void rb_spool_close(struct rb_spool *spool)
+{
+	rb_close_fd(&spool->dir_fd);
+}
+
+int rb_spool_nameless(struct rb_spool *spool, struct rb_err *err)
+{
+	int fd = openat(spool->dir_fd, ".", O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
+
+	return fd < 0 ? rb_err_set(err, -errno, "make a file in '%s'", spool->path) : fd;
+}
+
+/* Return: descriptor, -EBUSY when somebody else has it, or another negative errno */
+static int open_locked(struct rb_spool *spool, const char *name)
+{
+	for (int i = 0; i < OPEN_TRIES; i++) {
+		_cleanup_close_ int fd =
+			openat(spool->dir_fd, name,
+			       O_RDWR | O_CREAT | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC, 0600);
+		struct stat st;
+
+		if (fd < 0)
+			return -errno;
+		if (flock(fd, LOCK_EX | LOCK_NB) < 0)
+			return errno == EWOULDBLOCK ? -EBUSY : -errno;
+		if (fstat(fd, &st) < 0)
+			return -errno;
+		if (!S_ISREG(st.st_mode))
+			return -EINVAL;
+		if (st.st_nlink)
+			return TAKE_FD(fd);
+	}
+	return -EBUSY;
+}
+
+static int check_room(struct rb_spool *spool, uint64_t size, const struct stat *st,
+		      struct rb_err *err)
+{
+	uint64_t has = (uint64_t)st->st_blocks * 512, need = size > has ? size - has : 0, room;
+	struct statvfs fs;
+
+	if (fstatvfs(spool->dir_fd, &fs) < 0)
+		return rb_err_set(err, -errno, "ask how much room '%s' has", spool->path);
+	room = (uint64_t)fs.f_bfree * fs.f_frsize;
+	if (room >= need + RB_SPOOL_RESERVE_BYTES)
+		return 0;
+	return rb_err_code(
+		err, RB_E_NO_SPACE, -ENOSPC,
+		"a layer of %llu MiB finds too little disk space in '%s' (%llu MiB): make "
+		"room there",
+		(unsigned long long)(size >> 20), spool->path, (unsigned long long)(room >> 20));
+}
+
+int rb_spool_object(struct rb_spool *spool, const uint8_t key[RB_DIGEST_BYTES], uint64_t size,
+		    bool fresh, uint64_t *ret_had, struct rb_err *err)
+{
+	_cleanup_close_ int fd = -EBADF;
+	char name[RB_DIGEST_DIGITS + 1];
+	struct stat st;
+	int r;
+
+	rb_hex_encode(key, name);
+	fd = open_locked(spool, name);
+	if (fd == -EBUSY)
+		fd = rb_spool_nameless(spool, err);
+	else if (fd < 0)
+		return rb_err_set(err, fd, "open '%s/%s'", spool->path, name);
+	if (fd < 0)
+		return fd;
+	if (fresh && ftruncate(fd, 0) < 0)
+		return rb_err_set(err, -errno, "empty '%s/%s'", spool->path, name);
+	if (fstat(fd, &st) < 0)
+		return rb_err_set(err, -errno, "look at '%s/%s'", spool->path, name);
+	r = check_room(spool, size, &st, err);
+	if (r < 0)
+		return r;
+	if ((uint64_t)st.st_size > size && ftruncate(fd, (off_t)size) < 0)
+		return rb_err_set(err, -errno, "shorten '%s/%s'", spool->path, name);
+	*ret_had = (uint64_t)st.st_size < size ? (uint64_t)st.st_size : size;
+	return TAKE_FD(fd);
+}
+
+void rb_spool_forget(struct rb_spool *spool, const uint8_t key[RB_DIGEST_BYTES], int fd)
+{
+	char name[RB_DIGEST_DIGITS + 1];
+	struct stat ours, named;
+
+	rb_hex_encode(key, name);
+	/* not one that another transfer works on */
+	if (fstat(fd, &ours) == 0 &&
+	    fstatat(spool->dir_fd, name, &named, AT_SYMLINK_NOFOLLOW) == 0 &&
+	    ours.st_ino == named.st_ino && ours.st_dev == named.st_dev)
+		unlinkat(spool->dir_fd, name, 0);
+}
+
+void rb_spool_sweep(struct rb_spool *spool, int64_t age_s)
+{
+	_cleanup_closedir_ DIR *dir = NULL;
+	int fd = openat(spool->dir_fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	struct dirent *entry;
+
+	dir = fd < 0 ? NULL : fdopendir(fd);
+	if (!dir && fd >= 0)
+		close(fd);
+	while (dir && (entry = readdir(dir)) != NULL) {
+		_cleanup_close_ int object = -EBADF;
+		struct stat st;
+
+		if (entry->d_name[0] == '.')
+			continue;
+		object = openat(spool->dir_fd, entry->d_name,
+				O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
+		if (object < 0 || flock(object, LOCK_EX | LOCK_NB) < 0 || fstat(object, &st) < 0)
+			continue;
+		if (st.st_mtime + age_s <= time(NULL))
+			unlinkat(spool->dir_fd, entry->d_name, 0);
+	}
+}

@@ -1,0 +1,395 @@
+// SPDX-License-Identifier: Apache-2.0
+/*
+ * test_exchange.c - an image's archive goes from one process to another over a real connection, and
+ * comes out as it went in, whatever the target has of it
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <sys/resource.h>
+
+#include "cleanup.h"
+#include "../wire/peer.h"
+#include "batch.h"
+#include "gather.h"
+#include "image.h"
+#include "image_util.h"
+#include "incoming.h"
+#include "layer_index.h"
+#include "outgoing.h"
+#include "spool.h"
+#include "tap.h"
+
+static char dir[] = "/tmp/reberth-test-image.XXXXXX"; /* the target's, and Docker's folder there */
+
+/* what both processes know, since the second one is forked */
+static struct rb_buf archive;
+static json_t *layers;
+static bool dry, fail_twice;
+static int stop_after; /* the source's connection breaks after so many blocks of the archive */
+
+/* --- source --- */
+
+static size_t read_at;
+static int blocks_read;
+
+static ssize_t read_archive(void *arg, const void **ret_block, const struct rb_wait *wait,
+			    struct rb_err *err)
+{
+	size_t len = archive.len - read_at;
+
+	(void)arg;
+	(void)wait;
+	if (stop_after && ++blocks_read > stop_after)
+		return rb_err_set(err, -EXDEV, "read");
+	if (len > 100000)
+		len = 100000;
+	*ret_block = archive.data + read_at;
+	read_at += len;
+	return (ssize_t)len;
+}
+
+static int send_archive(struct rb_conn *conn, struct rb_image_stats *stats, struct rb_err *err)
+{
+	struct rb_image_send_options options = { .dry_run = dry, .stats = stats };
+	struct rb_outgoing outgoing = { .layers = layers,
+					.read = read_archive,
+					.options = &options };
+	struct rb_wait wait = within(50000);
+	int r;
+
+	do {
+		read_at = 0;
+		blocks_read = 0;
+		r = rb_outgoing_run(&outgoing, conn, &wait, err);
+	} while (r == 1);
+	return r;
+}
+
+/* --- target --- */
+
+static int compare(struct rb_gather *gather)
+{
+	_cleanup_free_ char *buf = malloc(70000);
+	size_t at = 0;
+	ssize_t n;
+
+	while ((n = rb_gather_read(gather, buf, 70000)) > 0) {
+		PEER_NEED(at + (size_t)n <= archive.len);
+		PEER_NEED(memcmp(buf, archive.data + at, (size_t)n) == 0);
+		at += (size_t)n;
+	}
+	PEER_NEED(n == 0 && at == archive.len);
+	return 0;
+}
+
+static int take(struct rb_conn *conn)
+{
+	struct rb_gather_options options = { .layers = layers };
+	struct rb_incoming incoming = { .options = &options };
+	struct rb_spool spool;
+	struct rb_gather *gather = NULL;
+	struct rb_wait wait = within(50000);
+	char root[600];
+	int r;
+
+	snprintf(root, sizeof(root), "%s/docker", dir);
+	PEER_NEED(rb_spool_open(&spool, dir, &peer_err) == 0);
+	PEER_NEED(rb_layer_index_open(dir, root, &options.index, &peer_err) == 0);
+	if (!dry)
+		options.spool = &spool;
+	r = rb_incoming_run(&incoming, conn, &gather, &wait, &peer_err);
+	if (r == 1) {
+		options.whole = true;
+		incoming.last = true;
+		r = rb_incoming_run(&incoming, conn, &gather, &wait, &peer_err);
+	}
+	if (r < 0)
+		rb_conn_answer_error(conn, &peer_err, &wait, NULL);
+	if (r == 0 && !dry)
+		r = compare(gather);
+	rb_gather_free(gather);
+	rb_layer_index_close(options.index);
+	rb_spool_close(&spool);
+	return stop_after || fail_twice ? r < 0 ? 0 : __LINE__ : r < 0 ? __LINE__ : r;
+}
+
+static int exchange(struct rb_image_stats *stats, struct rb_err *err)
+{
+	struct rb_tls *tls = NULL;
+	struct rb_conn *conn = NULL;
+	struct peer peer;
+	int r, end;
+
+	if (!peer_start(&peer, take))
+		return -1;
+	r = join(&peer, &tls, &conn, err);
+	if (r == 0)
+		r = send_archive(conn, stats, err);
+	leave(tls, conn);
+	end = peer_end(&peer);
+	if (end)
+		printf("# the peer ended with %d\n", end);
+	return end ? -1000 - end : r;
+}
+
+/* --- making images --- */
+
+static void forget(void)
+{
+	char path[600];
+
+	rb_buf_free(&archive);
+	json_decref(layers);
+	layers = NULL;
+	dry = fail_twice = false;
+	stop_after = 0;
+	snprintf(path, sizeof(path), "%s/docker", dir);
+	rb_rm_rf(path, NULL);
+	snprintf(path, sizeof(path), "%s/images", dir);
+	rb_rm_rf(path, NULL);
+	snprintf(path, sizeof(path), "%s/layers.db", dir);
+	unlink(path);
+	snprintf(path, sizeof(path), "%s/layers.db-wal", dir);
+	unlink(path);
+	snprintf(path, sizeof(path), "%s/layers.db-shm", dir);
+	unlink(path);
+}
+
+static void make_image(struct rb_buf *layer, size_t count)
+{
+	layers = util_archive(&archive, layer, count);
+}
+
+/* the target's Docker has this layer, and the index knows */
+static int target_has(const struct rb_buf *layer, struct rb_layer_scan *scan, struct rb_err *err)
+{
+	struct rb_layer_index *index;
+	char root[600];
+	int r;
+
+	snprintf(root, sizeof(root), "%s/docker", dir);
+	util_store(root, "1111", "folder1", layer);
+	r = rb_layer_index_open(dir, root, &index, err);
+	if (r == 0)
+		r = rb_layer_index_scan(index, scan, NULL, err);
+	rb_layer_index_close(index);
+	return r;
+}
+
+/* --- tests --- */
+
+static void all_travels_where_nothing_is(void)
+{
+	struct rb_buf layer[2] = {};
+	struct rb_image_stats stats = {};
+	struct rb_err err = {};
+
+	util_layer(&layer[0], 60, 400000, 1);
+	util_layer(&layer[1], 20, 3000, 100);
+	make_image(layer, 2);
+	CHECK_ERR(exchange(&stats, &err), 0, err);
+	CHECK_INT(stats.layers_sent, 2);
+	CHECK_INT(stats.bytes_total, layer[0].len + layer[1].len);
+	CHECK_INT(stats.bytes_done, stats.bytes_total);
+	CHECK_INT(stats.bytes_missing + stats.bytes_found, stats.bytes_total);
+	CHECK_INT(json_array_size(stats.layers), 2);
+	rb_image_stats_clear(&stats);
+	rb_buf_free(&layer[0]);
+	rb_buf_free(&layer[1]);
+	forget();
+}
+
+static void nothing_travels_twice(void)
+{
+	/* a second layer of the same files, and once more when the first transfer is in the spool
+	 */
+	_cleanup_buf_ struct rb_buf one = {}, two = {}, copy = {};
+	struct rb_buf layer[2];
+	struct rb_image_stats stats = {};
+	struct rb_err err = {};
+	struct archive *a = util_tar(&two);
+	uint8_t *large = malloc(300000);
+
+	util_layer(&one, 200, 400000, 1);
+	util_fill(large, 300000, 4711);
+	util_tar_file(a, "again", large, 300000);
+	util_tar_end(a);
+	free(large);
+	rb_buf_add(&copy, one.data, one.len);
+	/* its end is a second one, so that it is another layer */
+	rb_buf_add(&copy, "\0", 1);
+	layer[0] = one;
+	layer[1] = copy;
+	make_image(layer, 2);
+	CHECK_ERR(exchange(&stats, &err), 0, err);
+	CHECK(stats.bytes_found > one.len * 8 / 10);
+	rb_image_stats_clear(&stats);
+	CHECK_ERR(exchange(&stats, &err), 0, err);
+	CHECK(stats.bytes_missing < stats.bytes_total / 10);
+	rb_image_stats_clear(&stats);
+	forget();
+}
+
+static void layers_of_the_target_are_used(void)
+{
+	_cleanup_buf_ struct rb_buf base = {}, other = {};
+	struct rb_layer_scan scan = {};
+	struct rb_image_stats stats = {};
+	struct rb_err err = {};
+	uint64_t content = 0;
+
+	/* a layer whose files are the base's, save for the first few */
+	util_layer(&base, 60, 400000, 1);
+	util_layer(&other, 60, 400000, 1);
+	for (size_t i = 600; i < 200000; i++)
+		other.data[i] ^= 0x55;
+	CHECK_ERR(target_has(&base, &scan, &err), 0, err);
+	CHECK(scan.complete);
+	CHECK_INT(scan.layers, 1);
+	make_image(&other, 1);
+	dry = true;
+	CHECK_ERR(exchange(&stats, &err), 0, err);
+	content = stats.bytes_missing;
+	rb_image_stats_clear(&stats);
+	dry = false;
+	CHECK_ERR(exchange(&stats, &err), 0, err);
+	CHECK_INT(stats.bytes_missing, content); /* as the dry run has said */
+	CHECK(stats.bytes_missing < stats.bytes_total / 4);
+	CHECK(stats.bytes_missing > 200000);
+	rb_image_stats_clear(&stats);
+	forget();
+}
+
+static void what_the_index_says_wrongly_is_sent(void)
+{
+	_cleanup_buf_ struct rb_buf base = {};
+	struct rb_layer_scan scan = {};
+	struct rb_image_stats stats = {};
+	struct rb_err err = {};
+	char command[700];
+
+	util_layer(&base, 60, 100000, 1);
+	CHECK_ERR(target_has(&base, &scan, &err), 0, err);
+	/* contents change, files become links and FIFOs, or are gone */
+	snprintf(command, sizeof(command),
+		 "cd %s/docker/overlay2/folder1/diff/usr/lib && for f in $(find . -type f | sort); "
+		 "do "
+		 "n=$((${n:-0}+1)); case $((n %% 4)) in 0) rm $f;; 1) mv $f $f.x; ln -s $PWD/$f.x "
+		 "$f;; "
+		 "2) rm $f; mkfifo $f;; 3) tr '\\000-\\017' '\\020-\\037' <$f >$f.n && mv $f.n "
+		 "$f;; esac; "
+		 "done",
+		 dir);
+	CHECK_INT(system(command), 0);
+	make_image(&base, 1);
+	CHECK_ERR(exchange(&stats, &err), 0, err);
+	CHECK_INT(stats.bytes_done, base.len);
+	CHECK(stats.bytes_missing > base.len * 9 / 10);
+	rb_image_stats_clear(&stats);
+	forget();
+}
+
+static void what_was_cut_goes_on(void)
+{
+	_cleanup_buf_ struct rb_buf layer = {};
+	struct rb_image_stats stats = {};
+	struct rb_err err = {};
+	uint64_t first;
+
+	util_layer(&layer, 700, 400000, 1);
+	make_image(&layer, 1);
+	stop_after = (int)(archive.len / 100000 / 2);
+	CHECK_ERR(exchange(&stats, &err), -EXDEV, err);
+	first = stats.bytes_done;
+	rb_image_stats_clear(&stats);
+	rb_err_clear(&err);
+	stop_after = 0;
+	CHECK_ERR(exchange(&stats, &err), 0, err);
+	CHECK(first > 0 && stats.bytes_found > 0);
+	CHECK(stats.bytes_missing < layer.len);
+	rb_image_stats_clear(&stats);
+	forget();
+}
+
+/* Somebody has written to the spool: it mends itself. */
+static void a_stale_spool_mends_itself(void)
+{
+	_cleanup_buf_ struct rb_buf layer = {};
+	struct rb_image_stats stats = {};
+	struct rb_err err = {};
+	char path[700], hex[RB_DIGEST_DIGITS + 1];
+	int fd;
+
+	util_layer(&layer, 60, 400000, 1);
+	make_image(&layer, 1);
+	CHECK_ERR(exchange(&stats, &err), 0, err);
+	rb_image_stats_clear(&stats);
+	util_sha256(layer.data, layer.len, hex);
+	snprintf(path, sizeof(path), "%s/images/%s", dir, hex);
+	fd = open(path, O_WRONLY | O_CLOEXEC);
+	CHECK(fd >= 0);
+	CHECK_INT(rb_pwrite_all(fd, "damaged", 7, 300000), 0);
+	CHECK_INT(ftruncate(fd, (off_t)layer.len - 100000), 0);
+	close(fd);
+	CHECK_ERR(exchange(&stats, &err), 0, err);
+	CHECK(stats.bytes_missing > 100000 && stats.bytes_missing < layer.len / 4);
+	rb_image_stats_clear(&stats);
+	forget();
+}
+
+/* The archive names digests that its files do not have: asked for again, then refused. */
+static void wrong_digests_are_refused(void)
+{
+	_cleanup_buf_ struct rb_buf layer = {};
+	struct rb_image_stats stats = {};
+	struct rb_err err = {};
+
+	util_layer(&layer, 20, 40000, 1);
+	make_image(&layer, 1);
+	archive.data[5000] ^= 1; /* in the layer's first file */
+	fail_twice = true;
+	CHECK_ERR(exchange(&stats, &err), -EBADMSG, err);
+	CHECK(strstr(err.msg, "digest"));
+	rb_image_stats_clear(&stats);
+	forget();
+}
+
+/* Peers must not keep a connection open for nothing: memory stays small, whatever the size */
+static void memory_does_not_grow(void)
+{
+	_cleanup_buf_ struct rb_buf layer = {};
+	struct rb_image_stats stats = {};
+	struct rb_err err = {};
+	struct rusage usage;
+	long before;
+
+	util_layer(&layer, 1400, 400000, 1);
+	make_image(&layer, 1);
+	getrusage(RUSAGE_SELF, &usage);
+	before = usage.ru_maxrss;
+	CHECK_ERR(exchange(&stats, &err), 0, err);
+	getrusage(RUSAGE_SELF, &usage);
+	printf("# source: %ld KiB more\n", usage.ru_maxrss - before);
+	CHECK(usage.ru_maxrss - before < 100 * 1024);
+	rb_image_stats_clear(&stats);
+	forget();
+}
+
+int main(void)
+{
+	char command[100];
+
+	if (!mkdtemp(dir) || !certs_make())
+		return 1;
+	TAP_RUN(all_travels_where_nothing_is);
+	TAP_RUN(nothing_travels_twice);
+	TAP_RUN(layers_of_the_target_are_used);
+	TAP_RUN(what_the_index_says_wrongly_is_sent);
+	TAP_RUN(what_was_cut_goes_on);
+	TAP_RUN(a_stale_spool_mends_itself);
+	TAP_RUN(wrong_digests_are_refused);
+	TAP_RUN(memory_does_not_grow);
+	certs_remove();
+	snprintf(command, sizeof(command), "rm -rf %s", dir);
+	return system(command) ? 1 : tap_done();
+}
