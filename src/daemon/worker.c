@@ -22,6 +22,7 @@
 #include "io.h"
 #include "journal.h"
 #include "json.h"
+#include "layers.h"
 #include "log.h"
 #include "ports.h"
 #include "proc.h"
@@ -162,6 +163,8 @@ int rb_worker_main(struct rb_config *config, const char *kind, const char *id)
 		r = question(config, rb_push_diff, &err);
 	else if (r >= 0 && id && strcmp(kind, "push") == 0)
 		r = rb_push_run(&config->node, id, cancel_fd, &err);
+	else if (r >= 0 && strcmp(kind, "layers") == 0)
+		r = rb_layers_run(&config->node, cancel_fd, &err);
 	else if (r >= 0 && strcmp(kind, "forwards") == 0)
 		r = rb_ports_upkeep(&config->node, &err);
 	else if (r >= 0 && id && strcmp(kind, "source") == 0)

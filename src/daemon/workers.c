@@ -34,6 +34,8 @@
 #define UPKEEP_MS     2000
 #define AGENTS_END_MS 2000
 #define UPKEEP	      "forwards" /* migrate/ports.h; one at a time */
+#define LAYERS	      "layers"	 /* layers.h; one at a time */
+#define LAYERS_MS     30000
 
 /* always one of each, see network/agent.h */
 static const char *const agents[] = { RB_AGENT_PLUGIN, RB_AGENT_MESH };
@@ -57,6 +59,7 @@ struct rb_workers {
 	} tried[64];
 	size_t next_tried;
 	int64_t upkeep_ms; /* when it is due */
+	int64_t layers_ms;
 };
 
 /* They hold the journal open, and may be of an older program than the daemon that comes next. */
@@ -295,12 +298,25 @@ static void tend_forwards(struct rb_workers *workers)
 		rb_error("forwards: %s", why.msg);
 }
 
+/* What images brought since the last look is noted while nothing else is to do. */
+static void tend_layers(struct rb_workers *workers)
+{
+	struct rb_err why = {};
+
+	if (rb_now_ms() < workers->layers_ms || rb_workers_pid(workers, LAYERS))
+		return;
+	workers->layers_ms = rb_now_ms() + LAYERS_MS;
+	if (start(workers, LAYERS, LAYERS, 0, 0, NULL, &why) < 0)
+		rb_error("layers: %s", why.msg);
+}
+
 void rb_workers_tend(struct rb_workers *workers)
 {
 	struct rb_err why = {};
 
 	tend_agents(workers);
 	tend_forwards(workers);
+	tend_layers(workers);
 
 	if (rb_journal_each(workers->config->node.journal, true, tend_one, workers, &why) < 0)
 		rb_error("%s", why.msg);

@@ -29,9 +29,9 @@ int rb_spool_open(struct rb_spool *spool, const char *state_dir, struct rb_err *
 	int r;
 
 	spool->dir_fd = -EBADF;
-	r = rb_path(spool->path, sizeof(spool->path), "%s/images", state_dir);
+	r = rb_path(spool->path, sizeof(spool->path), "%s/images/spool", state_dir);
 	if (r < 0)
-		return rb_err_set(err, r, "the folder '%s/images'", state_dir);
+		return rb_err_set(err, r, "the folder '%s/images/spool'", state_dir);
 	r = rb_mkdir_p(spool->path, 0700, err);
 	if (r < 0)
 		return r;

@@ -361,6 +361,13 @@ static int send_image(struct rb_migration *m, struct rb_member *c, struct rb_err
 				  err);
 	if (r >= 0)
 		r = rb_conn_reply(m->conn, NULL, &m->wait, err);
+	if (r >= 0)
+		rb_member_fact(c, "image_sent",
+			       json_pack("{s:I, s:I, s:I, s:I}", "bytes",
+					 (json_int_t)stats.bytes_total, "found",
+					 (json_int_t)stats.bytes_found, "missing",
+					 (json_int_t)stats.bytes_missing, "packed",
+					 (json_int_t)stats.bytes_packed));
 	rb_image_stats_clear(&stats);
 	return r;
 }

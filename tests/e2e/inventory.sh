@@ -97,6 +97,7 @@ list_processes() {
 				echo "container ${name_of[$id]} process $args"
 			continue 2
 		done
+		[[ $args != *"--worker layers"* ]] || continue # comes by now and then
 		[[ $stat != Z* ]] || args="zombie $args"
 		echo "process $args"
 	done | foreign_lines
@@ -137,6 +138,7 @@ list_cgroups() {
 # Files of ended migrations, of the engine's containers and layers.
 list_files() {
 	find "$RUN" "$STATE" -mindepth 1 \( -type d -printf 'dir %p/\n' -o -printf 'file %p\n' \) 2>/dev/null |
+		grep -vE "^(file|dir) $STATE/layers.db" | # what layers hold
 		grep -vE "^file $STATE/journal.db-(wal|shm)\$|^file $RUN/(fault|criu.checked|images.lock|pushes/|volumes.lock|forwards.lock|networks.lock|(plugin|mesh).lock)|^dir ($RUN|$STATE)/(migrations|arrivals|placeholders|pushes)/\$|^(file|dir) $STATE/images/" | foreign_lines
 	find /var/lib/docker/{containers,volumes,overlay2} /run/docker/{netns,containerd/daemon/io.containerd.runtime.v2.task/moby} \
 		/run/docker/{runtime-runc,runtime-reberth-runtime}/moby /var/lib/docker/image/overlay2/layerdb/mounts \

@@ -325,7 +325,7 @@ static void a_stale_spool_mends_itself(void)
 	CHECK_ERR(exchange(&stats, &err), 0, err);
 	rb_image_stats_clear(&stats);
 	util_sha256(layer.data, layer.len, hex);
-	snprintf(path, sizeof(path), "%s/images/%s", dir, hex);
+	snprintf(path, sizeof(path), "%s/images/spool/%s", dir, hex);
 	fd = open(path, O_WRONLY | O_CLOEXEC);
 	CHECK(fd >= 0);
 	CHECK_INT(rb_pwrite_all(fd, "damaged", 7, 300000), 0);
