@@ -103,14 +103,27 @@ static void remove_database(const struct rb_layer_index *index)
 			unlink(path);
 }
 
+static int on_check(void *arg, int count, char **values, char **names)
+{
+	(void)names;
+	*(bool *)arg = count > 0 && values[0] && strcmp(values[0], "ok") == 0;
+	return 0;
+}
+
 /* is it damaged, whoever says so? A busy one is not. */
 static bool is_damaged(struct rb_layer_index *index)
 {
+	bool good = true;
+
 	close_database(index);
 	index->damaged = false;
-	if (open_database(index, NULL) == 0 &&
-	    sqlite3_exec(index->db, "PRAGMA quick_check(1);", NULL, NULL, NULL) != SQLITE_OK)
+	if (open_database(index, NULL) < 0)
+		return index->damaged;
+	/* what it finds is a row; only what keeps it from looking is an error */
+	if (sqlite3_exec(index->db, "PRAGMA quick_check(1);", on_check, &good, NULL) != SQLITE_OK)
 		rb_layer_index_failed(index, NULL, "check");
+	else if (!good)
+		index->damaged = true;
 	return index->damaged;
 }
 

@@ -2,9 +2,10 @@
 /*
  * spool.h - where an image's files wait until all of them are there (internal to image/)
  *
- * <state_dir>/images/spool/<64 digits>: one file for each object that is on its way, or was when its
- * transfer was cut. Nothing in it is believed: what is there is compared with what should be before
- * it is used. So there is no list of what is complete, and a file that somebody damaged is mended.
+ * <state_dir>/images/spool/<64 digits>: one file for each object that is on its way, or was when
+ * its transfer was cut. Nothing in it is believed: what is there is compared with what should be
+ * before it is used. So there is no list of what is complete, and a file that somebody damaged is
+ * mended.
  */
 #pragma once
 
