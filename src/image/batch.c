@@ -70,6 +70,7 @@ void rb_out_free(struct rb_out *out)
 	}
 	for (int i = 0; i < RB_OUT_BLOCKS; i++)
 		free(out->blocks[i].bytes);
+	json_decref(out->manifest);
 	pthread_cond_destroy(&out->changed);
 	pthread_mutex_destroy(&out->lock);
 }
@@ -165,6 +166,7 @@ static int pack_block(struct rb_out *out, ZSTD_CCtx *zstd, struct rb_recipe_reco
 		      const uint8_t *raw)
 {
 	uint8_t *bytes = wait_for_room(out);
+	unsigned int last;
 	int64_t began;
 	size_t len;
 	int choice;
@@ -179,9 +181,10 @@ static int pack_block(struct rb_out *out, ZSTD_CCtx *zstd, struct rb_recipe_reco
 	pthread_mutex_lock(&out->lock);
 	rb_level_packed(&out->level, choice, record->raw_len, record->len,
 			(double)(now_ns() - began));
-	out->blocks[(out->blocks_first + out->blocks_count) % RB_OUT_BLOCKS].len = len;
-	out->blocks[(out->blocks_first + out->blocks_count) % RB_OUT_BLOCKS].since_us = rb_now_us();
-	out->blocks_count++;
+	last = (out->blocks_first + out->blocks_count++) % RB_OUT_BLOCKS;
+	out->blocks[last].len = len;
+	out->blocks[last].raw_len = record->raw_len;
+	out->blocks[last].since_us = rb_now_us();
 	pthread_mutex_unlock(&out->lock);
 	rb_out_wake(out);
 	return 0;

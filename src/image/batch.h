@@ -12,6 +12,7 @@
  */
 #pragma once
 
+#include <jansson.h>
 #include <pthread.h>
 #include <stdbool.h>
 #include <stdint.h>
@@ -58,7 +59,7 @@ struct rb_out {
 
 	struct {
 		uint8_t *bytes;
-		size_t len;
+		size_t len, raw_len;
 		int64_t since_us;
 	} blocks[RB_OUT_BLOCKS];
 	unsigned int blocks_first, blocks_count;
@@ -75,6 +76,7 @@ struct rb_out {
 		uint64_t size;
 	} objects[RB_OUT_OBJECTS];
 	unsigned int objects_count;
+	json_t *manifest; /* the archive's, once all is cut; may be NULL */
 };
 
 /** rb_out_init - Return: 0 or negative errno; rb_out_free() in both cases */

@@ -253,12 +253,17 @@ static int cut(struct state *s)
 					  .object_data = on_object_data,
 					  .object_end = on_object_end,
 					  .arg = s };
+	int r;
 
 	s->digest = rb_digest_new();
 	s->zstd = ZSTD_createCCtx();
 	if (!s->digest || !s->zstd)
 		return rb_err_set(s->err, -ENOMEM, "read the image");
-	return rb_image_filter_run(&filter, s->err);
+	r = rb_image_filter_run(&filter, s->err);
+	pthread_mutex_lock(&s->out->lock);
+	s->out->manifest = filter.manifest;
+	pthread_mutex_unlock(&s->out->lock);
+	return r;
 }
 
 void *rb_cutter_run(void *arg)

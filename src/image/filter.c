@@ -237,6 +237,14 @@ static int note_folder(struct state *s, const char *folder, const char *text, si
 	return 0;
 }
 
+static int note_manifest(struct state *s, const char *text, size_t len)
+{
+	json_decref(s->filter->manifest);
+	s->filter->manifest = NULL;
+	rb_json_parse(text, len, &s->filter->manifest, NULL);
+	return 0;
+}
+
 /* --- entries --- */
 
 static int write_data(struct state *s, const char *data, size_t len)
@@ -320,8 +328,8 @@ static int hand_out(struct state *s, struct archive_entry *entry, enum rb_object
 	return r < 0 || !padding ? r : filter->write(filter->arg, zeros, padding, s->err);
 }
 
-/* the same for a folder's "json", which is looked at on its way */
-static int copy_config(struct state *s, struct archive_entry *entry, const char *folder)
+/* the same for a small file, which is looked at on its way: manifest.json, a folder's "json" */
+static int copy_text(struct state *s, struct archive_entry *entry, const char *folder)
 {
 	size_t len = (size_t)archive_entry_size(entry);
 	_cleanup_free_ char *text = malloc(len + 1);
@@ -333,7 +341,7 @@ static int copy_config(struct state *s, struct archive_entry *entry, const char 
 	n = archive_read_data(s->in, text, len);
 	if (n != (la_ssize_t)len)
 		return archive_failed(s, s->in);
-	r = note_folder(s, folder, text, len);
+	r = folder ? note_folder(s, folder, text, len) : note_manifest(s, text, len);
 	if (r < 0)
 		return r;
 	if (archive_write_header(s->out, entry) < ARCHIVE_WARN)
@@ -353,8 +361,11 @@ static int filter_entry(struct state *s, struct archive_entry *entry)
 		path = "";
 	if (strncmp(path, "./", 2) == 0)
 		path += 2;
-	if (strcmp(path, "manifest.json") == 0)
+	if (strcmp(path, "manifest.json") == 0) {
 		s->has_manifest = true;
+		if (s->filter->object && size > 0 && size <= (int64_t)CONFIG_MAX)
+			return copy_text(s, entry, NULL);
+	}
 	if (is_dropped(s, path)) {
 		s->filter->dropped_files++;
 		s->filter->dropped_bytes += (uint64_t)size;
@@ -363,7 +374,7 @@ static int filter_entry(struct state *s, struct archive_entry *entry)
 	if (is_object(s, entry, path, &form, key))
 		return hand_out(s, entry, form, key);
 	if (legacy_folder(path, "json", folder) && size > 0 && size <= (int64_t)CONFIG_MAX)
-		return copy_config(s, entry, folder);
+		return copy_text(s, entry, folder);
 	return copy_entry(s, entry);
 }
 
@@ -387,6 +398,7 @@ int rb_image_filter_run(struct rb_image_filter *filter, struct rb_err *err)
 
 	filter->dropped_bytes = 0;
 	filter->dropped_files = 0;
+	filter->manifest = NULL;
 	r = choose_layers(&s);
 	if (r == 0)
 		r = set_up(&s);

@@ -30,6 +30,7 @@ struct rb_image_filter {
 
 	uint64_t dropped_bytes; /* filled: size of what was left out */
 	int dropped_files;
+	json_t *manifest; /* filled: manifest.json, owned by the caller; NULL when it is none */
 };
 
 /** rb_image_filter_run - archive of one image in, archive out. Return: 0 or negative errno. */

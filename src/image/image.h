@@ -69,7 +69,9 @@ struct rb_image_stats {
 	uint64_t bytes_found;	/* of bytes_done: were there already */
 	uint64_t bytes_missing; /* of bytes_done: had to be sent, or would have with `dry_run` */
 	uint64_t bytes_packed;	/* what those became, before TLS */
-	json_t *layers;		/* filled at the end: [{"id", "size", "missing_bytes"}] */
+	/* filled at the end: the archive's files, [{"id", "diff_id" (of layers), "size",
+	 * "missing_bytes"}] */
+	json_t *layers;
 };
 
 void rb_image_stats_clear(struct rb_image_stats *stats);

@@ -62,12 +62,14 @@ static void count_batch(struct state *s, const struct rb_batch *batch)
 	for (unsigned int i = 0; i < batch->count; i++) {
 		uint32_t len = batch->chunks[i].len;
 
-		stats->bytes_done += len;
 		if (batch->want[i / 8] & (1 << i % 8)) {
 			stats->bytes_missing += len;
 			s->missing[batch->chunks[i].object] += len;
+			/* what is sent is done when it is */
+			stats->bytes_done += is_dry_run(s) ? len : 0;
 		} else {
 			stats->bytes_found += len;
+			stats->bytes_done += len;
 		}
 	}
 }
@@ -132,11 +134,12 @@ static int send_block(struct state *s)
 	struct rb_out *out = &s->out;
 	const uint8_t *bytes = NULL;
 	int64_t since_us = 0, now_us;
-	size_t len = 0;
+	size_t len = 0, raw_len = 0;
 	int r;
 
 	pthread_mutex_lock(&out->lock);
 	if (out->blocks_count) {
+		raw_len = out->blocks[out->blocks_first].raw_len;
 		bytes = out->blocks[out->blocks_first].bytes;
 		len = out->blocks[out->blocks_first].len;
 		since_us = out->blocks[out->blocks_first].since_us;
@@ -152,6 +155,7 @@ static int send_block(struct state *s)
 		since_us = s->sent_us;
 	s->sent_us = now_us;
 	s->stats->bytes_packed += len;
+	s->stats->bytes_done += raw_len;
 	pthread_mutex_lock(&out->lock);
 	out->blocks_first = (out->blocks_first + 1) % RB_OUT_BLOCKS;
 	out->blocks_count--;
@@ -327,26 +331,42 @@ static int run_threads(struct state *s, struct rb_cutter *cutter)
 	return r < 0 ? r : hear_result(s);
 }
 
+/* which layer a file of the archive is, as its manifest says: its diff ID or NULL */
+static json_t *diff_id_of(const struct state *s, const char *hex, const json_t *layers)
+{
+	const json_t *files = json_object_get(json_array_get(s->out.manifest, 0), "Layers");
+	const json_t *file;
+	size_t i;
+
+	json_array_foreach (files, i, file)
+		if (json_is_string(file) && strstr(json_string_value(file), hex))
+			return json_array_get(layers, i);
+	return NULL;
+}
+
 static void fill_stats(struct state *s, const struct rb_outgoing *outgoing)
 {
 	struct rb_image_stats *stats = s->stats;
 
 	stats->bytes_total = 0;
 	stats->exact = true;
-	stats->layers_sent = (int)s->out.objects_count;
+	stats->layers_sent = 0;
 	stats->layers_present = outgoing->skip_layers > 0 ? outgoing->skip_layers : 0;
 	json_decref(stats->layers);
 	stats->layers = json_array();
 	for (unsigned int i = 0; i < s->out.objects_count; i++) {
 		char hex[RB_DIGEST_DIGITS + 1];
+		json_t *diff_id;
 
 		rb_hex_encode(s->out.objects[i].key, hex);
+		diff_id = diff_id_of(s, hex, outgoing->layers);
+		stats->layers_sent += diff_id != NULL;
 		stats->bytes_total += s->out.objects[i].size;
 		json_array_append_new(stats->layers,
-				      json_pack("{s:o, s:I, s:I}", "id",
-						json_sprintf("sha256:%s", hex), "size",
-						(json_int_t)s->out.objects[i].size, "missing_bytes",
-						(json_int_t)s->missing[i]));
+				      json_pack("{s:o, s:O*, s:I, s:I}", "id",
+						json_sprintf("sha256:%s", hex), "diff_id", diff_id,
+						"size", (json_int_t)s->out.objects[i].size,
+						"missing_bytes", (json_int_t)s->missing[i]));
 	}
 }
 

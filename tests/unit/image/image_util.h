@@ -15,8 +15,10 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "cleanup.h"
 #include "digest.h"
 #include "io.h"
+#include "json.h"
 
 /* bytes that compress about 2:1 and are the same for the same seed */
 static inline void util_fill(uint8_t *data, size_t len, uint64_t seed)
@@ -107,7 +109,9 @@ static inline void util_layer(struct rb_buf *out, int files, size_t largest, uin
 static inline json_t *util_archive(struct rb_buf *out, const struct rb_buf *layers, size_t count)
 {
 	struct archive *a = util_tar(out);
-	json_t *ids = json_array();
+	json_t *ids = json_array(), *files = json_array();
+	_cleanup_json_ json_t *manifest = json_pack("[{s:o}]", "Layers", files);
+	_cleanup_free_ char *text = NULL;
 
 	for (size_t i = 0; i < count; i++) {
 		char hex[RB_DIGEST_DIGITS + 1], path[128];
@@ -115,9 +119,11 @@ static inline json_t *util_archive(struct rb_buf *out, const struct rb_buf *laye
 		util_sha256(layers[i].data, layers[i].len, hex);
 		snprintf(path, sizeof(path), "blobs/sha256/%s", hex);
 		util_tar_file(a, path, layers[i].data, layers[i].len);
+		json_array_append_new(files, json_string(path));
 		json_array_append_new(ids, json_sprintf("sha256:%s", hex));
 	}
-	util_tar_file(a, "manifest.json", "[{}]", 4);
+	text = json_dumps(manifest, JSON_COMPACT);
+	util_tar_file(a, "manifest.json", text, strlen(text));
 	util_tar_end(a);
 	return ids;
 }

@@ -193,6 +193,8 @@ static void all_travels_where_nothing_is(void)
 	CHECK_INT(stats.bytes_done, stats.bytes_total);
 	CHECK_INT(stats.bytes_missing + stats.bytes_found, stats.bytes_total);
 	CHECK_INT(json_array_size(stats.layers), 2);
+	CHECK(json_equal(json_object_get(json_array_get(stats.layers, 1), "diff_id"),
+			 json_array_get(layers, 1)));
 	rb_image_stats_clear(&stats);
 	rb_buf_free(&layer[0]);
 	rb_buf_free(&layer[1]);
