@@ -60,7 +60,9 @@ static int parse_line(char *text, struct mount_line *ret)
 
 	for (; word && strcmp(word, "-") != 0; word = strtok_r(NULL, " \n", &next)) {
 		n++;
-		if (n == 3)
+		if (n == 1)
+			ret->id = atoi(word);
+		else if (n == 3)
 			ret->device = word;
 		else if (n == 4)
 			ret->root = word;

@@ -10,6 +10,7 @@
  * options and super_options. */
 struct mount_line {
 	char *text;	     /* malloc'd */
+	int id;		     /* as in /proc/PID/fdinfo */
 	char *device;	     /* "major:minor" */
 	char *root;	     /* what of the file system is */
 	char *point;	     /* where it is mounted */

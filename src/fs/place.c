@@ -104,24 +104,38 @@ int rb_place_find(const char *mountinfo, const char *path, struct rb_place *ret,
 
 struct wanted {
 	const struct rb_place *place;
-	bool found;
+	int *ids;
+	int n, size;
 };
 
 static int compare(const struct mount_line *line, void *arg)
 {
 	struct wanted *wanted = arg;
 
-	wanted->found |= strcmp(line->device, wanted->place->device) == 0 &&
-			 strcmp(line->root, wanted->place->inside) == 0;
+	if (strcmp(line->device, wanted->place->device) != 0 ||
+	    strcmp(line->root, wanted->place->inside) != 0)
+		return 0;
+	if (wanted->n < wanted->size)
+		wanted->ids[wanted->n] = line->id;
+	wanted->n++;
 	return 0;
+}
+
+int rb_place_mount_ids(const char *mountinfo, const struct rb_place *place, int *ret, int size)
+{
+	struct wanted wanted = { .place = place, .ids = ret, .size = size };
+	int r = mounts_each(mountinfo, compare, &wanted);
+
+	if (r < 0)
+		return r;
+	return wanted.n < size ? wanted.n : size;
 }
 
 int rb_place_is_mounted(const char *mountinfo, const struct rb_place *place)
 {
-	struct wanted wanted = { .place = place };
-	int r = mounts_each(mountinfo, compare, &wanted);
+	int id;
 
-	return r < 0 ? r : wanted.found;
+	return rb_place_mount_ids(mountinfo, place, &id, 1);
 }
 
 bool rb_place_is_shared(const struct rb_place *place)
@@ -134,6 +148,15 @@ json_t *rb_place_json(const struct rb_place *place)
 	return json_pack("{s:s, s:s, s:o, s:o}", "device", place->device, "type", place->type,
 			 "source", rb_json_text(place->source), "inside",
 			 rb_json_text(place->inside));
+}
+
+void rb_place_from_json(const json_t *json, struct rb_place *ret)
+{
+	*ret = (struct rb_place){};
+	snprintf(ret->device, sizeof(ret->device), "%s", rb_json_str(json, "device", ""));
+	snprintf(ret->type, sizeof(ret->type), "%s", rb_json_str(json, "type", ""));
+	snprintf(ret->source, sizeof(ret->source), "%s", rb_json_str(json, "source", ""));
+	snprintf(ret->inside, sizeof(ret->inside), "%s", rb_json_str(json, "inside", ""));
 }
 
 bool rb_place_is_same(const struct rb_place *ours, const json_t *theirs)

@@ -40,11 +40,22 @@ int rb_place_find(const char *mountinfo, const char *path, struct rb_place *ret,
  */
 int rb_place_is_mounted(const char *mountinfo, const struct rb_place *place);
 
+/**
+ * rb_place_mount_ids - the same, and which mounts those are
+ * @ret: their ids, as in /proc/PID/fdinfo; so many as have room
+ *
+ * Return: their number, or negative errno.
+ */
+int rb_place_mount_ids(const char *mountinfo, const struct rb_place *place, int *ret, int size);
+
 /** rb_place_is_shared - is the file system of a type that several hosts mount at the same time? */
 bool rb_place_is_shared(const struct rb_place *place);
 
 /** rb_place_json - {"device", "type", "source", "inside"}, for the other side */
 json_t *rb_place_json(const struct rb_place *place);
+
+/** rb_place_from_json - what the above says of one of this host */
+void rb_place_from_json(const json_t *json, struct rb_place *ret);
 
 /** rb_place_is_same - has the other side the same of the same shared file system there?
  * @theirs: from rb_place_json() */

@@ -250,6 +250,7 @@ static int find_obstacles(struct rb_migration *m, json_t *obstacles, const struc
 		if (r < 0)
 			return r;
 	}
+	rb_storage_settle_inside(m);
 	return 0;
 }
 

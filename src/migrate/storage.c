@@ -83,6 +83,20 @@ static bool is_named(const struct rb_migration *m, const char *source)
 	return names(json_object_get(m->entry.facts, "binds_wanted"), source);
 }
 
+/* also with a folder that it is inside of */
+static bool is_wanted(const struct rb_migration *m, const char *source)
+{
+	const json_t *value;
+	size_t i;
+
+	if (rb_json_bool(m->entry.facts, "with_bind", false))
+		return true;
+	json_array_foreach (json_object_get(m->entry.facts, "binds_wanted"), i, value)
+		if (rb_path_within(source, json_string_value(value) ?: "-"))
+			return true;
+	return false;
+}
+
 static bool has(const json_t *facts, const char *list, const char *key, const char *name)
 {
 	const json_t *entry;
@@ -199,21 +213,34 @@ static const char *kind_of(const char *path, struct stat *ret)
 	return S_ISDIR(ret->st_mode) ? "folder" : S_ISREG(ret->st_mode) ? "file" : NULL;
 }
 
-/* inside of another bind mount that is copied, with which it travels */
-static bool is_covered(const json_t *binds, const json_t *bind)
+/* inside of another bind mount that is copied, of whichever container, with which it travels */
+static bool is_covered(struct rb_migration *m, const char *source)
 {
-	const char *source = rb_json_str(bind, "source", "");
 	const json_t *other;
 	size_t i;
 
-	json_array_foreach (binds, i, other) {
-		const char *folder = rb_json_str(other, "source", "");
+	rb_each_member (c, m)
+		json_array_foreach (json_object_get(c->facts, "binds"), i, other) {
+			const char *folder = rb_json_str(other, "source", "");
 
-		if (other != bind && strcmp(folder, source) != 0 && rb_storage_is_copied(other) &&
-		    rb_path_within(source, folder))
-			return true;
-	}
+			if (strcmp(folder, source) != 0 && rb_storage_is_copied(other) &&
+			    rb_path_within(source, folder))
+				return true;
+		}
 	return false;
+}
+
+/* The outermost stay "copied", whatever the order: only what is inside of one is changed. */
+void rb_storage_settle_inside(struct rb_migration *m)
+{
+	json_t *bind;
+	size_t i;
+
+	rb_each_member (c, m)
+		json_array_foreach (json_object_get(c->facts, "binds"), i, bind)
+			if (rb_storage_is_copied(bind) &&
+			    is_covered(m, rb_json_str(bind, "source", "")))
+				settle(bind, "inside");
 }
 
 /* What has the path now must be what the container has: a file that an editor has replaced, say, is
@@ -263,7 +290,7 @@ static void settle_bind(struct rb_migration *m, struct rb_member *c, json_t *bin
 		json_object_set_new(bind, "place", rb_place_json(&place));
 		if (is_declared(m, source))
 			json_object_set_new(bind, "declared", json_true());
-	} else if (!rb_json_bool(m->entry.facts, "with_bind", false) && !is_named(m, source)) {
+	} else if (!is_wanted(m, source)) {
 		rb_obstacle_add(obstacles, "error",
 				"say --with-bind to have it copied, or --shared-volume if the "
 				"target has it, too",
@@ -300,9 +327,6 @@ int rb_storage_settle(struct rb_migration *m, struct rb_member *c, json_t *obsta
 	json_array_foreach (binds, i, entry)
 		settle_bind(m, c, entry, rb_json_str(info, "DockerRootDir", "/var/lib/docker"),
 			    obstacles);
-	json_array_foreach (binds, i, entry)
-		if (rb_storage_is_copied(entry) && is_covered(binds, entry))
-			settle(entry, "inside");
 	return 0;
 }
 
@@ -364,6 +388,9 @@ static int flush_one(struct rb_member *c, const json_t *entry, struct rb_err *er
 	_cleanup_close_ int fd = open(source, O_RDONLY | O_NONBLOCK | O_CLOEXEC);
 
 	(void)c;
+	/* by way of it nothing was written */
+	if (!rb_json_bool(entry, "rw", true))
+		return 0;
 	if (fd < 0)
 		/* a socket, or the like: nothing of it is kept back */
 		return errno == ENXIO ? 0 : rb_err_set(err, -errno, "open '%s'", source);

@@ -19,11 +19,13 @@
 #include <jansson.h>
 #include <stdbool.h>
 #include <stddef.h>
+#include <sys/types.h>
 
 struct rb_err;
 struct rb_member;
 struct rb_migration;
 struct rb_node;
+struct rb_place;
 struct rb_wait;
 
 /* --- source (storage.c) --- */
@@ -38,6 +40,9 @@ int rb_storage_check_request(const json_t *facts, struct rb_err *err);
  */
 int rb_storage_settle(struct rb_migration *m, struct rb_member *c, json_t *obstacles,
 		      const struct rb_wait *wait, struct rb_err *err);
+
+/** rb_storage_settle_inside - once all are settled: which bind mounts travel with others */
+void rb_storage_settle_inside(struct rb_migration *m);
 
 bool rb_storage_is_copied(const json_t *entry);
 bool rb_storage_is_shared(const json_t *entry);
@@ -64,6 +69,9 @@ int rb_storage_flush(struct rb_migration *m, struct rb_err *err);
 /** rb_storage_locked - does a task hold a file lock on shared storage? Nobody else gets it there
  * before that task is gone. Return: 0, or RB_E_REFUSED */
 int rb_storage_locked(struct rb_migration *m, struct rb_err *err);
+
+/** rb_storage_task_locks - of these: does a task hold one by way of a mount of that place? */
+bool rb_storage_task_locks(pid_t pid, const struct rb_place *place);
 
 /* --- what stays (storage_left.c) --- */
 
@@ -96,6 +104,10 @@ void rb_target_check_storage(const struct rb_node *node, const json_t *offer,
 int rb_target_create_storage(struct rb_migration *m, struct rb_member *c,
 			     const struct rb_wait *wait, struct rb_err *err);
 
+/** rb_target_finish_storage - that of all of them: what is inside of others */
+int rb_target_finish_storage(struct rb_migration *m, const struct rb_wait *wait,
+			     struct rb_err *err);
+
 /** rb_target_empty_storage - Docker fills an empty volume from the image; what the source deleted
  * there must not come back */
 int rb_target_empty_storage(struct rb_member *c, struct rb_err *err);
@@ -116,6 +128,11 @@ void rb_binds_check(const struct rb_node *node, const json_t *offer, const char 
  * before */
 int rb_binds_make(struct rb_migration *m, struct rb_member *c, const char *docker_root,
 		  const struct rb_wait *wait, struct rb_err *err);
+
+/** rb_binds_make_inside - those that are inside of others ("how"), once the others are made, of all
+ * containers */
+int rb_binds_make_inside(struct rb_migration *m, const char *docker_root,
+			 const struct rb_wait *wait, struct rb_err *err);
 
 /** rb_binds_undo - what was there before is so again. The container must be gone. */
 int rb_binds_undo(struct rb_member *c, struct rb_err *err);

@@ -9,6 +9,7 @@
  */
 #include <errno.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "cleanup.h"
@@ -29,12 +30,13 @@ void rb_storage_note_left(struct rb_migration *m)
 
 		json_array_foreach (json_object_get(c->facts, "binds"), i, bind) {
 			const char *source = rb_json_str(bind, "source", "");
+			_cleanup_free_ char *real = realpath(source, NULL);
 			struct rb_err why = {};
 			char stamp[RB_STAMP_SIZE];
 
 			if (!rb_storage_is_copied(bind))
 				continue;
-			if (rb_tree_stamp(source, stamp, NULL, &why) < 0)
+			if (rb_tree_stamp(real ? real : source, stamp, NULL, &why) < 0)
 				rb_warn("finish: '%s' stays here, and is in the way of coming "
 					"back: %s",
 					source, why.msg);

@@ -194,6 +194,53 @@ static const json_t *find_made(const struct rb_member *c, const char *source)
 	return NULL;
 }
 
+/* in one that is copied, of any of the containers? */
+static bool is_inside(struct rb_migration *m, const char *source)
+{
+	const json_t *bind;
+	size_t i;
+
+	rb_each_member (c, m)
+		json_array_foreach (rb_json_path(c->facts, "offer.binds"), i, bind) {
+			const char *folder = rb_json_str(bind, "source", "");
+
+			if (rb_storage_is_copied(bind) && find_made(c, folder) &&
+			    strcmp(source, folder) != 0 && rb_path_within(source, folder))
+				return true;
+		}
+	return false;
+}
+
+/* Docker asks for it when it makes the container. It goes with the one that it is in. */
+static int make_inside(struct rb_migration *m, const json_t *bind, const char *docker_root,
+		       const struct rb_wait *wait, struct rb_err *err)
+{
+	struct bind_judged j = {};
+	enum bind_fate fate = bind_judge(m->node, "", bind, docker_root, wait, &j);
+
+	if (!is_inside(m, rb_json_str(bind, "source", "")))
+		return rb_err_code(err, RB_E_PROTOCOL, -EPROTO,
+				   "'%.200s' is not inside of another bind mount",
+				   rb_json_str(bind, "source", ""));
+	if (fate == BIND_REFUSED)
+		return rb_err_code(err, RB_E_REFUSED, -ENOTSUP, "%s", j.what);
+	return fate == BIND_ABSENT ? make_it(j.path, rb_storage_is_file(bind), err) : 0;
+}
+
+int rb_binds_make_inside(struct rb_migration *m, const char *docker_root,
+			 const struct rb_wait *wait, struct rb_err *err)
+{
+	const json_t *bind;
+	size_t i;
+	int r = 0;
+
+	rb_each_member (c, m)
+		json_array_foreach (rb_json_path(c->facts, "offer.binds"), i, bind)
+			if (r >= 0 && strcmp(rb_json_str(bind, "how", ""), "inside") == 0)
+				r = make_inside(m, bind, docker_root, wait, err);
+	return r;
+}
+
 static bool is_inode(const json_t *made, const struct stat *st)
 {
 	return rb_json_int(made, "ino", 0) && rb_json_int(made, "ino", 0) == (int64_t)st->st_ino &&
@@ -303,8 +350,11 @@ static int bring_back(const json_t *made, struct rb_err *err)
 
 	if (parent < 0)
 		return 0;
-	if (renameat2(parent, from, parent, name, RENAME_NOREPLACE) < 0 && errno != ENOENT)
+	if (renameat2(parent, from, parent, name, RENAME_NOREPLACE) == 0 || errno == ENOENT)
+		return 0;
+	if (errno != EEXIST)
 		return rb_err_set(err, -errno, "give '%s' back its name '%s'", aside, path);
+	rb_warn("'%s' stays under this name: somebody has taken '%s' meanwhile", aside, path);
 	return 0;
 }
 

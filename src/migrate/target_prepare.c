@@ -242,6 +242,8 @@ int rb_target_create(struct rb_migration *m, const json_t *args, json_t **ret, s
 		if (r >= 0)
 			r = rb_target_create_storage(m, c, &wait, err);
 	if (r >= 0)
+		r = rb_target_finish_storage(m, &wait, err);
+	if (r >= 0)
 		r = rb_travel_arrive(m->node, rb_json_path(m->entry.facts, "offer.networks"),
 				     m->entry.id, m->entry.peer, err);
 	rb_each_member (c, m) {

@@ -209,6 +209,27 @@ int rb_target_create_storage(struct rb_migration *m, struct rb_member *c,
 				     wait, err);
 }
 
+static bool has_binds(struct rb_migration *m)
+{
+	rb_each_member (c, m)
+		if (json_array_size(rb_json_path(c->facts, "offer.binds")))
+			return true;
+	return false;
+}
+
+int rb_target_finish_storage(struct rb_migration *m, const struct rb_wait *wait, struct rb_err *err)
+{
+	_cleanup_json_ json_t *info = NULL;
+	int r;
+
+	if (!has_binds(m))
+		return 0;
+	r = rb_engine_info(m->node->engine, &info, wait, err);
+	return r < 0 ? r
+		     : rb_binds_make_inside(
+			       m, rb_json_str(info, "DockerRootDir", "/var/lib/docker"), wait, err);
+}
+
 int rb_target_empty_storage(struct rb_member *c, struct rb_err *err)
 {
 	const json_t *volume;

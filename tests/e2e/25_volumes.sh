@@ -43,7 +43,7 @@ readonly COUNT='i=0; while [ ! -e /tmp/stop ]; do i=$((i+1)); echo $i >>/data/lo
 	echo stopped; while :; do sleep 1; done'
 run_app() {
 	on "$1" sh -c "$MAKE" || bail "no files"
-	run_container "$1" app -v $SRV/data:/data -v $SRV/a/b/deep:/deep:ro -v $SRV/conf:/etc/app.conf "${@:2}" victim sh -c "$COUNT" || bail "no container"
+	run_container "$1" app -v $SRV/data:/data -v $SRV/a/b/deep:/deep:ro -v $SRV/conf:/etc/app.conf -v $SRV/data/file:/inner "${@:2}" victim sh -c "$COUNT" || bail "no container"
 	wait_for 10 has_log_lines "$1" app 5
 }
 counts_on() {
@@ -61,20 +61,22 @@ has_stopped() { [[ $(docker_on "$1" logs --tail 1 app) == stopped ]]; }
 run_app h1
 note_inventory h1 h2
 refused "unasked" 5 "'$SRV/.*' of this host is mounted, and is not copied unasked: say --with-bind" app h2
-refused "one of three" 5 "not copied unasked.*1 more" --with-bind=$SRV/data app h2
+refused "one of three" 5 "'$SRV/a/b/deep' of this host .* not copied unasked.*1 more" --with-bind=$SRV/data app h2
 refused "one that it has not" 2 "no bind mount of '/nowhere'" --with-bind=/nowhere app h2
 migrate h1 --dry-run --with-bind=$SRV/data/ --with-bind=$SRV/a/b/deep --with-bind=$SRV/conf app h2
 is "all three by name" "$status $(report_field .possible)" "0 true"
 is "--dry-run says what is copied" "$(report_field '[.storage[] | "\(.bind) \(.how)"] | sort | join(", ")')" \
-	"$SRV/a/b/deep copied, $SRV/conf copied, $SRV/data copied"
+	"$SRV/a/b/deep copied, $SRV/conf copied, $SRV/data copied, $SRV/data/file inside"
 moves "--with-bind" h1 app h2 --with-bind --verify
 counts_on h2 "--with-bind"
 like "a single file is written to where it is mounted" "$(on h2 cat $SRV/conf)" "^conf [0-9]+$"
 like "what was mounted read-only is so" "$(docker_on h2 exec app touch /deep/new 2>&1)" "Read-only"
+is "a file inside of a folder is one file" "$(docker_on h2 exec app sh -c 'echo more >>/inner; cat /data/file')" $'one\nmore'
+on h2 sh -c "echo one >$SRV/data/file; touch -r $SRV/data/soft $SRV/data/file"
 stop_writing h2
 left=$(files_on h1)
-is "with owners, modes, times and links" "$(without_times "$(files_on h2)" | grep -vE 'log|conf|^\./data d')" \
-	"$(without_times "$left" | grep -vE 'log|conf|^\./data d')"
+is "with owners, modes, times and links" "$(without_times "$(files_on h2)" | grep -vE 'log|conf|/(file|link)|^\./data d')" \
+	"$(without_times "$left" | grep -vE 'log|conf|/(file|link)|^\./data d')"
 is "of its folder, too" "$(on h2 stat -c '%a %u:%g' $SRV/data)" "2751 1000:2000"
 at_most "a sparse file is sparse, blocks" "$(on h2 stat -c %b $SRV/data/sparse)" 64
 like "the source keeps its files" "$left" "\./data/file .* \./"

@@ -339,6 +339,33 @@ static void links_lead_nowhere(void)
 	CHECK(exists("srv/trap/data/theirs"));
 }
 
+static void what_is_inside_of_another_is_made_with_it(void)
+{
+	struct stat st;
+	json_t *binds, *inside;
+
+	begin((const char *const[]){ "srv/data", "srv/data/a/conf", NULL }, "folder");
+	binds = rb_json_path(c->facts, "offer.binds");
+	inside = json_array_get(binds, 1);
+	json_object_set_new(inside, "how", json_string("inside"));
+	json_object_set_new(inside, "kind", json_string("file"));
+	CHECK_INT(make(NULL), 0);
+	CHECK(!exists("srv/data/a"));
+	CHECK_INT(rb_binds_make_inside(&m, "/var/lib/docker", NULL, NULL), 0);
+	CHECK_INT(stat(in("srv/data/a/conf"), &st), 0);
+	CHECK(S_ISREG(st.st_mode));
+	CHECK_INT(undo(), 0);
+	CHECK(!exists("srv/data"));
+	/* what is in none is nothing that would ever be removed again */
+	begin((const char *const[]){ "srv/data", "srv/other", NULL }, "folder");
+	binds = rb_json_path(c->facts, "offer.binds");
+	json_object_set_new(json_array_get(binds, 1), "how", json_string("inside"));
+	CHECK_INT(make(NULL), 0);
+	CHECK_INT(rb_binds_make_inside(&m, "/var/lib/docker", NULL, NULL), -EPROTO);
+	CHECK(!exists("srv/other"));
+	CHECK_INT(undo(), 0);
+}
+
 static void paths_of_hostile_peers(void)
 {
 	static const char *const paths[] = { "srv/../../etc/x", "srv//x", "srv/./x", "srv/x/", "" };
@@ -421,6 +448,7 @@ int main(void)
 	TAP_RUN(what_was_changed_since_stays);
 	TAP_RUN(single_files);
 	TAP_RUN(links_lead_nowhere);
+	TAP_RUN(what_is_inside_of_another_is_made_with_it);
 	TAP_RUN(paths_of_hostile_peers);
 	TAP_RUN(only_where_the_configuration_lets_it);
 	TAP_RUN(what_is_shared_must_be_there);

@@ -3,10 +3,15 @@
  * test_storage.c - what becomes of volumes and bind mounts on the source
  */
 #include <errno.h>
+#include <fcntl.h>
 #include <limits.h>
+#include <sched.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/file.h>
+#include <sys/mount.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "cleanup.h"
@@ -15,6 +20,7 @@
 #include "json.h"
 #include "migration.h"
 #include "obstacles.h"
+#include "place.h"
 #include "storage.h"
 #include "tap.h"
 
@@ -86,6 +92,8 @@ static void folders_and_files_are_copied_if_asked_for(void)
 	settle(&o, "{\"with_bind\":true,\"binds\":[" BIND("@/folder") "," BIND(
 			   "@/folder/file") "," BIND("@/alone") "]}");
 	CHECK_STR(first_obstacle(&o), "");
+	CHECK_STR(field(&o, "binds", 1, "how"), "copied");
+	rb_storage_settle_inside(&o.m);
 	CHECK_STR(field(&o, "binds", 0, "how"), "copied");
 	CHECK_STR(field(&o, "binds", 0, "kind"), "folder");
 	/* it travels with the folder */
@@ -219,6 +227,41 @@ static void paths_that_never_travel(void)
 	}
 }
 
+/* 0: no lock of ours on @place, 1: one, or 99. In a mount namespace of its own. */
+static int locks_in_child(const char *opened)
+{
+	pid_t pid = fork();
+	int status;
+
+	if (pid == 0) {
+		char from[PATH_MAX + 16], to[PATH_MAX + 16], file[PATH_MAX + 64];
+		struct rb_place place;
+		int fd;
+
+		rb_path(from, sizeof(from), "%s/folder", top);
+		rb_path(to, sizeof(to), "%s/mounted", top);
+		rb_path(file, sizeof(file), "%s/%s", top, opened);
+		mkdir(to, 0755);
+		if (unshare(CLONE_NEWNS) < 0 ||
+		    mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0 ||
+		    mount(from, to, NULL, MS_BIND, NULL) < 0 ||
+		    rb_place_find("/proc/self/mountinfo", from, &place, NULL) < 0)
+			_exit(99);
+		fd = open(file, O_RDONLY | O_CLOEXEC);
+		if (fd < 0 || rb_storage_task_locks(getpid(), &place) || flock(fd, LOCK_SH) < 0)
+			_exit(99);
+		_exit(rb_storage_task_locks(getpid(), &place));
+	}
+	return waitpid(pid, &status, 0) == pid && WIFEXITED(status) ? WEXITSTATUS(status) : 99;
+}
+
+static void locks_are_found_by_the_mount_that_they_are_on(void)
+{
+	CHECK_INT(locks_in_child("mounted/file"), 1);
+	/* the same file, by another way: another volume of the same disk, say */
+	CHECK_INT(locks_in_child("folder/file"), 0);
+}
+
 int main(void)
 {
 	char path[PATH_MAX + 16];
@@ -242,6 +285,7 @@ int main(void)
 	TAP_RUN(what_was_replaced_is_not_what_the_container_has);
 	TAP_RUN(what_the_user_names_must_be_there);
 	TAP_RUN(paths_that_never_travel);
+	TAP_RUN(locks_are_found_by_the_mount_that_they_are_on);
 	rb_rm_rf(top, NULL);
 	return tap_done();
 }
