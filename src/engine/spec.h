@@ -70,6 +70,14 @@ int rb_spec_volumes(const json_t *inspect, json_t **ret, struct rb_err *err);
 int rb_spec_binds(const json_t *inspect, json_t **ret, struct rb_err *err);
 
 /**
+ * rb_spec_forbid_copy - have Docker not fill this volume from the image if it is empty
+ * @body: from rb_spec_from_inspect()
+ *
+ * For one that other hosts have, too: its files are what they are.
+ */
+int rb_spec_forbid_copy(json_t *body, const char *volume, struct rb_err *err);
+
+/**
  * rb_spec_for_api - a body as engines of one API version want it
  * @body: from rb_spec_from_inspect()
  * @minor: 41 for API 1.41

@@ -252,6 +252,52 @@ int rb_spec_apply_mounts(const json_t *inspect, json_t *host)
 	return r;
 }
 
+/* "name:/data:ro" becomes "name:/data:ro,nocopy" */
+static int forbid_in_bind(json_t *binds, size_t i, const char *name)
+{
+	const char *bind = json_string_value(json_array_get(binds, i));
+	size_t len = strlen(name);
+	const char *mode;
+
+	if (!bind || strncmp(bind, name, len) != 0 || bind[len] != ':')
+		return 0;
+	mode = strchr(bind + len + 1, ':');
+	if (mode && strstr(mode, "nocopy"))
+		return 0;
+	return json_array_set_new(binds, i, json_sprintf("%s%cnocopy", bind, mode ? ',' : ':'))
+		       ? -ENOMEM
+		       : 0;
+}
+
+static int forbid_in_mount(json_t *mount, const char *name)
+{
+	json_t *options = json_object_get(mount, "VolumeOptions");
+
+	if (strcmp(rb_json_str(mount, "Type", ""), "volume") != 0 ||
+	    strcmp(rb_json_str(mount, "Source", ""), name) != 0)
+		return 0;
+	if (!json_is_object(options)) {
+		options = json_object();
+		if (json_object_set_new(mount, "VolumeOptions", options))
+			return -ENOMEM;
+	}
+	return json_object_set_new(options, "NoCopy", json_true()) ? -ENOMEM : 0;
+}
+
+int rb_spec_forbid_copy(json_t *body, const char *volume, struct rb_err *err)
+{
+	json_t *binds = rb_json_path(body, "HostConfig.Binds"), *mount;
+	int r = 0;
+	size_t i;
+
+	for (i = 0; r == 0 && i < json_array_size(binds); i++)
+		r = forbid_in_bind(binds, i, volume);
+	json_array_foreach (rb_json_path(body, "HostConfig.Mounts"), i, mount)
+		if (r == 0)
+			r = forbid_in_mount(mount, volume);
+	return r < 0 ? rb_err_set(err, r, "describe the volume '%s'", volume) : 0;
+}
+
 /* --- what must travel --- */
 
 /* what the user wrote for the volume at @destination; NULL for Binds and anonymous ones */

@@ -96,6 +96,8 @@ static int describe_one(struct rb_migration *m, struct rb_member *c, json_t **re
 	r = rb_member_number(m, c) ? rb_spec_of_member(inspect, "reberth-runtime", &spec, err)
 				   : rb_spec_from_inspect(inspect, "reberth-runtime", &spec, err);
 	if (r >= 0)
+		r = rb_storage_mark_spec(m, spec, err);
+	if (r >= 0)
 		r = rb_image_describe(m->node->engine, rb_json_str(inspect, "Image", ""), &image,
 				      wait, err);
 	if (r < 0)

@@ -35,6 +35,7 @@
 #include "obstacles.h"
 #include "place.h"
 #include "single.h"
+#include "spec.h"
 #include "tree.h"
 
 #define MOUNTINFO "/proc/self/mountinfo"
@@ -328,6 +329,19 @@ int rb_storage_settle(struct rb_migration *m, struct rb_member *c, json_t *obsta
 		settle_bind(m, c, entry, rb_json_str(info, "DockerRootDir", "/var/lib/docker"),
 			    obstacles);
 	return 0;
+}
+
+int rb_storage_mark_spec(struct rb_migration *m, json_t *spec, struct rb_err *err)
+{
+	const json_t *volume;
+	size_t i;
+	int r = 0;
+
+	rb_each_member (c, m)
+		json_array_foreach (json_object_get(c->facts, "volumes"), i, volume)
+			if (r >= 0 && rb_storage_is_shared(volume))
+				r = rb_spec_forbid_copy(spec, rb_json_str(volume, "name", ""), err);
+	return r;
 }
 
 /* --- single files --- */

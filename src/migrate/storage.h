@@ -44,6 +44,10 @@ int rb_storage_settle(struct rb_migration *m, struct rb_member *c, json_t *obsta
 /** rb_storage_settle_inside - once all are settled: which bind mounts travel with others */
 void rb_storage_settle_inside(struct rb_migration *m);
 
+/** rb_storage_mark_spec - what is settled has to be known to Docker there, too
+ * @spec: body that makes a container of the migration (engine/spec.h) */
+int rb_storage_mark_spec(struct rb_migration *m, json_t *spec, struct rb_err *err);
+
 bool rb_storage_is_copied(const json_t *entry);
 bool rb_storage_is_shared(const json_t *entry);
 

@@ -157,6 +157,33 @@ docker_on h1 rm -f sharer >/dev/null
 docker_on h1 volume rm both mine >/dev/null
 docker_on h2 volume rm both mine >/dev/null
 
+# one that is empty stays so: Docker does not fill it from the image on the other host
+for host in h1 h2; do
+	docker_on "$host" volume create -o type=none -o o=bind -o "device=$SHARED" both >/dev/null
+done
+rm -f "$SHARED"/*
+run_container h1 sharer -v both:/etc victim sleep 1000 || bail "no container"
+docker_on h1 exec sharer sh -c 'rm -rf /etc/*' 2>/dev/null
+moves "shared and empty" h1 sharer h2 --shared-volume both
+is "it is empty still" "$(docker_on h2 exec sharer sh -c 'find /etc -type f -size +0 ! -name resolv.conf ! -name hosts ! -name hostname')" ""
+docker_on h2 rm -f sharer >/dev/null
+for host in h1 h2; do docker_on "$host" volume rm both >/dev/null; done
+
+# --- those that move together
+
+run_container h1 lead -v ours:/data -v $SRV/both:/both victim sleep 1000 || bail "no container"
+docker_on h1 run -d --name side --network container:lead -v ours:/data -v $SRV/both/sub:/sub victim sh -c \
+	'i=0; while :; do i=$((i+1)); echo $i >>/sub/log; echo $i >>/data/log; echo $i; sleep 0.02; done' >/dev/null || bail "no member"
+wait_for 10 has_log_lines h1 side 5
+moves "a group" h1 lead h2 --group --with-bind
+at=$(log_lines h2 side)
+check "a group: it counts on" wait_for 5 has_log_lines h2 side $((at + 5))
+is "a group: a folder inside of another's is one" "$(docker_on h2 exec lead sh -c 'awk "\$1 != NR { bad++ } END { print bad + 0 }" /both/sub/log')" 0
+is "a group: their volume" "$(docker_on h2 exec lead sh -c 'awk "\$1 != NR { bad++ } END { print bad + 0 }" /data/log')" 0
+docker_on h2 rm -f side lead >/dev/null
+docker_on h2 volume rm ours >/dev/null
+for host in h1 h2; do on "$host" rm -rf $SRV; done
+
 # --- what others use, too
 
 run_container h1 other -v stuff:/data victim sleep 1000 || bail "no container"

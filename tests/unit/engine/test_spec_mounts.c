@@ -74,6 +74,34 @@ static void paths_are_compared_clean(void)
 	CHECK(!strstr(at(body, "HostConfig.Mounts"), "/data"));
 }
 
+static void what_others_have_too_is_not_filled_from_the_image(void)
+{
+	_cleanup_json_ json_t *inspect = load("20.10-dynamic", "inspect"), *body = NULL;
+
+	put(inspect, "HostConfig", "Binds",
+	    json_pack("[s, s, s, s, s]", "v:/a", "v:/b:ro", "v:/c:nocopy", "vv:/d", "/v:/e"));
+	put(inspect, "HostConfig", "Mounts",
+	    json_pack("[{s:s, s:s, s:s}, {s:s, s:s, s:s, s:{s:{}}}, {s:s, s:s, s:s}]", "Type",
+		      "volume", "Source", "v", "Target", "/f", "Type", "volume", "Source", "v",
+		      "Target", "/g", "VolumeOptions", "Labels", "Type", "bind", "Source", "v",
+		      "Target", "/h"));
+	body = body_of(inspect);
+	for (int i = 0; i < 2; i++) {
+		CHECK_INT(rb_spec_forbid_copy(body, "v", NULL), 0);
+		CHECK(strstr(at(body, "HostConfig.Binds"),
+			     "[\"v:/a:nocopy\",\"v:/b:ro,nocopy\",\"v:/c:nocopy\",\"vv:/d\","
+			     "\"/v:/e\"]"));
+		CHECK(strstr(at(body, "HostConfig.Mounts"),
+			     "\"Target\":\"/f\",\"Type\":\"volume\",\"VolumeOptions\":"
+			     "{\"NoCopy\":true}"));
+		CHECK(strstr(at(body, "HostConfig.Mounts"),
+			     "\"Target\":\"/g\",\"Type\":\"volume\",\"VolumeOptions\":"
+			     "{\"Labels\":{},\"NoCopy\":true}"));
+		CHECK(strstr(at(body, "HostConfig.Mounts"),
+			     "\"Target\":\"/h\",\"Type\":\"bind\"}"));
+	}
+}
+
 static void volumes_and_binds_are_listed(void)
 {
 	_cleanup_json_ json_t *inspect = load("20.10-everything", "inspect"), *volumes = NULL;
@@ -103,6 +131,7 @@ int main(void)
 	TAP_RUN(volumes_from_is_written_out);
 	TAP_RUN(options_of_other_types_go);
 	TAP_RUN(paths_are_compared_clean);
+	TAP_RUN(what_others_have_too_is_not_filled_from_the_image);
 	TAP_RUN(volumes_and_binds_are_listed);
 	return tap_done();
 }
