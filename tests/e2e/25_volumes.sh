@@ -12,11 +12,11 @@ warm_up
 e2e_tidy() {
 	local host
 	for host in h1 h2; do
-		on "$host" sh -c "umount $SRV/small 2>/dev/null; rm -rf $SRV"
+		on "$host" sh -c "umount $SRV/small $SRV/vol 2>/dev/null; rm -rf $SRV"
 	done
 	on h2 sh -c "[ ! -e $CONFIG.saved ] || mv $CONFIG.saved $CONFIG"
 }
-for host in h1 h2; do on "$host" sh -c "umount $SRV/small 2>/dev/null; rm -rf $SRV"; done
+for host in h1 h2; do on "$host" sh -c "umount $SRV/small $SRV/vol 2>/dev/null; rm -rf $SRV"; done
 
 # All that can be told of what is in /run/srv.
 readonly LIST="[ ! -e $SRV ] || { cd $SRV; find . -printf '%p %M %U:%G %s %t %l\\n' | sort; find . -type f | sort | xargs -r md5sum; }"
@@ -168,6 +168,27 @@ moves "shared and empty" h1 sharer h2 --shared-volume both
 is "it is empty still" "$(docker_on h2 exec sharer sh -c 'find /etc -type f -size +0 ! -name resolv.conf ! -name hosts ! -name hostname')" ""
 docker_on h2 rm -f sharer >/dev/null
 for host in h1 h2; do docker_on "$host" volume rm both >/dev/null; done
+
+# one that is recognised
+mount_vol() {
+	on "$1" mkdir -p $SRV/vol
+	in_background "vol$1" "$1" python3 "$E2E_DIR/shared_fs.py" "$2" $SRV/vol
+	wait_for 10 grep -q mounted "$E2E_WORK/vol$1.out" || bail "no FUSE: $(cat "$E2E_WORK/vol$1.err")"
+}
+mount_vol h1 gluster:/vol
+mount_vol h2 gluster:/other
+run_container h1 sharer -v $SRV/vol:/vol victim sh -c 'exec 3</vol/here; while :; do sleep 1; done' || bail "no container"
+refused "mounted from elsewhere there" 5 "'$SRV/vol' is on storage of type fuse.glusterfs from 'gluster:/vol', and that of node 'h2' is not: mount the same" sharer h2
+on h2 umount $SRV/vol
+refused "not mounted there" 5 "and that of node 'h2' is not" sharer h2
+mount_vol h2 gluster:/vol
+output=$(on h1 reberth migrate --dry-run sharer h2)
+like "--dry-run says that it was recognised" "$output" "bind mount $SRV/vol is not copied: both hosts share it, on fuse.glusterfs"
+moves "recognised" h1 sharer h2
+is "it is the one that is mounted there" "$(docker_on h2 exec sharer sh -c 'cat /vol/here /proc/1/fd/3')" $'it is here\nit is here'
+docker_on h2 rm -f sharer >/dev/null
+for host in h1 h2; do on "$host" umount $SRV/vol; done
+for host in h1 h2; do on "$host" rm -rf $SRV; done
 
 # --- those that move together
 
