@@ -42,7 +42,8 @@ struct block_file {
 	ino_t ino;
 	struct statx_timestamp born; /* inode numbers are used again */
 	char *path;		     /* where the receiver has it */
-	bool sent, pending, seen, whole;
+	bool sent, pending, whole;
+	unsigned int round; /* in which it was last known to be in the tree */
 
 	uint64_t block, size;
 	XXH128_hash_t *hashes, zeros;
@@ -59,6 +60,7 @@ struct rb_blocks {
 	uint64_t bytes;
 	size_t promised;
 	bool frozen;
+	unsigned int round;
 	uint8_t secret[SECRET_LEN];
 };
 
@@ -91,24 +93,35 @@ static void free_file(struct rb_blocks *blocks, struct block_file *file)
 	free(file);
 }
 
-static void keep_only(struct rb_blocks *blocks, bool (*wanted)(struct block_file *))
+static struct block_file **bucket_of(struct rb_blocks *blocks, ino_t ino)
+{
+	return &blocks->buckets[ino % BUCKETS];
+}
+
+static void remove_file(struct rb_blocks *blocks, struct block_file *file)
+{
+	struct block_file **at = bucket_of(blocks, file->ino);
+
+	while (*at != file)
+		at = &(*at)->next;
+	*at = file->next;
+	free_file(blocks, file);
+}
+
+static void for_all(struct rb_blocks *blocks, void (*fn)(struct block_file *))
 {
 	for (size_t i = 0; i < BUCKETS; i++)
-		for (struct block_file **at = &blocks->buckets[i], *file; (file = *at);) {
-			if (wanted && wanted(file)) {
-				at = &file->next;
-				continue;
-			}
-			*at = file->next;
-			free_file(blocks, file);
-		}
+		for (struct block_file *file = blocks->buckets[i]; file; file = file->next)
+			fn(file);
 }
 
 void rb_blocks_free(struct rb_blocks *blocks)
 {
 	if (!blocks)
 		return;
-	keep_only(blocks, NULL);
+	for (size_t i = 0; i < BUCKETS; i++)
+		while (blocks->buckets[i])
+			remove_file(blocks, blocks->buckets[i]);
 	dirty_close(blocks->dirty);
 	explicit_bzero(blocks->secret, SECRET_LEN);
 	free(blocks);
@@ -125,58 +138,28 @@ const char *rb_blocks_why(const struct rb_blocks *blocks)
 	return dirty_why(blocks->dirty);
 }
 
-static bool end_pending(struct block_file *file)
+static void end_pending(struct block_file *file)
 {
 	file->sent |= file->pending;
 	file->pending = false;
-	return true;
 }
 
 void rb_blocks_commit(struct rb_blocks *blocks)
 {
 	if (blocks)
-		keep_only(blocks, end_pending);
+		for_all(blocks, end_pending);
 }
 
-static bool drop_pending(struct block_file *file)
+static void drop_pending(struct block_file *file)
 {
 	file->sent &= !file->pending;
-	file->pending = file->seen = false;
-	return true;
+	file->pending = false;
 }
 
-static bool drop_sent(struct block_file *file)
+void blocks_begin(struct rb_blocks *blocks)
 {
-	file->sent = file->pending = file->seen = false;
-	return true;
-}
-
-void blocks_begin(struct rb_blocks *blocks, bool anew)
-{
-	keep_only(blocks, anew ? drop_sent : drop_pending);
-}
-
-void blocks_see(struct rb_blocks *blocks, dev_t dev, ino_t ino)
-{
-	struct block_file *file = blocks_find(blocks, dev, ino);
-
-	if (file)
-		file->seen = true;
-}
-
-static bool was_seen(struct block_file *file)
-{
-	return file->seen;
-}
-
-void blocks_prune(struct rb_blocks *blocks)
-{
-	keep_only(blocks, was_seen);
-}
-
-static struct block_file **bucket_of(struct rb_blocks *blocks, ino_t ino)
-{
-	return &blocks->buckets[ino % BUCKETS];
+	blocks->round++;
+	for_all(blocks, drop_pending);
 }
 
 struct block_file *blocks_find(struct rb_blocks *blocks, dev_t dev, ino_t ino)
@@ -186,16 +169,6 @@ struct block_file *blocks_find(struct rb_blocks *blocks, dev_t dev, ino_t ino)
 	while (file && (file->ino != ino || file->dev != dev))
 		file = file->next;
 	return file;
-}
-
-static void remove_file(struct rb_blocks *blocks, struct block_file *file)
-{
-	struct block_file **at = bucket_of(blocks, file->ino);
-
-	while (*at != file)
-		at = &(*at)->next;
-	*at = file->next;
-	free_file(blocks, file);
 }
 
 int blocks_add(struct rb_blocks *blocks, int fd)
@@ -214,8 +187,10 @@ int blocks_add(struct rb_blocks *blocks, int fd)
 		remove_file(blocks, file);
 		file = NULL;
 	}
-	if (file)
+	if (file) {
+		file->round = blocks->round;
 		return 1;
+	}
 	while (st.stx_size / block >= FILE_NEW)
 		block *= 2;
 	if (!(st.stx_mask & STATX_BTIME) || blocks->promised == FILES_MAX ||
@@ -224,9 +199,11 @@ int blocks_add(struct rb_blocks *blocks, int fd)
 	file = calloc(1, sizeof(*file));
 	if (!file)
 		return -ENOMEM;
-	*file = (struct block_file){
-		.dev = dev, .ino = st.stx_ino, .born = st.stx_btime, .block = block, .seen = true
-	};
+	*file = (struct block_file){ .dev = dev,
+				     .ino = st.stx_ino,
+				     .born = st.stx_btime,
+				     .block = block,
+				     .round = blocks->round };
 	r = dirty_file_new(blocks->dirty, fd, block, &file->dirty);
 	if (r < 0) {
 		free(file);
@@ -399,6 +376,26 @@ void blocks_feed(struct rb_blocks *blocks, struct block_file *file, uint64_t off
 	}
 }
 
+/* What the receiver had at @path is replaced. */
+static void forget_path(struct rb_blocks *blocks, const struct block_file *but, const char *path)
+{
+	for (size_t i = 0; i < BUCKETS; i++)
+		for (struct block_file *file = blocks->buckets[i], *next; file; file = next) {
+			next = file->next;
+			if (file == but || !file->path || strcmp(file->path, path) != 0)
+				continue;
+			file->sent = false;
+			if (file->round != blocks->round) /* else it travels under another name */
+				remove_file(blocks, file);
+		}
+}
+
+void blocks_drop(struct rb_blocks *blocks, struct block_file *file)
+{
+	if (file)
+		remove_file(blocks, file);
+}
+
 int blocks_done(struct rb_blocks *blocks, struct block_file *file, const char *path)
 {
 	char *copy = strdup(path);
@@ -406,6 +403,8 @@ int blocks_done(struct rb_blocks *blocks, struct block_file *file, const char *p
 	if (!copy)
 		return -ENOMEM;
 	end_block(file);
+	if (file->whole)
+		forget_path(blocks, file, path);
 	free(file->path);
 	file->path = copy;
 	file->pending = true;

@@ -16,9 +16,8 @@
 
 struct block_file;
 
-/** blocks_begin - a send begins: what was sent and not committed is forgotten; with @anew
- * all is, since the receiver has nothing */
-void blocks_begin(struct rb_blocks *blocks, bool anew);
+/** blocks_begin - a send begins: what was sent and not committed is forgotten */
+void blocks_begin(struct rb_blocks *blocks);
 
 /**
  * blocks_add - the file will be sent: know it, if there is room
@@ -28,11 +27,6 @@ void blocks_begin(struct rb_blocks *blocks, bool anew);
  */
 int blocks_add(struct rb_blocks *blocks, int fd);
 
-/** blocks_see - the file is in the tree; blocks_prune - forget those that were neither seen nor
- * added */
-void blocks_see(struct rb_blocks *blocks, dev_t dev, ino_t ino);
-void blocks_prune(struct rb_blocks *blocks);
-
 /** blocks_watch - all were added: let the kernel tell of them from now on */
 void blocks_watch(struct rb_blocks *blocks);
 
@@ -41,6 +35,9 @@ void blocks_drain(struct rb_blocks *blocks);
 
 /** blocks_find - a file that was added, or NULL */
 struct block_file *blocks_find(struct rb_blocks *blocks, dev_t dev, ino_t ino);
+
+/** blocks_drop - the file travels without; NULL is allowed */
+void blocks_drop(struct rb_blocks *blocks, struct block_file *file);
 
 /** blocks_is_sent - does the receiver have this file at @path? */
 bool blocks_is_sent(const struct block_file *file, const char *path);

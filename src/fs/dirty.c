@@ -62,9 +62,10 @@
 #define SYS_cachestat 451
 #endif
 
-#define BUCKETS	    1024
-#define MAX_WATCHED 256 /* each costs the host some nanoseconds a dirtied page; the largest files \
-			 */
+#define BUCKETS 1024
+#define MAX_WATCHED                                                                   \
+	256 /* each costs the host some nanoseconds a dirtied page; the largest files \
+	     */
 #define FOLIO_MIN ((uint64_t)256) /* pages; without huge pages the largest folio is of order 8 */
 #define WRITE_OUT (SYNC_FILE_RANGE_WAIT_BEFORE | SYNC_FILE_RANGE_WRITE | SYNC_FILE_RANGE_WAIT_AFTER)
 

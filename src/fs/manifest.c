@@ -341,22 +341,30 @@ static int compare_with(struct rb_manifest *now, const struct rb_manifest *base,
 	return r;
 }
 
+static bool is_below_unknown(const struct rb_manifest *base, const char *of)
+{
+	char path[PATH_MAX];
+	char *slash;
+
+	strcpy(path, of);
+	while (base->n_unknown && (slash = strrchr(path, '/'))) {
+		const struct manifest_entry *folder;
+
+		*slash = '\0';
+		folder = manifest_find(base, path);
+		if (folder && folder->unknown)
+			return true;
+	}
+	return false;
+}
+
 /* Mark what is below a path that was unknown: the receiver has removed it. */
 static void mark_below_unknown(struct rb_manifest *now, const struct rb_manifest *base)
 {
-	char path[PATH_MAX];
-
-	for (size_t i = 0; base->n_unknown && i < now->n; i++) {
-		const struct manifest_entry *old;
-		char *slash;
-
-		strcpy(path, manifest_path(now, &now->entries[i]));
-		while (!now->entries[i].send && (slash = strrchr(path, '/'))) {
-			*slash = '\0';
-			old = manifest_find(base, path);
-			now->entries[i].send = old && old->unknown;
-		}
-	}
+	for (size_t i = 0; base->n_unknown && i < now->n; i++)
+		if (!now->entries[i].send)
+			now->entries[i].send =
+				is_below_unknown(base, manifest_path(now, &now->entries[i]));
 }
 
 int manifest_diff(struct rb_manifest *now, const struct rb_manifest *base, struct rb_buf *ret_gone,
@@ -385,6 +393,19 @@ int manifest_diff(struct rb_manifest *now, const struct rb_manifest *base, struc
 			folder->send = true;
 	}
 	return 0;
+}
+
+void manifest_mark_held(struct rb_manifest *now, const struct rb_manifest *base)
+{
+	for (size_t i = 0; base && i < now->n; i++) {
+		struct manifest_entry *e = &now->entries[i];
+		const char *path = manifest_path(now, e);
+		const struct manifest_entry *old = manifest_find(base, path);
+
+		e->held = old && !old->unknown && old->dev == e->dev && old->ino == e->ino &&
+			  (old->mode & S_IFMT) == (e->mode & S_IFMT) &&
+			  !is_below_unknown(base, path);
+	}
 }
 
 uint64_t manifest_bytes(const struct rb_manifest *m)

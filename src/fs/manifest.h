@@ -23,6 +23,8 @@ struct manifest_entry {
 	bool again;	/* differs from anything: doubtful, mapped, or not sent after all */
 	bool unknown;	/* not sent after all: the receiver has at this path what it had before */
 	bool send;	/* result of manifest_diff() */
+	bool held;	/* result of manifest_mark_held() */
+	bool patched;	/* its content is in the stream already, see patch.h */
 };
 
 struct rb_manifest {
@@ -59,6 +61,13 @@ struct manifest_entry *manifest_find(const struct rb_manifest *m, const char *pa
  */
 int manifest_diff(struct rb_manifest *now, const struct rb_manifest *base, struct rb_buf *ret_gone,
 		  uint64_t *ret_n_gone);
+
+/**
+ * manifest_mark_held - mark the entries of @now that the receiver has as this very inode at this
+ * path
+ * @base: of what the receiver has; NULL: nothing
+ */
+void manifest_mark_held(struct rb_manifest *now, const struct rb_manifest *base);
 
 /** manifest_bytes - bytes on disk, hard links counted once (by their share each) */
 uint64_t manifest_bytes(const struct rb_manifest *m);

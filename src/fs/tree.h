@@ -8,12 +8,27 @@
  * The stream (DATA frames, then END):
  *
  * offset size
- *      0    8  magic "RBTREE1\n"
- *      8    8  L, length of the list of vanished paths in bytes, big-endian
+ *      0    8  magic "RBTREE2\n"
+ *      8    8  L, length of the list of vanished paths in bytes, big-endian as all numbers
  *     16    L  vanished paths, each ended by a NUL; a folder stands for all that was in it
- *   16+L       pax archive of the new and changed entries (headers of libarchive with
+ *   16+L       patches, one after the other; 2 bytes of 0 end the list
+ *              pax archive of the new and changed entries (headers of libarchive with
  *              hdrcharset=BINARY, holes as GNU sparse 1.0, xattrs as LIBARCHIVE.xattr.*), a folder
  *              before its content, up to END
+ *
+ * A patch changes a file in place which came whole in an earlier stream of the same migration,
+ * marked with the attribute "reberth.keep", and was not left half patched since:
+ *
+ *      0    2  N, length of the path, not 0
+ *      2    N  path
+ *    2+N    8  new size of the file; what is cut off is gone, what is added reads as zeros
+ *   10+N       pieces, in order, none beyond the new size or over another one; 16 bytes of 0 end
+ * them: 0    8  offset 8    8  length, not 0; with bit 63 set it is a hole, and no data follow 16
+ * data
+ *
+ * Owner, mode, times and attributes of a patched file come in the archive, as an entry without
+ * content that has the attribute "reberth.patched". When a stream breaks off, or the entry does not
+ * come, the file can only come whole again.
  *
  * Paths are relative to the root of the tree, which itself is "./". A socket is a FIFO that bears
  * the attribute "reberth.socket", because tar has no sockets.
@@ -32,9 +47,11 @@
 #include <stdint.h>
 #include <sys/types.h>
 
+struct rb_blocks;
 struct rb_conn;
 struct rb_err;
 struct rb_manifest;
+struct rb_received;
 struct rb_wait;
 
 struct rb_tree_stats {
@@ -47,6 +64,7 @@ struct rb_tree_stats {
  * rb_tree_send - send what differs from @base
  * @root: folder
  * @base: manifest of the last send, or NULL: everything
+ * @blocks: of this tree, over all rounds (blocks.h); NULL: changed files travel whole
  * @ret_now: manifest of this send; may be NULL
  * @stats: may be NULL
  *
@@ -61,22 +79,24 @@ struct rb_tree_stats {
  * Return: 0 or negative errno.
  */
 int rb_tree_send(struct rb_conn *conn, const char *root, const struct rb_manifest *base,
-		 struct rb_manifest **ret_now, struct rb_tree_stats *stats,
-		 const struct rb_wait *wait, struct rb_err *err);
+		 struct rb_blocks *blocks, struct rb_manifest **ret_now,
+		 struct rb_tree_stats *stats, const struct rb_wait *wait, struct rb_err *err);
 
 /**
  * rb_tree_receive - write the stream below @root, which must exist; never outside of it
  * @durable: what came is on disk when this returns
+ * @received: of this migration (received.h); NULL: patches are refused
  *
  * Hostile input is refused: absolute paths, "..", paths through symbolic links or into mounts,
- * hard links to anything that is not in the tree. Needs root (owners, device nodes, trusted
- * xattrs). The stream is read to its END also when this fails, unless the connection is what
- * failed, so that the caller can answer with the error.
+ * hard links to anything that is not in the tree, patches of what did not come from the peer. Needs
+ * root (owners, device nodes, trusted xattrs). The stream is read to its END also when this fails,
+ * unless the connection is what failed, so that the caller can answer with the error.
  *
  * Return: 0 or negative errno.
  */
 int rb_tree_receive(struct rb_conn *conn, const char *root, bool durable,
-		    struct rb_tree_stats *stats, const struct rb_wait *wait, struct rb_err *err);
+		    struct rb_received *received, struct rb_tree_stats *stats,
+		    const struct rb_wait *wait, struct rb_err *err);
 
 /** rb_tree_sync - syncfs(2) of the file system that holds @root */
 int rb_tree_sync(const char *root, struct rb_err *err);

@@ -2,10 +2,10 @@
 /*
  * tree_receive.c - take a tree's stream apart (format: tree.h) and have it written
  *
- * First what vanished is removed, then the entries of the archive are written; so a file can become
- * a folder of the same name and the other way round. libarchive reads the format pax only, and no
- * compression: less for a hostile peer to play with. Anything that it merely warns of is an
- * error here, since our own sender gives no cause for it.
+ * First what vanished is removed, then files are patched (patch_receive.c), then the entries of the
+ * archive are written; so a file can become a folder of the same name and the other way round.
+ * libarchive reads the format pax only, and no compression: less for a hostile peer to play with.
+ * Anything that it merely warns of is an error here, since our own sender gives no cause for it.
  *
  * Whatever goes wrong here, the rest of the stream is read and dropped, so that the conversation
  * can go on with an error for an answer.
@@ -26,21 +26,20 @@
 #include "err.h"
 #include "io.h"
 #include "manifest.h"
+#include "patch.h"
+#include "received.h"
+#include "take.h"
 #include "tree_stream.h"
 #include "tree_write.h"
 
 struct receiver {
-	struct rb_conn *conn;
-	const struct rb_wait *wait;
+	struct taking t;
 	struct rb_err *err;
-	int failed; /* of the connection */
-	bool ended; /* END has been read */
-
-	const uint8_t *block; /* what is left of the last block of the stream */
-	size_t left;
+	int failed; /* of the connection, inside of libarchive */
 
 	struct archive *archive;
 	struct tree_writer writer;
+	struct rb_received *received; /* NULL: nothing can be patched */
 	struct rb_tree_stats stats;
 };
 
@@ -56,61 +55,25 @@ static int damaged(struct receiver *rx, const char *what)
 			   "the peer's stream of files is damaged: %s", what);
 }
 
-/* Have at least one byte in rx->block. Return: 1, 0 at the end, or negative errno. */
-static int next_block(struct receiver *rx)
-{
-	while (rx->left == 0) {
-		const void *block;
-		ssize_t n;
-
-		if (rx->failed < 0)
-			return rx->failed;
-		if (rx->ended)
-			return 0;
-		n = rb_stream_read(rx->conn, &block, rx->wait, rx->err);
-		if (n < 0)
-			return rx->failed = (int)n;
-		rx->ended = n == 0;
-		rx->block = block;
-		rx->left = (size_t)n;
-	}
-	return 1;
-}
-
 /* Exactly @len bytes of the stream. */
 static int read_exactly(struct receiver *rx, void *data, size_t len)
 {
-	char *at = data;
+	int r = take_all(&rx->t, data, len);
 
-	while (len) {
-		size_t n;
-		int r = next_block(rx);
-
-		if (r <= 0)
-			return r < 0 ? r : damaged(rx, "it ends too early");
-		n = len < rx->left ? len : rx->left;
-		memcpy(at, rx->block, n);
-		rx->block += n;
-		rx->left -= n;
-		at += n;
-		len -= n;
-	}
-	return 0;
+	return r == 0 ? damaged(rx, "it ends too early") : r < 0 ? r : 0;
 }
 
 static la_ssize_t read_stream(struct archive *archive, void *arg, const void **ret)
 {
 	struct receiver *rx = arg;
-	int r = next_block(rx);
-	size_t n = rx->left;
+	ssize_t n = take_some(&rx->t, ret, SIZE_MAX);
 
-	if (r < 0) {
-		archive_set_error(archive, -r, "the connection failed");
+	if (n < 0) {
+		rx->failed = (int)n;
+		archive_set_error(archive, -rx->failed, "the connection failed");
 		return -1;
 	}
-	*ret = rx->block;
-	rx->left = 0;
-	return r == 0 ? 0 : (la_ssize_t)n;
+	return n;
 }
 
 /* One path of the list of @left bytes, with its NUL. Return: bytes taken, or negative errno. */
@@ -133,15 +96,14 @@ static int64_t read_gone_path(struct receiver *rx, uint64_t left, char path[PATH
 static int remove_vanished(struct receiver *rx)
 {
 	uint8_t head[TREE_HEAD_SIZE];
-	uint64_t left = 0;
+	uint64_t left;
 	int r = read_exactly(rx, head, sizeof(head));
 
 	if (r < 0)
 		return r;
 	if (memcmp(head, TREE_MAGIC, strlen(TREE_MAGIC)) != 0)
 		return damaged(rx, "it does not start as one");
-	for (int i = 8; i < TREE_HEAD_SIZE; i++)
-		left = left << 8 | head[i];
+	left = get_be(head + 8, 8);
 	while (left) {
 		char path[PATH_MAX], clean[PATH_MAX];
 		int64_t len = read_gone_path(rx, left, path);
@@ -203,15 +165,61 @@ static int write_content(struct receiver *rx, int fd, const char *path, int64_t 
 	return 0;
 }
 
-static int write_file(struct receiver *rx, const char *path, struct archive_entry *entry)
+static bool has_mark(struct archive_entry *entry, const char *wanted)
 {
-	_cleanup_close_ int fd = tree_writer_create(&rx->writer, path);
-	int r;
+	const char *name;
+	const void *value;
+	size_t size;
+
+	archive_entry_xattr_reset(entry);
+	while (archive_entry_xattr_next(entry, &name, &value, &size) == 0)
+		if (name && strcmp(name, wanted) == 0)
+			return true;
+	return false;
+}
+
+static int refuse_mark(struct receiver *rx, const char *path, int r)
+{
+	if (r < 0 && r != -E2BIG)
+		return rb_err_set(rx->err, r, "look at '%s/%s'", rx->writer.root, path);
+	return damaged(rx, r == -E2BIG ? "it has too many large files"
+				       : "a file is marked as patched that was not");
+}
+
+/* Its content came as a patch; this is the rest. */
+static int finish_patched(struct receiver *rx, const char *path, struct archive_entry *entry)
+{
+	_cleanup_close_ int fd = tree_writer_reopen(&rx->writer, path);
+	int r = 0;
 
 	if (fd < 0)
 		return fd;
+	if (rx->received)
+		r = received_finish(rx->received, fd);
+	if (r <= 0)
+		return refuse_mark(rx, path, r);
+	return tree_writer_finish(&rx->writer, fd, path, entry);
+}
+
+static int write_file(struct receiver *rx, const char *path, struct archive_entry *entry)
+{
+	_cleanup_close_ int fd = -EBADF;
+	int r;
+
+	if (has_mark(entry, TREE_PATCHED))
+		return finish_patched(rx, path, entry);
+	fd = tree_writer_create(&rx->writer, path);
+	if (fd < 0)
+		return fd;
 	r = write_content(rx, fd, path, archive_entry_size(entry));
-	return r < 0 ? r : tree_writer_finish(&rx->writer, fd, path, entry);
+	if (r == 0)
+		r = tree_writer_finish(&rx->writer, fd, path, entry);
+	if (r == 0 && rx->received && has_mark(entry, TREE_KEEP)) {
+		r = received_add(rx->received, fd);
+		if (r < 0)
+			return refuse_mark(rx, path, r);
+	}
+	return r;
 }
 
 static int write_entry(struct receiver *rx, struct archive_entry *entry)
@@ -243,6 +251,8 @@ static int receive(struct receiver *rx, const char *root)
 	if (r == 0)
 		r = remove_vanished(rx);
 	if (r == 0)
+		r = patch_receive_all(&rx->t, &rx->writer, rx->received, &rx->stats.bytes);
+	if (r == 0)
 		r = open_archive(rx);
 	while (r == 0) {
 		int got = archive_read_next_header(rx->archive, &entry);
@@ -255,17 +265,18 @@ static int receive(struct receiver *rx, const char *root)
 }
 
 int rb_tree_receive(struct rb_conn *conn, const char *root, bool durable,
-		    struct rb_tree_stats *stats, const struct rb_wait *wait, struct rb_err *err)
+		    struct rb_received *received, struct rb_tree_stats *stats,
+		    const struct rb_wait *wait, struct rb_err *err)
 {
 	_cleanup_(receiver_release) struct receiver rx = {
-		.conn = conn,
-		.wait = wait,
+		.t = { .conn = conn, .wait = wait, .err = err },
 		.err = err,
+		.received = received,
 		.writer = { .durable = durable, .root_fd = -EBADF, .parent_fd = -EBADF }
 	};
 	int r = receive(&rx, root);
 
-	if (rx.failed == 0 && !rx.ended) {
+	if (!rx.t.broken && !rx.t.ended) {
 		int drained = rb_stream_drain(conn, wait, r < 0 ? NULL : err);
 
 		r = r < 0 ? r : drained;

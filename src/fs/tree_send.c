@@ -24,20 +24,24 @@
 #include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
 #include <unistd.h>
 
 #include "beneath.h"
+#include "blocks_internal.h"
 #include "cleanup.h"
 #include "conn.h"
 #include "err.h"
 #include "manifest.h"
+#include "patch.h"
 #include "tree_stream.h"
 #include "wait.h"
 #include "xattr.h"
 
 #define BLOCK	   ((size_t)256 << 10)
+#define ZEROS	   ((size_t)1 << 30)
 #define SMALL	   ((size_t)1 << 20)
 #define RECORD	   ((size_t)16 << 10) /* of TLS */
 #define MAX_PIECES (1 << 20) /* of data between holes; both sides keep the list in memory */
@@ -57,13 +61,15 @@ struct sender {
 	int root_fd;
 	const char *root;
 	struct rb_manifest *now;
+	struct rb_blocks *blocks;
+	struct block_file *feed;   /* takes the content of the file that is sent; or NULL */
 	struct sent_inode *inodes; /* by manifest_entry.group */
 	const char *skip;	   /* folder that is gone: nothing below it is sent */
 
 	struct archive *archive;
 	struct archive_entry *entry;
 	char *block;	   /* BLOCK bytes of a file */
-	const char *zeros; /* BLOCK zeros, for holes */
+	const char *zeros; /* ZEROS of them, for holes: nobody ever looks at them */
 	struct rb_tree_stats stats;
 };
 
@@ -75,7 +81,8 @@ static void sender_release(struct sender *s)
 	archive_write_free(s->archive);
 	archive_entry_free(s->entry);
 	free(s->block);
-	free((void *)s->zeros);
+	if (s->zeros)
+		munmap((void *)s->zeros, ZEROS);
 	free(s->inodes);
 	rb_close_fd(&s->root_fd);
 	rb_manifest_free(s->now);
@@ -109,11 +116,9 @@ static int archive_result(struct sender *s, la_ssize_t r, const char *path)
 static int send_head(struct sender *s, const struct rb_buf *gone)
 {
 	uint8_t head[TREE_HEAD_SIZE] = TREE_MAGIC;
-	uint64_t len = gone->len;
 	int r;
 
-	for (int i = 0; i < 8; i++)
-		head[8 + i] = (uint8_t)(len >> (56 - 8 * i));
+	put_be(head + 8, gone->len, 8);
 	r = rb_stream_write(s->conn, head, sizeof(head), s->wait, s->err);
 	if (r == 0 && gone->len)
 		r = rb_stream_write(s->conn, gone->data, gone->len, s->wait, s->err);
@@ -127,12 +132,22 @@ static int piece_bytes(const struct sender *s)
 	return (int)((manifest_bytes(s->now) < SMALL ? RECORD : BLOCK) - RB_FRAME_HEADER);
 }
 
+/* Address space without memory. libarchive counts the bytes of a hole, and does not read them (3.6,
+ * archive_write_pax_data()), so that a hole of terabytes takes some thousand calls. */
+static const char *map_zeros(void)
+{
+	void *zeros =
+		mmap(NULL, ZEROS, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+
+	return zeros == MAP_FAILED ? NULL : zeros;
+}
+
 static int open_archive(struct sender *s)
 {
 	int r;
 
 	s->block = malloc(BLOCK);
-	s->zeros = calloc(1, BLOCK);
+	s->zeros = map_zeros();
 	s->entry = archive_entry_new();
 	s->archive = archive_write_new();
 	if (!s->block || !s->zeros || !s->entry || !s->archive)
@@ -180,7 +195,7 @@ static void map_holes(struct sender *s, int fd, off_t size)
 static int send_zeros(struct sender *s, uint64_t len, const char *path)
 {
 	while (len) {
-		size_t n = len < BLOCK ? (size_t)len : BLOCK;
+		size_t n = len < ZEROS ? (size_t)len : ZEROS;
 		int r = archive_result(s, archive_write_data(s->archive, s->zeros, n), path);
 
 		if (r < 0)
@@ -203,6 +218,9 @@ static int send_range(struct sender *s, int fd, off_t offset, uint64_t len, cons
 			return rb_err_set(s->err, -errno, "read '%s/%s'", s->root, path);
 		if (n == 0)
 			return send_zeros(s, len, path); /* it was cut short meanwhile */
+		if (s->feed)
+			blocks_feed(s->blocks, s->feed, (uint64_t)offset, s->block, (size_t)n);
+		blocks_drain(s->blocks);
 		r = archive_result(s, archive_write_data(s->archive, s->block, (size_t)n), path);
 		if (r < 0)
 			return r;
@@ -265,7 +283,60 @@ static int send_link(struct sender *s, const char *path, const char *to)
 	return send_header(s, path);
 }
 
-static int send_file(struct sender *s, int path_fd, const char *path)
+/* Have the blocks remembered, if it is known: then it may be patched the next time. */
+static int start_feed(struct sender *s, int fd, const char *path, const struct stat *st)
+{
+	struct block_file *file = s->blocks ? blocks_find(s->blocks, st->st_dev, st->st_ino) : NULL;
+	int r = -EFBIG;
+
+	s->feed = NULL;
+	if (!file)
+		return 0;
+	if (patch_may_be(st->st_mode, (uint64_t)st->st_size, (uint32_t)st->st_nlink))
+		r = blocks_start(s->blocks, file, fd, (uint64_t)st->st_size, true, NULL);
+	if (r == -EFBIG) {
+		blocks_drop(s->blocks, file);
+		return 0;
+	}
+	if (r < 0)
+		return rb_err_set(s->err, r, "prepare to send '%s/%s'", s->root, path);
+	archive_entry_xattr_add_entry(s->entry, TREE_KEEP, "1", 1);
+	s->feed = file;
+	return 0;
+}
+
+static int end_feed(struct sender *s, struct block_file *file, const char *path)
+{
+	int r = file ? blocks_done(s->blocks, file, path) : 0;
+
+	return r < 0 ? rb_err_set(s->err, r, "remember '%s/%s'", s->root, path) : 0;
+}
+
+/* Its content is in the stream already. */
+static int send_patched(struct sender *s, const char *path, const struct stat *st)
+{
+	int r;
+
+	archive_entry_set_size(s->entry, 0);
+	archive_entry_xattr_add_entry(s->entry, TREE_PATCHED, "1", 1);
+	r = send_header(s, path);
+	return r < 0 ? r : end_feed(s, blocks_find(s->blocks, st->st_dev, st->st_ino), path);
+}
+
+static int send_whole(struct sender *s, int fd, const char *path, const struct stat *st)
+{
+	int r = start_feed(s, fd, path, st);
+
+	if (r < 0)
+		return r;
+	map_holes(s, fd, st->st_size);
+	r = send_header(s, path);
+	if (r == 0)
+		r = send_content(s, fd, st->st_size, path);
+	return r < 0 ? r : end_feed(s, s->feed, path);
+}
+
+static int send_file(struct sender *s, int path_fd, const char *path, bool patched)
 {
 	char buf[FD_PATH_SIZE];
 	_cleanup_close_ int fd = open(fd_path(path_fd, buf), O_RDONLY | O_CLOEXEC | O_NOATIME);
@@ -276,12 +347,8 @@ static int send_file(struct sender *s, int path_fd, const char *path)
 		return rb_err_set(s->err, -errno, "open '%s/%s'", s->root, path);
 	fill_entry(s->entry, path, &st);
 	r = xattr_load(fd, path, s->entry, s->err);
-	if (r < 0)
-		return r;
-	map_holes(s, fd, st.st_size);
-	r = send_header(s, path);
 	if (r == 0)
-		r = send_content(s, fd, st.st_size, path);
+		r = patched ? send_patched(s, path, &st) : send_whole(s, fd, path, &st);
 	return r < 0 ? r : archive_result(s, archive_write_finish_entry(s->archive), path);
 }
 
@@ -339,11 +406,19 @@ static int send_entry(struct sender *s, struct manifest_entry *e)
 		return rb_err_set(s->err, fd < 0 ? fd : -errno, "open '%s/%s'", s->root, path);
 	if ((st.st_mode & S_IFMT) != (e->mode & S_IFMT))
 		return pass_over(s, e);
+	if (st.st_dev != e->dev || st.st_ino != e->ino) {
+		/* replaced meanwhile: so this is what the receiver has there */
+		e->dev = st.st_dev;
+		e->ino = st.st_ino;
+		e->again = true;
+		e->patched = false;
+	}
 	if (inode && inode->path && inode->dev == st.st_dev && inode->ino == st.st_ino)
 		return send_link(s, path, inode->path);
 	if (inode && !inode->path)
 		*inode = (struct sent_inode){ st.st_dev, st.st_ino, path };
-	return S_ISREG(st.st_mode) ? send_file(s, fd, path) : send_other(s, fd, path, &st);
+	return S_ISREG(st.st_mode) ? send_file(s, fd, path, e->patched)
+				   : send_other(s, fd, path, &st);
 }
 
 static int send_archive(struct sender *s)
@@ -359,12 +434,32 @@ static int send_archive(struct sender *s)
 	return r < 0 ? r : archive_result(s, archive_write_close(s->archive), "");
 }
 
+static int send_patches(struct sender *s)
+{
+	struct patch_sender patches = { .conn = s->conn,
+					.root_fd = s->root_fd,
+					.root = s->root,
+					.now = s->now,
+					.blocks = s->blocks,
+					.wait = s->wait,
+					.err = s->err };
+	int r = patch_send_all(&patches);
+
+	s->stats.bytes += patches.bytes;
+	return r;
+}
+
 int rb_tree_send(struct rb_conn *conn, const char *root, const struct rb_manifest *base,
-		 struct rb_manifest **ret_now, struct rb_tree_stats *stats,
-		 const struct rb_wait *wait, struct rb_err *err)
+		 struct rb_blocks *blocks, struct rb_manifest **ret_now,
+		 struct rb_tree_stats *stats, const struct rb_wait *wait, struct rb_err *err)
 {
 	_cleanup_(sender_release) struct sender s = {
-		.conn = conn, .wait = wait, .err = err, .root_fd = -EBADF, .root = root
+		.conn = conn,
+		.wait = wait,
+		.err = err,
+		.root_fd = -EBADF,
+		.root = root,
+		.blocks = blocks,
 	};
 	_cleanup_buf_ struct rb_buf gone = {};
 	int r;
@@ -378,7 +473,10 @@ int rb_tree_send(struct rb_conn *conn, const char *root, const struct rb_manifes
 	r = manifest_diff(s.now, base, &gone, &s.stats.removed);
 	if (r < 0)
 		return rb_err_set(err, r, "compare '%s' with what was sent before", root);
+	manifest_mark_held(s.now, base);
 	r = send_head(&s, &gone);
+	if (r == 0)
+		r = send_patches(&s);
 	if (r == 0)
 		r = send_archive(&s);
 	if (r == 0)

@@ -242,6 +242,23 @@ int tree_writer_create(struct tree_writer *w, const char *path)
 	return fd < 0 ? rb_err_set(w->err, -errno, "create '%s/%s'", w->root, path) : fd;
 }
 
+int tree_writer_reopen(struct tree_writer *w, const char *path)
+{
+	_cleanup_close_ int path_fd = open_beneath(w->root_fd, path, O_PATH | O_NOFOLLOW);
+	char buf[FD_PATH_SIZE];
+	struct stat st;
+	int fd;
+
+	/* its type is looked at before anything is opened for writing, which can have effects */
+	if (path_fd >= 0 && fstat(path_fd, &st) < 0)
+		return rb_err_set(w->err, -errno, "look at '%s/%s'", w->root, path);
+	if (path_fd < 0 || !S_ISREG(st.st_mode))
+		return refuse(w, path, "there is no such file in the tree");
+	/* not by the path: it cannot lead elsewhere, nor into a mount */
+	fd = open(fd_path(path_fd, buf), O_RDWR | O_CLOEXEC);
+	return fd < 0 ? rb_err_set(w->err, -errno, "open '%s/%s'", w->root, path) : fd;
+}
+
 static void entry_times(struct archive_entry *entry, struct timespec times[2])
 {
 	times[1] = (struct timespec){ archive_entry_mtime(entry), archive_entry_mtime_nsec(entry) };

@@ -51,6 +51,9 @@ int tree_writer_link(struct tree_writer *w, const char *path, const char *to);
  * open for writing */
 int tree_writer_create(struct tree_writer *w, const char *path);
 
+/** tree_writer_reopen - the regular file that is at @path. Return: descriptor open for writing */
+int tree_writer_reopen(struct tree_writer *w, const char *path);
+
 /** tree_writer_finish - owner, attributes, mode, times of the regular file @fd, in this order */
 int tree_writer_finish(struct tree_writer *w, int fd, const char *path,
 		       struct archive_entry *entry);

@@ -25,6 +25,7 @@
 #include "log.h"
 #include "proc.h"
 #include "receive.h"
+#include "received.h"
 #include "send.h"
 #include "switchover.h"
 #include "target_lanes.h"

@@ -81,9 +81,11 @@ struct rb_migration {
 	struct rb_conntrack *tracked; /* hears of new connections, or NULL */
 
 	/* target */
-	bool peer_rebooted;	  /* by its last answer (peer.h) */
-	bool settled;		  /* the new place is announced, and all is heard */
-	struct rb_buf carried;	  /* what was caught on the source, until then */
+	bool peer_rebooted;    /* by its last answer (peer.h) */
+	bool settled;	       /* the new place is announced, and all is heard */
+	struct rb_buf carried; /* what was caught on the source, until then */
+	struct rb_received
+		*received;	  /* files that came, and may be patched (received.h), or NULL */
 	struct rb_inlets *inlets; /* where lanes come in, or NULL (target_lanes.h) */
 	uint64_t memory_limit;	  /* of pages that may wait here, bytes; 0: not known yet */
 	bool sync_due;		  /* the images shall reach the disk, and do not yet */

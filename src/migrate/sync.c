@@ -13,6 +13,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "blocks.h"
 #include "cleanup.h"
 #include "conn.h"
 #include "err.h"
@@ -35,6 +36,7 @@ struct tree {
 	const json_t *file; /* a single file, which is copied to @path first (storage.h); or NULL */
 	char *staged;	    /* @path, where it is ours */
 	struct rb_manifest *sent;
+	struct rb_blocks *blocks; /* of its large files */
 };
 
 struct rb_sync {
@@ -50,6 +52,7 @@ void rb_sync_free(struct rb_sync *sync)
 		return;
 	for (size_t i = 0; i < sync->n; i++) {
 		rb_manifest_free(sync->trees[i].sent);
+		rb_blocks_free(sync->trees[i].blocks);
 		free(sync->trees[i].staged);
 	}
 	free(sync);
@@ -150,18 +153,24 @@ static int send_tree(struct rb_migration *m, struct rb_member *c, struct tree *t
 	json_object_set_new(args, "what", json_string(tree->what));
 	json_object_set_new(args, "name", json_string(tree->name));
 	json_object_set_new(args, "durable", json_boolean(m->frozen_us != 0));
+	if (r >= 0 && !tree->blocks)
+		r = rb_blocks_new(&tree->blocks, err);
+	if (r >= 0 && m->frozen_us)
+		rb_blocks_frozen(tree->blocks);
 	if (r >= 0)
 		r = forget_mapped(m, tree, err);
 	if (r >= 0)
 		r = rb_conn_call(m->conn, "tree", args, &m->wait, err);
 	if (r >= 0)
-		r = rb_tree_send(m->conn, tree->path, tree->sent, &now, &stats, &m->wait, err);
+		r = rb_tree_send(m->conn, tree->path, tree->sent, tree->blocks, &now, &stats,
+				 &m->wait, err);
 	if (r >= 0)
 		r = rb_conn_reply(m->conn, NULL, &m->wait, err);
 	if (r < 0) {
 		rb_manifest_free(now);
 		return r;
 	}
+	rb_blocks_commit(tree->blocks);
 	rb_manifest_free(tree->sent);
 	tree->sent = now;
 	/* and now, since a mapping may be gone when the next round starts */

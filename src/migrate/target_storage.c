@@ -21,6 +21,7 @@
 #include "json.h"
 #include "obstacles.h"
 #include "place.h"
+#include "received.h"
 #include "single.h"
 #include "storage.h"
 #include "target.h"
@@ -365,12 +366,14 @@ int rb_target_tree(struct rb_migration *m, const json_t *args, json_t **ret, str
 		r = rb_target_open_rootfs(c, err);
 	if (r >= 0)
 		r = find_tree(c, args, &place, err);
+	if (r >= 0 && !m->received)
+		r = rb_received_new(&m->received, err);
 	if (r < 0) {
 		/* so that the peer is not stuck in its sending, and reads why */
 		rb_stream_drain(m->conn, &m->wait, NULL);
 		return r;
 	}
-	r = rb_tree_receive(m->conn, place.path, durable, &stats, &m->wait, err);
+	r = rb_tree_receive(m->conn, place.path, durable, m->received, &stats, &m->wait, err);
 	if (r >= 0 && place.file && stats.files)
 		r = put_file(c, args, place.path, durable, err);
 	if (r < 0)

@@ -11,6 +11,8 @@
  *
  * Needs root, as the receiver does, and a folder in memory: /dev/shm.
  */
+#include <errno.h>
+#include <fcntl.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -21,6 +23,7 @@
 #include "err.h"
 #include "fuzz.h"
 #include "io.h"
+#include "received.h"
 #include "tree.h"
 
 #define TAR_BLOCK    512
@@ -58,18 +61,36 @@ static void set_checksum(uint8_t *block)
 	memcpy(block + TAR_CHECKSUM, text, sizeof(text));
 }
 
-/* The archive starts behind the list of vanished paths. */
+/* The archive starts somewhere behind the patches. */
 static void mend_checksums(uint8_t *data, size_t len)
 {
-	uint64_t gone = 0;
-
-	if (len < HEAD)
-		return;
-	for (int i = 8; i < HEAD; i++)
-		gone = gone << 8 | data[i];
-	for (uint64_t at = HEAD + gone; gone < len && at + TAR_BLOCK <= len; at += TAR_BLOCK)
+	for (size_t at = HEAD; at + TAR_BLOCK <= len; at++)
 		if (memcmp(data + at + TAR_MAGIC, "ustar", 5) == 0)
 			set_checksum(data + at);
+}
+
+/* A file that came earlier, and may be patched. */
+static void put_kept(struct rb_received *received, const char *name, size_t size)
+{
+	_cleanup_close_ int fd = -EBADF;
+	char path[128];
+
+	snprintf(path, sizeof(path), "%s/%s", inside, name);
+	fd = open(path, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+	FUZZ_NEED(fd >= 0 && ftruncate(fd, (off_t)size) == 0);
+	FUZZ_NEED(rb_pwrite_all(fd, "content", 7, 4000) == 0);
+	FUZZ_NEED(received_add(received, fd) == 0);
+}
+
+/* And one that has a name outside. */
+static void put_linked(struct rb_received *received)
+{
+	_cleanup_close_ int fd = open(victim, O_RDONLY | O_CLOEXEC);
+	char path[128];
+
+	snprintf(path, sizeof(path), "%s/linked", inside);
+	FUZZ_NEED(fd >= 0 && received_add(received, fd) == 0);
+	FUZZ_NEED(link(victim, path) == 0);
 }
 
 static void need_outside_untouched(void)
@@ -81,8 +102,7 @@ static void need_outside_untouched(void)
 	FUZZ_NEED(text.len == 9 && memcmp(text.data, "untouched", 9) == 0);
 	FUZZ_NEED(lstat(victim, &file) == 0 && file.st_mode == (S_IFREG | 0600));
 	FUZZ_NEED(file.st_nlink == 1 && file.st_uid == geteuid());
-	FUZZ_NEED(stat(outside, &folder) == 0 && folder.st_nlink == 3);
-	FUZZ_NEED(access(inside, F_OK) == 0);
+	FUZZ_NEED(stat(outside, &folder) == 0 && folder.st_nlink == 2);
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len)
@@ -90,8 +110,10 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len)
 	_cleanup_free_ uint8_t *copy = NULL;
 	struct rb_tree_stats stats;
 	struct rb_err err = {};
+	struct rb_received *received;
 	struct rb_conn *conn;
 	const void *rest;
+	char folder[128];
 	int r;
 
 	if (len < 1 || len > MAX_STREAM)
@@ -103,14 +125,21 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len)
 	memcpy(copy, data + 1, len - 1);
 	mend_checksums(copy, len - 1);
 	FUZZ_NEED(mkdir(inside, 0700) == 0);
+	FUZZ_NEED(rb_received_new(&received, NULL) == 0);
+	snprintf(folder, sizeof(folder), "%s/d", inside);
+	FUZZ_NEED(mkdir(folder, 0700) == 0);
+	put_kept(received, "kept", 70000);
+	put_kept(received, "d/kept", 10000);
+	put_linked(received);
 	conn = fake_conn_memory(copy, len - 1, (size_t)data[0] * data[0] + 1);
-	r = rb_tree_receive(conn, inside, data[0] & 1, &stats, NULL, &err);
+	r = rb_tree_receive(conn, inside, data[0] & 1, received, &stats, NULL, &err);
 	FUZZ_NEED(rb_stream_read(conn, &rest, NULL, NULL) == 0);
 	fake_conn_free(conn);
 	FUZZ_NEED(r <= 0 && r >= -4095);
 	if (r < 0)
 		FUZZ_NEED(err.code > RB_OK && err.code < RB_CODE_MAX && err.msg[0]);
-	need_outside_untouched();
+	rb_received_free(received);
 	FUZZ_NEED(rb_rm_rf(inside, NULL) == 0);
+	need_outside_untouched();
 	return 0;
 }

@@ -18,6 +18,7 @@
 #include <sys/mman.h>
 #include <sys/mount.h>
 #include <sys/prctl.h>
+#include <sys/sendfile.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/uio.h>
@@ -273,6 +274,38 @@ static void stored_by_another_process(void)
 	kill(pid, SIGKILL);
 	waitpid(pid, NULL, 0);
 	munmap(map, SIZE);
+}
+
+static ssize_t splice_in(int from, int to, loff_t at)
+{
+	int fds[2];
+	ssize_t n;
+
+	if (pipe2(fds, O_CLOEXEC) < 0)
+		return -1;
+	n = splice(from, NULL, fds[1], NULL, 4096, 0);
+	if (n > 0)
+		n = splice(fds[0], NULL, to, &at, (size_t)n, 0);
+	close(fds[0]);
+	close(fds[1]);
+	return n;
+}
+
+/* Without the data passing through the writer. */
+static void spliced(void)
+{
+	_cleanup_close_ int from = open("/proc/self/exe", O_RDONLY | O_CLOEXEC);
+	loff_t to = 11 << 20;
+
+	SET_UP(w);
+	CHECK_INT(lseek(w.write_fd, 1 << 20, SEEK_SET), 1 << 20);
+	CHECK(sendfile(w.write_fd, from, NULL, 20000) > 0);
+	CHECK_LOOK(w, true, 5, SIZE / BLOCK - 1);
+	lseek(from, 0, SEEK_SET);
+	CHECK_INT(splice_in(from, w.write_fd, 9 << 20), 4096);
+	CHECK_LOOK(w, true, 1, SIZE / BLOCK - 1);
+	CHECK(copy_file_range(w.write_fd, &(loff_t){ 0 }, w.write_fd, &to, 9000, 0) > 0);
+	CHECK_LOOK(w, true, 2, SIZE / BLOCK - 1);
 }
 
 static void *aligned(size_t len, int seed)
@@ -606,6 +639,7 @@ int main(void)
 	TAP_RUN(stored_through_mapping);
 	TAP_RUN(stored_where_dirty);
 	TAP_RUN(stored_by_another_process);
+	TAP_RUN(spliced);
 	TAP_RUN(written_directly);
 	TAP_RUN(written_directly_meanwhile);
 	TAP_RUN(punched);

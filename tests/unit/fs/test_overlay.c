@@ -300,7 +300,8 @@ static void mapped_through_overlay(void)
 	CHECK(map != MAP_FAILED);
 	close(fd);
 	let_clock_tick();
-	CHECK_INT(rb_tree_send(conn, at(s.root, "my id/diff"), NULL, &manifest, NULL, NULL, &s.err),
+	CHECK_INT(rb_tree_send(conn, at(s.root, "my id/diff"), NULL, NULL, &manifest, NULL, NULL,
+			       &s.err),
 		  0);
 	marked = rb_manifest_forget_mapped(manifest, at(s.root, "my id/diff"), &self, 1, &s.err);
 	munmap(map, 5);

@@ -244,9 +244,9 @@ static void canceled(void)
 	}
 	CHECK_INT(pipe2(cancel, O_CLOEXEC), 0);
 	wait = (struct rb_wait){ .cancel_fd = cancel[0] };
-	CHECK_INT(rb_tree_send(conn, a, NULL, NULL, NULL, &wait, &err), 0);
+	CHECK_INT(rb_tree_send(conn, a, NULL, NULL, NULL, NULL, &wait, &err), 0);
 	CHECK_INT(write(cancel[1], "c", 1), 1);
-	CHECK_INT(rb_tree_send(conn, a, NULL, NULL, NULL, &wait, &err), -ECANCELED);
+	CHECK_INT(rb_tree_send(conn, a, NULL, NULL, NULL, NULL, &wait, &err), -ECANCELED);
 	CHECK_INT(err.code, RB_E_CANCELED);
 	fake_conn_free(conn);
 	close(cancel[0]);

@@ -23,7 +23,7 @@
 #include "wait.h"
 #include "xattr.h"
 
-#define MAX_FOLDERS 64
+#define MAX_FOLDERS 256
 #define MAX_PATHS   300000
 
 static char folders[MAX_FOLDERS][256];
@@ -235,11 +235,11 @@ int tree_move(const char *from, const char *to, const struct rb_manifest *base,
 		abort();
 	pid = fake_conn_fork(&conn);
 	if (pid == 0) {
-		theirs->r = rb_tree_receive(conn, to, true, NULL, NULL, &theirs->err);
+		theirs->r = rb_tree_receive(conn, to, true, NULL, NULL, NULL, &theirs->err);
 		fake_conn_free(conn);
 		_exit(0);
 	}
-	r = rb_tree_send(conn, from, base, ret_now, sent, NULL, err);
+	r = rb_tree_send(conn, from, base, NULL, ret_now, sent, NULL, err);
 	fake_conn_free(conn);
 	waitpid(pid, NULL, 0);
 	out = *theirs;
