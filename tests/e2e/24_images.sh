@@ -120,7 +120,7 @@ is "h2 is cut off: of h3" "$(of h3 .state) $(image_id h3 pushed:3)" "completed $
 
 # --- the cable is pulled in the middle
 
-half_way() { at_percent=$(api h1 /pushes | jq '[.[] | select(.active) | .progress.percent // 0] | add // 0'); ((at_percent >= 50)); }
+half_way() { (($(api h1 /pushes | jq '[.[] | select(.active) | .nodes[].bytes_sent // 0] | add // 0') >= 9 << 20)); }
 lab link h2 --rate 50mbit
 in_background push h1 reberth image push --json pushed:3 h2
 push_pid=$last_pid
