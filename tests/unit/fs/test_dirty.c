@@ -424,7 +424,6 @@ static void appended(void)
 static void defragmented(void)
 {
 	struct move_extent move = { .orig_start = 100, .donor_start = 100, .len = 64 };
-	_cleanup_free_ uint8_t *data = malloc(SIZE);
 	_cleanup_close_ int donor = open(at(root, "donor"), O_RDWR | O_CREAT | O_CLOEXEC, 0600);
 
 	SET_UP(w);
