@@ -341,7 +341,7 @@ static int find_tree(const struct rb_member *c, const json_t *args, struct place
 	return r;
 }
 
-/* A single file, from its folder into the one that is mounted. */
+/* A single file, from its folder into the one that is mounted: in each round, whatever came. */
 static int put_file(const struct rb_member *c, const json_t *args, const char *folder, bool durable,
 		    struct rb_err *err)
 {
@@ -374,7 +374,7 @@ int rb_target_tree(struct rb_migration *m, const json_t *args, json_t **ret, str
 		return r;
 	}
 	r = rb_tree_receive(m->conn, place.path, durable, m->received, &stats, &m->wait, err);
-	if (r >= 0 && place.file && stats.files)
+	if (r >= 0 && place.file)
 		r = put_file(c, args, place.path, durable, err);
 	if (r < 0)
 		return r;
