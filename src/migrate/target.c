@@ -245,6 +245,13 @@ static int add_members(json_t *facts, const json_t *offer, struct rb_err *err)
 	return 0;
 }
 
+static void count_energy(void *arg)
+{
+	struct rb_migration *m = arg;
+
+	rb_energy_look(&m->energy);
+}
+
 /* "prepare" begins a migration on this connection */
 static int begin(struct rb_migration *m, const struct rb_node *node, struct rb_conn *conn,
 		 const json_t *offer, int cancel_fd, struct rb_err *err)
@@ -282,6 +289,8 @@ static int begin(struct rb_migration *m, const struct rb_node *node, struct rb_c
 	}
 	r = rb_migration_open(m, node, &entry, cancel_fd, err);
 	m->conn = conn;
+	/* one stream can take longer than a counter needs to go round */
+	rb_conn_on_stream(conn, count_energy, m);
 	return r;
 }
 

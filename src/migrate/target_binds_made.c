@@ -24,6 +24,7 @@
 
 #include "cleanup.h"
 #include "err.h"
+#include "fault.h"
 #include "io.h"
 #include "json.h"
 #include "log.h"
@@ -154,7 +155,11 @@ static int make_one(struct rb_migration *m, const json_t *bind, const struct bin
 	if (r >= 0 && fate == BIND_LEFT)
 		r = put_aside(j->path, rb_json_str(made, "aside", ""), err);
 	if (r >= 0)
+		r = rb_fault_point("target.binds.aside", &m->wait, err);
+	if (r >= 0)
 		r = make_it(j->path, file, err);
+	if (r >= 0)
+		r = rb_fault_point("target.binds.made", &m->wait, err);
 	if (r >= 0)
 		r = note_inode(made, j->path, err);
 	return r < 0 ? r : rb_migration_save(m, err);

@@ -278,6 +278,7 @@ static void release_place(struct place_of_tree *place)
 	rb_close_fd(&place->fd);
 }
 
+/* Return: 0; 1 when there is no such volume; negative errno */
 static int find_volume(const struct rb_member *c, const char *name, struct place_of_tree *ret)
 {
 	const json_t *volume;
@@ -289,7 +290,7 @@ static int find_volume(const struct rb_member *c, const char *name, struct place
 		if (here && strcmp(rb_json_str(volume, "name", ""), name) == 0)
 			return rb_path(ret->path, sizeof(ret->path), "%s", here);
 	}
-	return -ENOENT;
+	return 1;
 }
 
 static const json_t *find_bind(const struct rb_member *c, const char *source)
@@ -304,6 +305,7 @@ static const json_t *find_bind(const struct rb_member *c, const char *source)
 	return NULL;
 }
 
+/* Return: as find_volume() */
 static int find_bind_place(const struct rb_member *c, const char *source, struct place_of_tree *ret,
 			   struct rb_err *err)
 {
@@ -311,7 +313,7 @@ static int find_bind_place(const struct rb_member *c, const char *source, struct
 	int r;
 
 	if (!bind)
-		return -ENOENT;
+		return 1;
 	ret->file = rb_storage_is_file(bind);
 	if (ret->file) {
 		r = rb_storage_staged(c, source, ret->path, sizeof(ret->path), err);
@@ -327,7 +329,7 @@ static int find_tree(const struct rb_member *c, const json_t *args, struct place
 {
 	const char *what = rb_json_str(args, "what", ""), *name = rb_json_str(args, "name", "");
 	const char *upper = c ? rb_json_str(c->facts, "upper", NULL) : NULL;
-	int r = -ENOENT;
+	int r = 1;
 
 	if (upper && strcmp(what, "rootfs") == 0)
 		r = rb_path(ret->path, sizeof(ret->path), "%s", upper);
@@ -335,7 +337,7 @@ static int find_tree(const struct rb_member *c, const json_t *args, struct place
 		r = find_volume(c, name, ret);
 	else if (c && strcmp(what, "bind") == 0)
 		r = find_bind_place(c, name, ret, err);
-	if (r < 0 && (!err || err->code == RB_OK))
+	if (r > 0)
 		return rb_err_code(err, RB_E_PROTOCOL, -EPROTO, "there is no '%.40s' to write to",
 				   c ? what : "member");
 	return r;

@@ -148,6 +148,10 @@ int rb_stream_end(struct rb_conn *conn, const struct rb_wait *wait, struct rb_er
 ssize_t rb_stream_read(struct rb_conn *conn, const void **ret_block, const struct rb_wait *wait,
 		       struct rb_err *err);
 
+/** rb_conn_on_stream - have @fn called now and then, at most once a second, while a stream is read:
+ * that can take hours */
+void rb_conn_on_stream(struct rb_conn *conn, void (*fn)(void *arg), void *arg);
+
 /** rb_stream_drain - throw away what is left of the stream, so that an error can be answered. Not
  * after rb_stream_read() has returned 0: it would wait for another stream. */
 int rb_stream_drain(struct rb_conn *conn, const struct rb_wait *wait, struct rb_err *err);

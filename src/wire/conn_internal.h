@@ -38,6 +38,10 @@ struct rb_conn {
 	int fd;
 	int user_timeout_ms; /* TCP_USER_TIMEOUT in force, see sock.c */
 
+	void (*on_stream)(void *arg); /* or NULL */
+	void *on_stream_arg;
+	int64_t on_stream_ms; /* rb_now_ms() of its last call */
+
 	int unanswered; /* calls of ours whose reply has not been read */
 
 	bool ready;  /* the TLS handshake is done */

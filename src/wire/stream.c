@@ -11,6 +11,9 @@
 #include "conn.h"
 #include "conn_internal.h"
 #include "err.h"
+#include "wait.h"
+
+#define ON_STREAM_EVERY_MS 1000
 
 int rb_stream_write(struct rb_conn *conn, const void *data, size_t len, const struct rb_wait *wait,
 		    struct rb_err *err)
@@ -34,12 +37,31 @@ int rb_stream_end(struct rb_conn *conn, const struct rb_wait *wait, struct rb_er
 	return rb_conn_send(conn, RB_FRAME_END, NULL, 0, wait, err);
 }
 
+void rb_conn_on_stream(struct rb_conn *conn, void (*fn)(void *arg), void *arg)
+{
+	conn->on_stream = fn;
+	conn->on_stream_arg = arg;
+	conn->on_stream_ms = rb_now_ms();
+}
+
+static void tell(struct rb_conn *conn)
+{
+	int64_t now = conn->on_stream ? rb_now_ms() : 0;
+
+	if (!conn->on_stream || now - conn->on_stream_ms < ON_STREAM_EVERY_MS)
+		return;
+	conn->on_stream_ms = now;
+	conn->on_stream(conn->on_stream_arg);
+}
+
 ssize_t rb_stream_read(struct rb_conn *conn, const void **ret_block, const struct rb_wait *wait,
 		       struct rb_err *err)
 {
 	struct rb_frame frame;
-	int r = rb_conn_recv(conn, &frame, wait, err);
+	int r;
 
+	tell(conn);
+	r = rb_conn_recv(conn, &frame, wait, err);
 	if (r < 0)
 		return r;
 	switch (frame.type) {

@@ -242,6 +242,12 @@ peer prepare-types "^error"
 peer prepare-path "^error protocol"
 peer query-path '^(error|reply .*"state": ?null)'
 peer query-wildcard '^(error|reply .*"state": ?null)'
+peer bind-docker "^error refused: .*Docker's own files"
+peer bind-dots "^error refused: .*no path that can be mounted"
+peer bind-full "^error refused: .*with something in it"
+peer bind-inside "^error protocol: .*not inside of another"
+peer bind-unmade "^error protocol: .*there is no bind mount '/etc'"
+peer bind-unoffered "^error protocol: .*there is no 'bind'"
 peer null-bytes "^(closed|error)"
 lives "a peer with bad manners"
 

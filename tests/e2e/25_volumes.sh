@@ -291,7 +291,8 @@ moves "and back" h2 app h1 --with-bind
 there=$(without_times "$(files_on h2)")
 is_there() { is "$2: it is there" "$(container_state "$1" app)" running; }
 lives=is_there
-fails h2 target.create.end kill
+fails h2 target.binds.aside kill
+fails h2 target.binds.made kill
 fails h1 source.restore.begin fail
 moves "after that it may still come back to it" h1 app h2 --with-bind
 is "nothing of that is kept aside" "$(on h2 find $SRV -name '*.reberth-*')" ""

@@ -40,6 +40,15 @@ def call(verb, **arguments):
 
 OFFER = {"id": "0123456789abcdef", "container": "x", "source_id": "y"}
 
+
+def offer_bind(number, source, how="copied", then=()):
+    """an offer, and what follows whatever is answered"""
+    bind = {"source": source, "destination": "/x", "rw": True, "how": how, "kind": "folder"}
+    return (hello() + call("prepare", id=f"{number:016x}", container=f"x{number}", source_id="y", binds=[bind],
+                           image={"id": "sha256:" + "0" * 64})
+            + b"".join(then))
+
+
 CASES = {
     # before the greeting
     "no-hello": call("query", id="0123456789abcdef"),
@@ -67,6 +76,13 @@ CASES = {
     "prepare-path": hello() + call("prepare", id="../../../../etc", container="x", source_id="y"),
     "query-path": hello() + call("query", id="../" * 100),
     "query-wildcard": hello() + call("query", id="*"),
+    # bind mounts: the answer to what follows the offer counts
+    "bind-docker": offer_bind(1, "/var/lib/docker/volumes", then=[call("create")]),
+    "bind-dots": offer_bind(2, "/srv/../etc", then=[call("create")]),
+    "bind-full": offer_bind(3, "/etc", then=[call("create")]),
+    "bind-inside": offer_bind(4, "/etc/cron.d/new", how="inside", then=[call("create")]),
+    "bind-unmade": offer_bind(5, "/etc", then=[call("tree", what="bind", name="/etc"), frame(END, b"")]),
+    "bind-unoffered": offer_bind(6, "/srv/x", then=[call("tree", what="bind", name="/etc"), frame(END, b"")]),
     "null-bytes": hello() + frame(CALL, b'{"do": "query\\u0000", "id": "a\\u0000b"}'),
 }
 
@@ -95,6 +111,7 @@ def main():
             sock.close()
             print("closed")
             return
+        skip = 1 if name.startswith("bind-") else 0
         while True:
             _, _, kind, _, length, _ = struct.unpack(">4sBBHII", read_exactly(sock, 16))
             payload = read_exactly(sock, length)
@@ -102,7 +119,9 @@ def main():
                 error = json.loads(payload)
                 print(f"error {error['code']}: {error['message']}")
                 return
-            if kind == REPLY:
+            if kind == REPLY and skip:
+                skip -= 1
+            elif kind == REPLY:
                 print("reply " + payload.decode())
                 return
     except TimeoutError:

@@ -167,6 +167,48 @@ static void test_empty_stream(void)
 	CHECK_INT(peer_end(&peer), 0);
 }
 
+static int send_three(struct rb_conn *conn)
+{
+	struct rb_wait wait = within(50000);
+
+	for (int i = 0; i < 3; i++)
+		PEER_NEED(rb_stream_write(conn, "x", 1, &wait, &peer_err) == 0);
+	PEER_NEED(rb_stream_end(conn, &wait, &peer_err) == 0);
+	return 0;
+}
+
+static void count(void *arg)
+{
+	(*(int *)arg)++;
+}
+
+static void test_who_waits_for_a_long_stream_hears_of_it(void)
+{
+	struct rb_wait wait = within(50000);
+	struct rb_tls *tls = NULL;
+	struct rb_conn *conn = NULL;
+	struct rb_err err = {};
+	struct peer peer;
+	const void *block;
+	int calls = 0;
+
+	CHECK(peer_start(&peer, send_three));
+	CHECK_ERR(join(&peer, &tls, &conn, &err), 0, err);
+	rb_conn_on_stream(conn, count, &calls);
+	CHECK_ERR(rb_stream_read(conn, &block, &wait, &err), 1, err);
+	/* however slow this machine is */
+	calls = 0;
+	conn->on_stream_ms -= 60000;
+	CHECK_ERR(rb_stream_read(conn, &block, &wait, &err), 1, err);
+	CHECK_INT(calls, 1);
+	conn->on_stream_ms += 60000;
+	CHECK_ERR(rb_stream_read(conn, &block, &wait, &err), 1, err);
+	CHECK_INT(calls, 1);
+	CHECK_ERR(rb_stream_read(conn, &block, &wait, &err), 0, err);
+	leave(tls, conn);
+	CHECK_INT(peer_end(&peer), 0);
+}
+
 /* fails in the middle, throws the rest away, answers, and goes on */
 static int fail_then_drain(struct rb_conn *conn)
 {
@@ -383,6 +425,7 @@ int main(void)
 	TAP_RUN(test_large_streams_both_ways);
 	TAP_RUN(test_stream_under_many_keys);
 	TAP_RUN(test_empty_stream);
+	TAP_RUN(test_who_waits_for_a_long_stream_hears_of_it);
 	TAP_RUN(test_drain);
 	TAP_RUN(test_sender_can_see_an_early_answer);
 	TAP_RUN(test_error_inside_a_stream);
