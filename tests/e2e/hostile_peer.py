@@ -11,6 +11,7 @@ nothing happens for a while.
 """
 
 import json
+import os
 import socket
 import ssl
 import struct
@@ -44,7 +45,7 @@ OFFER = {"id": "0123456789abcdef", "container": "x", "source_id": "y"}
 def offer_bind(number, source, how="copied", then=()):
     """an offer, and what follows whatever is answered"""
     bind = {"source": source, "destination": "/x", "rw": True, "how": how, "kind": "folder"}
-    return (hello() + call("prepare", id=f"{number:016x}", container=f"x{number}", source_id="y", binds=[bind],
+    return (hello() + call("prepare", id=os.urandom(8).hex(), container=f"x{number}", source_id="y", binds=[bind],
                            image={"id": "sha256:" + "0" * 64})
             + b"".join(then))
 
