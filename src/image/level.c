@@ -61,6 +61,8 @@ int rb_level_choice(const struct rb_level *level)
 {
 	int found = best(level);
 
+	if (level->fixed)
+		return level->fixed - 1;
 	/* those beside it are worth knowing; far above it none is */
 	for (int i = 1; i < RB_LEVELS && i <= found + 1; i++)
 		if (i != found && level->levels[i].unused >= TRY_BLOCKS * (uint64_t)i)

@@ -19,7 +19,7 @@ struct rb_level {
 		uint64_t unused;  /* blocks since it was tried */
 	} levels[RB_LEVELS];
 	double link; /* ns per byte that is sent */
-	unsigned int blocks;
+	int fixed;   /* 0; or 1 + the choice that is to be made always */
 };
 
 void rb_level_init(struct rb_level *level);

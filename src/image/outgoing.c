@@ -393,6 +393,7 @@ int rb_outgoing_run(struct rb_outgoing *outgoing, struct rb_conn *conn, const st
 	s->asked.last = &s->asked.first;
 	cutter.out = &s->out;
 	r = rb_out_init(&s->out, err);
+	s->out.level.fixed = outgoing->level;
 	if (r == 0)
 		r = run_threads(s, &cutter);
 	if (r >= 0)

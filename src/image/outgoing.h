@@ -22,6 +22,7 @@ struct rb_outgoing {
 			struct rb_err *err);
 	void *arg;
 	const struct rb_image_send_options *options; /* may be NULL */
+	int level; /* 0: by what link and processor do; for benchmarks: 1 + a choice of level.h */
 };
 
 /**
