@@ -278,21 +278,37 @@ static int copy_entry(struct state *s, struct archive_entry *entry)
 	}
 }
 
-/* libarchive would fill an entry without data with zeros: so its header is written apart */
+/*
+ * libarchive would fill an entry without data with zeros: so an object's header is written apart,
+ * and nothing else of it. (archive_write_fail() is meant for that, and leaks.)
+ */
+struct header {
+	struct state *s;
+	bool done;
+};
+
+static la_ssize_t on_write_header(struct archive *a, void *arg, const void *data, size_t len)
+{
+	const struct header *header = arg;
+
+	return header->done ? -1 : on_write(a, header->s, data, len);
+}
+
 static int write_object_header(struct state *s, struct archive_entry *entry)
 {
-	struct archive *header = archive_write_new();
+	struct header header = { .s = s };
+	struct archive *out = archive_write_new();
 	int r = 0;
 
-	if (!header)
+	if (!out)
 		return out_of_memory(s);
-	archive_write_set_format_pax_restricted(header);
-	archive_write_set_bytes_per_block(header, 0);
-	if (archive_write_open(header, s, NULL, on_write, NULL) != ARCHIVE_OK ||
-	    archive_write_header(header, entry) < ARCHIVE_WARN)
-		r = archive_failed(s, header);
-	archive_write_fail(header);
-	archive_write_free(header);
+	archive_write_set_format_pax_restricted(out);
+	archive_write_set_bytes_per_block(out, 0);
+	if (archive_write_open(out, &header, NULL, on_write_header, NULL) != ARCHIVE_OK ||
+	    archive_write_header(out, entry) < ARCHIVE_WARN)
+		r = archive_failed(s, out);
+	header.done = true;
+	archive_write_free(out);
 	return r;
 }
 

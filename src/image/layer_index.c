@@ -2,8 +2,8 @@
 /*
  * layer_index.c - which chunks this host's layers hold: looking up
  *
- * layer   one row each, `folder` is its folder's name below overlay2; its chunks are the rows from
- *         first_chunk on to last_chunk, since one scan at a time writes
+ * layer   one row each, `folder` is its folder's name below overlay2; its chunks are among the rows
+ *         from first_chunk to last_chunk
  * file    path below the layer's "diff"; chunked up to done_to
  * chunk   key: the first 8 bytes of the id. That is enough to look a chunk up; that it is the one
  * is seen by reading it.

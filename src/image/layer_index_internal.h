@@ -59,10 +59,13 @@ struct rb_scan {
 	const struct rb_wait *wait;
 	sqlite3_stmt *stmts[RB_SCAN_STATEMENTS];
 	int64_t layer, deadline_ms, turn_ms;
+	int64_t layer_until_ms; /* of a scan with a budget: no layer gets all of it */
 	unsigned int turn_rows;
-	bool in_turn, cut_short;
-	uint8_t *buf;	     /* RB_SCAN_READ */
-	char path[PATH_MAX]; /* below the layer's "diff" */
+	bool in_turn;
+	bool cut_short;		    /* the scan ends */
+	bool layer_over, left_over; /* this layer does; some did before they were complete */
+	uint8_t *buf;		    /* RB_SCAN_READ */
+	char path[PATH_MAX];	    /* below the layer's "diff" */
 	struct rb_err *err;
 };
 

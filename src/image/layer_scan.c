@@ -27,9 +27,10 @@
 #include "layer_index_internal.h"
 #include "wait.h"
 
-#define TURN_ROWS 1000
-#define TURN_MS	  100
-#define DEPTH_MAX 200
+#define TURN_ROWS   1000
+#define TURN_MS	    100
+#define DEPTH_MAX   200
+#define LAYER_SHARE 3 /* of a budget, at most */
 
 const char *const rb_scan_sql[RB_SCAN_STATEMENTS] = {
 	[RB_ADD_FILE] = "INSERT OR IGNORE INTO file (layer, path, done_to) VALUES (?1, ?2, 0)",
@@ -91,7 +92,9 @@ int rb_scan_is_over(struct rb_scan *s)
 	if ((s->deadline_ms && rb_now_ms() >= s->deadline_ms) || rb_wait_left_ms(s->wait) == 0 ||
 	    (s->scan->hold && s->scan->hold(s->scan->arg)))
 		s->cut_short = true;
-	return s->cut_short;
+	if (s->layer_until_ms && rb_now_ms() >= s->layer_until_ms)
+		s->layer_over = true;
+	return s->cut_short || s->layer_over;
 }
 
 /* --- files --- */
@@ -274,7 +277,7 @@ static int scan_folder(struct rb_scan *s, int fd, size_t path_len, int depth)
 			r = scan_entry(s, dirfd(dir), entry->d_name, path_len, depth);
 		if (r < 0)
 			return r;
-		if (s->cut_short)
+		if (s->cut_short || s->layer_over)
 			break;
 	}
 	return 0;
@@ -315,19 +318,24 @@ int rb_scan_layer(struct rb_scan *s, const char *folder)
 		close(fd);
 		return r;
 	}
+	s->layer_over = false;
+	if (s->scan->budget_ms)
+		s->layer_until_ms = rb_now_ms() + s->scan->budget_ms / LAYER_SHARE;
 	r = scan_folder(s, fd, 0, 0);
+	s->layer_until_ms = 0;
+	s->left_over |= s->layer_over;
 	if (r == 0)
 		r = begin_turn(s);
 	if (r == 0) {
 		sql = sqlite3_mprintf("UPDATE layer SET complete = %d, last_chunk ="
 				      " (SELECT coalesce(max(id), 0) FROM chunk) WHERE id = %lld;",
-				      !s->cut_short, (long long)s->layer);
+				      !s->cut_short && !s->layer_over, (long long)s->layer);
 		if (sql)
 			r = rb_scan_run(s, sql, "note a layer");
 		sqlite3_free(sql);
 	}
 	if (r == 0)
 		r = end_turn(s);
-	s->scan->layers += r == 0 && !s->cut_short;
+	s->scan->layers += r == 0 && !s->cut_short && !s->layer_over;
 	return r;
 }

@@ -6,14 +6,16 @@
  * after its chain ID, whose file "cache-id" names the layer's folder below overlay2. Only what is
  * in this list is read: other folders there are the writable layers of containers.
  *
- * Layers that are not complete come first, so that the chunks of one layer are a range of rows, and
- * can be forgotten in short transactions, too.
+ * Layers that came last are taken in first: who sends an image built upon one sends it soon. The
+ * chunks of a layer lie in a range of rows, which may have others' among them; with that they are
+ * forgotten in short transactions, too.
  */
 #include <dirent.h>
 #include <errno.h>
 #include <jansson.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #include "cleanup.h"
 #include "err.h"
@@ -58,29 +60,65 @@ static int forget_layer(struct rb_scan *s, int64_t layer)
 	return r;
 }
 
-/* {folder: true} of Docker's layers */
+struct listed {
+	char folder[256];
+	int64_t since; /* when it came, as Docker's folder says */
+};
+
+static int compare_age(const void *a, const void *b)
+{
+	const struct listed *x = a, *y = b;
+
+	return x->since < y->since ? 1 : x->since > y->since ? -1 : 0;
+}
+
+/* one of Docker's layers: where its files are, and since when. Return: false: nowhere */
+static bool look_at_layer(const char *path, const char *chain, struct listed *ret)
+{
+	_cleanup_buf_ struct rb_buf text = {};
+	char file[PATH_MAX];
+	struct stat st;
+
+	if (chain[0] == '.' || rb_path(file, sizeof(file), "%s/%s/cache-id", path, chain) < 0 ||
+	    stat(file, &st) < 0 || rb_read_file(file, sizeof(ret->folder) - 1, &text, NULL) < 0)
+		return false;
+	text.data[strcspn(text.data, "\n")] = '\0';
+	if (!text.data[0] || text.data[0] == '.' || strchr(text.data, '/'))
+		return false;
+	snprintf(ret->folder, sizeof(ret->folder), "%s", text.data);
+	ret->since = st.st_mtime;
+	return true;
+}
+
+/* {folder: true} of Docker's layers; those that came last are first */
 static int list_layers(struct rb_scan *s, json_t *ret)
 {
-	char path[PATH_MAX];
+	_cleanup_buf_ struct rb_buf list = {};
 	_cleanup_closedir_ DIR *dir = NULL;
+	struct listed *layers;
 	struct dirent *entry;
+	char path[PATH_MAX];
+	size_t count = 0;
 
-	rb_path(path, sizeof(path), "%s/image/overlay2/layerdb/sha256", s->index->root);
+	if (rb_path(path, sizeof(path), "%s/image/overlay2/layerdb/sha256", s->index->root) < 0)
+		return 0;
 	dir = opendir(path);
 	if (!dir)
 		return errno == ENOENT ? 0 : rb_err_set(s->err, -errno, "open '%s'", path);
-	while ((entry = readdir(dir)) != NULL) {
-		_cleanup_buf_ struct rb_buf text = {};
-		char file[PATH_MAX];
+	while (count < LAYERS_MAX && (entry = readdir(dir)) != NULL) {
+		struct listed one;
 
-		if (entry->d_name[0] == '.' || json_object_size(ret) == LAYERS_MAX ||
-		    rb_path(file, sizeof(file), "%s/%s/cache-id", path, entry->d_name) < 0 ||
-		    rb_read_file(file, 256, &text, NULL) < 0)
+		if (!look_at_layer(path, entry->d_name, &one))
 			continue;
-		text.data[strcspn(text.data, "\n")] = '\0';
-		if (text.data[0] && text.data[0] != '.' && !strchr(text.data, '/'))
-			json_object_set_new(ret, text.data, json_true());
+		if (rb_buf_add(&list, &one, sizeof(one)) < 0)
+			return rb_err_set(s->err, -ENOMEM, "list layers");
+		count++;
 	}
+	layers = (struct listed *)list.data;
+	if (count)
+		qsort(layers, count, sizeof(*layers), compare_age);
+	for (size_t i = 0; i < count; i++)
+		json_object_set_new(ret, layers[i].folder, json_true());
 	return 0;
 }
 
@@ -121,13 +159,15 @@ static int scan_all(struct rb_scan *s)
 	json_array_foreach (gone, i, value)
 		if (r == 0 && !s->cut_short)
 			r = forget_layer(s, json_integer_value(value));
-	json_array_foreach (begun, i, value)
-		if (r == 0 && !s->cut_short)
-			r = rb_scan_layer(s, json_string_value(value));
+	/* with little time no layer gets all of it: those begun wait for their next turn behind
+	 * what is new, if that came later */
 	json_object_foreach (there, folder, value)
 		if (r == 0 && !s->cut_short)
 			r = rb_scan_layer(s, folder);
-	s->scan->complete = r == 0 && !s->cut_short;
+	json_array_foreach (begun, i, value)
+		if (r == 0 && !s->cut_short)
+			r = rb_scan_layer(s, json_string_value(value));
+	s->scan->complete = r == 0 && !s->cut_short && !s->left_over;
 	return r;
 }
 

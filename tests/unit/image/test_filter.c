@@ -335,6 +335,106 @@ static void errors_of_both_ends_come_through(void)
 	}
 }
 
+/* --- objects --- */
+
+struct objects {
+	struct pipe pipe;
+	struct rb_buf object;
+	int count, wrong;
+	uint64_t size;
+	uint8_t key[RB_DIGEST_BYTES];
+	enum rb_object_form form;
+};
+
+static ssize_t pull_object(void *arg, const void **ret_block, struct rb_err *err)
+{
+	return pull(&((struct objects *)arg)->pipe, ret_block, err);
+}
+
+static int push_around(void *arg, const void *data, size_t len, struct rb_err *err)
+{
+	return push(&((struct objects *)arg)->pipe, data, len, err);
+}
+
+static int begin_object(void *arg, enum rb_object_form form, const uint8_t *key, uint64_t size,
+			struct rb_err *err)
+{
+	struct objects *o = arg;
+
+	(void)err;
+	o->object.len = 0;
+	o->form = form;
+	o->size = size;
+	memcpy(o->key, key, RB_DIGEST_BYTES);
+	return 0;
+}
+
+static int add_object(void *arg, const void *data, size_t len, struct rb_err *err)
+{
+	struct objects *o = arg;
+	int r = push(&o->pipe, data, len, err);
+
+	return r < 0 ? r : rb_buf_add(&o->object, data, len);
+}
+
+static int end_object(void *arg, struct rb_err *err)
+{
+	struct objects *o = arg;
+	struct rb_digest *digest = rb_digest_new();
+	uint8_t sum[RB_DIGEST_BYTES];
+	char text[80] = "sha256:";
+
+	(void)err;
+	rb_digest_start(digest);
+	rb_digest_add(digest, o->object.data, o->object.len);
+	rb_digest_end(digest, sum);
+	rb_digest_free(digest);
+	rb_hex_encode(sum, text + strlen(text));
+	o->count++;
+	o->wrong += o->object.len != o->size;
+	if (o->form == RB_OBJECT_BLOB)
+		o->wrong += memcmp(sum, o->key, sizeof(sum)) != 0;
+	else
+		o->wrong += strcmp(text, diff_ids[0]) && strcmp(text, diff_ids[1]) &&
+			    strcmp(text, diff_ids[3]);
+	return 0;
+}
+
+/* What is handed out and what is around it is the archive, and the parts are what they say. */
+static void objects_are_handed_out(void)
+{
+	/* 28.5: three layers, and what belongs to OCI: blobs, too */
+	static const int counts[] = { 3, 3, 9 };
+
+	for (size_t i = 0; i < ARRAY_SIZE(archives); i++) {
+		_cleanup_json_ json_t *list = layers(), *before = NULL, *after = NULL;
+		struct objects o = {};
+		struct rb_image_filter filter = { .layers = list,
+						  .read = pull_object,
+						  .write = push_around,
+						  .object = begin_object,
+						  .object_data = add_object,
+						  .object_end = end_object,
+						  .arg = &o };
+		struct rb_err err = {};
+
+		CHECK_INT(open_pipe(&o.pipe, archives[i].name, 1000), 0);
+		CHECK_INT(rb_image_filter_run(&filter, &err), 0);
+		CHECK_INT(o.count, counts[i]);
+		CHECK_INT(o.wrong, 0);
+		before = contents(&o.pipe.in);
+		after = contents(&o.pipe.out);
+		CHECK(before && after);
+		CHECK_INT(missing(before, after), 0);
+		CHECK_INT(json_array_size(
+				  json_object_get(json_array_get(filter.manifest, 0), "Layers")),
+			  LAYERS);
+		json_decref(filter.manifest);
+		rb_buf_free(&o.object);
+		pipe_free(&o.pipe);
+	}
+}
+
 static void chain_ids_are_dockers(void)
 {
 	_cleanup_json_ json_t *list = layers(), *chain = rb_layer_chain(list), *none = json_array();
@@ -383,6 +483,7 @@ int main(void)
 	TAP_RUN(dockers_late_errors_are_noticed);
 	TAP_RUN(other_data_is_refused);
 	TAP_RUN(errors_of_both_ends_come_through);
+	TAP_RUN(objects_are_handed_out);
 	TAP_RUN(chain_ids_are_dockers);
 	TAP_RUN(folders_are_proven_by_their_hash);
 	return tap_done();
