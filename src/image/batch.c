@@ -13,7 +13,6 @@
 #include <zstd.h>
 
 #include "cleanup.h"
-#include "wait.h"
 
 static void list_init(struct rb_batches *list)
 {
@@ -184,7 +183,6 @@ static int pack_block(struct rb_out *out, ZSTD_CCtx *zstd, struct rb_recipe_reco
 	last = (out->blocks_first + out->blocks_count++) % RB_OUT_BLOCKS;
 	out->blocks[last].len = len;
 	out->blocks[last].raw_len = record->raw_len;
-	out->blocks[last].since_us = rb_now_us();
 	pthread_mutex_unlock(&out->lock);
 	rb_out_wake(out);
 	return 0;

@@ -60,7 +60,6 @@ struct rb_out {
 	struct {
 		uint8_t *bytes;
 		size_t len, raw_len;
-		int64_t since_us;
 	} blocks[RB_OUT_BLOCKS];
 	unsigned int blocks_first, blocks_count;
 	struct rb_level level;

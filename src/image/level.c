@@ -7,15 +7,19 @@
  *	max(pack, link * ratio)		ns per byte before packing
  *
  * The least wins; of two that are about equal the one that costs less processor. The link is
- * measured while blocks wait for it. While it waits for blocks nothing is known but that it is no
- * slower than that; what is believed of it then gets better by itself, slowly, until less is packed
- * and it either keeps up, or is measured again. Levels that are not in use are tried on a block now
- * and then. What is believed at first is a middling link and processor.
+ * measured while writing takes much of the time. While it waits for blocks nothing is known; what
+ *is believed of it then gets better by itself, slowly, until less is packed and it either keeps up,
+ *or is measured again. Levels that are not in use are tried on a block now and then. What is
+ *believed at first is a middling link and processor.
  */
 #include "level.h"
 
 #define WEIGHT	    0.2
-#define LINK_FASTER 0.98
+#define LINK_WEIGHT 0.5
+#define LINK_BYTES  (8 << 20) /* so many, or for so long, until the link is judged: the socket's */
+#define LINK_NS	    0.25e9    /* buffer takes what it has room for at once, then nothing for long */
+#define LINK_BUSY   0.3	      /* the writer waits for the link, if it does for that part */
+#define LINK_FASTER 0.8
 #define WORTH_IT    0.97
 #define TRY_BLOCKS  48
 
@@ -83,15 +87,16 @@ void rb_level_packed(struct rb_level *level, int choice, size_t raw, size_t pack
 	level->levels[choice].ratio += (ratio - level->levels[choice].ratio) * WEIGHT;
 }
 
-void rb_level_sent(struct rb_level *level, size_t bytes, double ns, bool busy)
+void rb_level_sent(struct rb_level *level, size_t bytes, double ns, double write_ns)
 {
-	double link = ns / (double)bytes;
-
-	if (busy) {
-		level->link += (link - level->link) * WEIGHT;
+	level->bytes += (double)bytes;
+	level->ns += ns;
+	level->write_ns += write_ns;
+	if (level->bytes < LINK_BYTES && level->ns < LINK_NS)
 		return;
-	}
-	level->link *= LINK_FASTER;
-	if (level->link > link)
-		level->link = link;
+	if (level->write_ns > level->ns * LINK_BUSY)
+		level->link += (level->ns / level->bytes - level->link) * LINK_WEIGHT;
+	else
+		level->link *= LINK_FASTER;
+	level->bytes = level->ns = level->write_ns = 0;
 }

@@ -18,8 +18,9 @@ struct rb_level {
 		double ns, ratio; /* per byte before packing; of what is left of it */
 		uint64_t unused;  /* blocks since it was tried */
 	} levels[RB_LEVELS];
-	double link; /* ns per byte that is sent */
-	int fixed;   /* 0; or 1 + the choice that is to be made always */
+	double link;		    /* ns per byte that is sent */
+	double bytes, ns, write_ns; /* since it was measured last */
+	int fixed;		    /* 0; or 1 + the choice that is to be made always */
 };
 
 void rb_level_init(struct rb_level *level);
@@ -35,7 +36,7 @@ void rb_level_packed(struct rb_level *level, int choice, size_t raw, size_t pack
 
 /**
  * rb_level_sent - a block left
- * @ns: since the one before had left, or it began to be there, whichever is later
- * @busy: did it wait for the one before? Else nobody knows whether the link was any slower.
+ * @ns: since the one before had left
+ * @write_ns: of that, what writing took
  */
-void rb_level_sent(struct rb_level *level, size_t bytes, double ns, bool busy);
+void rb_level_sent(struct rb_level *level, size_t bytes, double ns, double write_ns);

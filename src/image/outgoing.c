@@ -42,7 +42,6 @@ struct state {
 	struct rb_batches asked;	  /* recipes without an answer, oldest first */
 	unsigned int sent_recipes, open;  /* open: of these, not free again */
 	int64_t minded_ms, shown_ms, sent_us;
-	bool was_busy; /* when the last block had left, the next one was there */
 	struct rb_err *err;
 };
 
@@ -133,36 +132,35 @@ static int send_block(struct state *s)
 {
 	struct rb_out *out = &s->out;
 	const uint8_t *bytes = NULL;
-	int64_t since_us = 0, now_us;
 	size_t len = 0, raw_len = 0;
+	int64_t began_us, ended_us;
 	int r;
 
 	pthread_mutex_lock(&out->lock);
 	if (out->blocks_count) {
-		raw_len = out->blocks[out->blocks_first].raw_len;
 		bytes = out->blocks[out->blocks_first].bytes;
 		len = out->blocks[out->blocks_first].len;
-		since_us = out->blocks[out->blocks_first].since_us;
+		raw_len = out->blocks[out->blocks_first].raw_len;
 	}
 	pthread_mutex_unlock(&out->lock);
 	if (!bytes)
 		return 0;
+	began_us = rb_now_us();
 	r = rb_stream_write(s->conn, bytes, len, s->wait, s->err);
 	if (r < 0)
 		return r;
-	now_us = rb_now_us();
-	if (since_us < s->sent_us)
-		since_us = s->sent_us;
-	s->sent_us = now_us;
+	ended_us = rb_now_us();
 	s->stats->bytes_packed += len;
 	s->stats->bytes_done += raw_len;
 	pthread_mutex_lock(&out->lock);
 	out->blocks_first = (out->blocks_first + 1) % RB_OUT_BLOCKS;
 	out->blocks_count--;
-	rb_level_sent(&out->level, len, (double)(now_us - since_us) * 1000, s->was_busy);
-	s->was_busy = out->blocks_count > 0;
+	rb_level_sent(&out->level, len,
+		      (double)(ended_us - (s->sent_us ? s->sent_us : began_us)) * 1000,
+		      (double)(ended_us - began_us) * 1000);
 	pthread_cond_broadcast(&out->changed);
 	pthread_mutex_unlock(&out->lock);
+	s->sent_us = ended_us;
 	return 1;
 }
 

@@ -189,16 +189,19 @@ static void simulate(double link, double slow, double ratio, unsigned int counts
 
 	rb_level_init(&level);
 	memset(counts, 0, RB_LEVELS * sizeof(counts[0]));
-	for (int i = 0; i < 400; i++) {
+	for (int i = 0; i < 6000; i++) {
 		int choice = rb_level_choice(&level);
 		double raw = 100000, packed = choice ? raw * (ratio - 0.03 * choice) : raw;
 		double pack_ns = raw * ns[choice] * slow, send_ns = packed * link;
 
 		rb_level_packed(&level, choice, (size_t)raw, (size_t)packed, pack_ns);
-		/* whichever is slower sets the pace */
-		rb_level_sent(&level, (size_t)packed, send_ns > pack_ns ? send_ns : pack_ns,
-			      send_ns > pack_ns);
-		if (i >= 300)
+		/* whichever is slower sets the pace; what the link has no time for waits in writing
+		 */
+		if (send_ns > pack_ns)
+			rb_level_sent(&level, (size_t)packed, send_ns, send_ns * 0.9);
+		else
+			rb_level_sent(&level, (size_t)packed, pack_ns, packed * 0.3);
+		if (i >= 5900)
 			counts[choice]++;
 	}
 }
