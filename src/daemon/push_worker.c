@@ -45,6 +45,7 @@ static void note_figures(json_t *node, const struct rb_image_push *push)
 {
 	json_object_set_new(node, "bytes_sent", json_integer((json_int_t)push->bytes_sent));
 	json_object_set_new(node, "bytes_total", json_integer((json_int_t)push->bytes_total));
+	json_object_set_new(node, "bytes_found", json_integer((json_int_t)push->bytes_found));
 	json_object_set_new(node, "layers",
 			    json_pack("{s:i, s:i}", "present", push->layers_present, "sent",
 				      push->layers_sent));

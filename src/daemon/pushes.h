@@ -10,7 +10,7 @@
  *   {"id", "image", "started_ms", "nodes": [node...], "worker", "worker_start",
  *    "image_id", "stage", "progress": {...}, "result", "error"}
  *   node: {"node", "state": "waiting" "sending" "completed" "failed" "canceled", "bytes_sent",
- *	    "bytes_total", "bytes_done", "layers": {"present", "sent"}, "ms", "error"}
+ *	    "bytes_total", "bytes_found", "layers": {"present", "sent"}, "ms", "error"}
  *
  * "result" is "completed" (everywhere), "failed" (somewhere) or "canceled"; without one it is under
  * way, or its worker was killed.

@@ -53,16 +53,11 @@ static int ask(const struct rb_image_push *push, struct rb_conn *conn, const cha
 	return r < 0 ? r : rb_conn_reply(conn, ret, &within, err);
 }
 
-static size_t layers_of(const struct rb_image_push *push)
-{
-	return json_array_size(json_object_get(push->description, "layers"));
-}
-
 /* how many of the first layers the peer has; all of them when it has the image */
 static size_t present_of(const struct rb_image_push *push, const json_t *answer)
 {
 	int64_t present = rb_json_int(answer, "layers_present", 0);
-	size_t all = layers_of(push);
+	size_t all = json_array_size(json_object_get(push->description, "layers"));
 
 	return present < 0 || (size_t)present > all ? all : (size_t)present;
 }
@@ -89,26 +84,35 @@ struct sending {
 	struct rb_conn *conn;
 };
 
+static void note(struct rb_image_push *push, const struct rb_image_stats *stats)
+{
+	push->layers_sent = stats->layers_sent;
+	push->bytes_total = stats->bytes_total;
+	push->bytes_done = stats->bytes_done;
+	push->bytes_found = stats->bytes_found;
+	push->bytes_missing = stats->bytes_missing;
+}
+
 static void show(void *arg, const struct rb_image_stats *stats)
 {
 	const struct sending *s = arg;
 	struct rb_image_push *push = s->push;
 
+	note(push, stats);
 	push->bytes_sent = rb_conn_bytes_sent(s->conn);
-	if (stats->bytes_done <= push->bytes_total)
-		push->bytes_done = stats->bytes_done;
 	if (push->progress)
 		push->progress(push->arg, push);
 }
 
-static int send_missing(struct rb_image_push *push, size_t present, struct rb_conn *conn,
-			const struct rb_wait *wait, struct rb_err *err)
+static int send_missing(struct rb_image_push *push, size_t present, bool dry_run,
+			struct rb_conn *conn, const struct rb_wait *wait, struct rb_err *err)
 {
+	size_t all = json_array_size(json_object_get(push->description, "layers"));
+	struct rb_image_stats stats = { .bytes_total = bytes_of(push, present, all) };
 	struct sending sending = { push, conn };
-	struct rb_image_stats stats = { .bytes_total = push->bytes_total };
-	struct rb_image_send_options options = { .stats = &stats,
-						 .progress = show,
-						 .arg = &sending };
+	struct rb_image_send_options options = {
+		.dry_run = dry_run, .stats = &stats, .progress = show, .arg = &sending
+	};
 	int r;
 
 	show(&sending, &stats);
@@ -119,15 +123,14 @@ static int send_missing(struct rb_image_push *push, size_t present, struct rb_co
 	/* Docker there may take long */
 	if (r >= 0)
 		r = rb_conn_reply(conn, NULL, wait, err);
+	note(push, &stats);
 	rb_image_stats_clear(&stats);
-	if (r < 0)
-		return r;
-	push->layers_sent = (int)(layers_of(push) - present);
-	push->bytes_done = push->bytes_total;
-	return 0;
+	return r;
 }
 
-int rb_image_push(struct rb_image_push *push, const struct rb_wait *wait, struct rb_err *err)
+/* @ret_here: the very image is there */
+static int push_or_ask(struct rb_image_push *push, bool dry_run, bool *ret_here,
+		       const struct rb_wait *wait, struct rb_err *err)
 {
 	_cleanup_json_ json_t *answer = NULL;
 	struct rb_conn *conn = NULL;
@@ -135,13 +138,13 @@ int rb_image_push(struct rb_image_push *push, const struct rb_wait *wait, struct
 	int r = open_conn(push, &conn, wait, err);
 
 	if (r >= 0)
-		r = ask(push, conn, "image-push", &answer, wait, err);
+		r = ask(push, conn, dry_run ? "image-ask" : "image-push", &answer, wait, err);
 	if (r >= 0) {
 		present = present_of(push, answer);
 		push->layers_present = (int)present;
-		push->bytes_total = bytes_of(push, present, layers_of(push));
-		if (rb_json_int(answer, "layers_present", 0) >= 0)
-			r = send_missing(push, present, conn, wait, err);
+		*ret_here = rb_json_int(answer, "layers_present", 0) < 0;
+		if (!*ret_here)
+			r = send_missing(push, present, dry_run, conn, wait, err);
 	}
 	if (conn)
 		push->bytes_sent = rb_conn_bytes_sent(conn);
@@ -149,32 +152,36 @@ int rb_image_push(struct rb_image_push *push, const struct rb_wait *wait, struct
 	return r < 0 ? r : 0;
 }
 
+int rb_image_push(struct rb_image_push *push, const struct rb_wait *wait, struct rb_err *err)
+{
+	bool here;
+
+	return push_or_ask(push, false, &here, wait, err);
+}
+
 int rb_image_diff(struct rb_image_push *push, json_t **ret, const struct rb_wait *wait,
 		  struct rb_err *err)
 {
-	_cleanup_json_ json_t *answer = NULL, *layers = json_array();
-	struct rb_conn *conn = NULL;
-	size_t present, all = layers_of(push);
-	int r = open_conn(push, &conn, wait, err);
+	const json_t *ids = json_object_get(push->description, "layers");
+	_cleanup_json_ json_t *layers = json_array();
+	size_t present, all = json_array_size(ids);
+	bool here = false;
+	int r = push_or_ask(push, true, &here, wait, err);
 
-	if (r >= 0)
-		r = ask(push, conn, "image-ask", &answer, wait, err);
-	rb_conn_free(conn);
 	if (r < 0)
 		return r;
-	present = present_of(push, answer);
+	present = (size_t)push->layers_present;
 	for (size_t i = 0; i < all; i++)
-		json_array_append_new(
-			layers,
-			json_pack("{s:O, s:I, s:b}", "diff_id",
-				  json_array_get(json_object_get(push->description, "layers"), i),
-				  "size", (json_int_t)size_of(push, i), "present", i < present));
-	*ret = json_pack("{s:b, s:O, s:I, s:I, s:I, s:I}", "image_present",
-			 rb_json_int(answer, "layers_present", 0) < 0, "layers", layers,
-			 "layers_present", (json_int_t)present, "layers_missing",
-			 (json_int_t)(all - present), "bytes_present",
-			 (json_int_t)bytes_of(push, 0, present), "bytes_missing",
-			 (json_int_t)bytes_of(push, present, all));
+		json_array_append_new(layers, json_pack("{s:O, s:I, s:b}", "diff_id",
+							json_array_get(ids, i), "size",
+							(json_int_t)size_of(push, i), "present",
+							i < present));
+	*ret = json_pack("{s:b, s:O, s:I, s:I, s:I, s:I, s:I, s:I}", "image_present", here,
+			 "layers", layers, "layers_present", (json_int_t)present, "layers_missing",
+			 (json_int_t)(all - present), "bytes_total", (json_int_t)push->bytes_total,
+			 "bytes_present", (json_int_t)bytes_of(push, 0, present), "bytes_found",
+			 (json_int_t)push->bytes_found, "bytes_missing",
+			 (json_int_t)push->bytes_missing);
 	return *ret ? 0 : rb_err_set(err, -ENOMEM, "compare the image");
 }
 
@@ -240,6 +247,19 @@ static int serve_missing(const struct rb_node *node, struct rb_conn *conn,
 	return r < 0 ? r : rb_conn_answer(conn, NULL, &wait, err);
 }
 
+static int serve_ask(const struct rb_node *node, struct rb_conn *conn, const json_t *description,
+		     const json_t *answer, int cancel_fd, struct rb_err *err)
+{
+	struct rb_wait patient = { .cancel_fd = cancel_fd };
+	struct rb_wait wait = rb_wait_within(&patient, ASK_MS);
+	int r = rb_conn_answer(conn, answer, &wait, err);
+
+	if (r >= 0)
+		r = rb_image_receive(node, description, true, conn, &patient, err);
+	wait = rb_wait_within(&patient, ASK_MS);
+	return r < 0 ? r : rb_conn_answer(conn, NULL, &wait, err);
+}
+
 int rb_image_serve(const struct rb_node *node, struct rb_conn *conn, const char *verb,
 		   const json_t *args, int cancel_fd, struct rb_err *err)
 {
@@ -256,8 +276,9 @@ int rb_image_serve(const struct rb_node *node, struct rb_conn *conn, const char 
 	if (r < 0)
 		return r;
 	answer = json_pack("{s:i}", "layers_present", present);
-	if (push && present >= 0)
-		return serve_missing(node, conn, description, answer, cancel_fd, err);
+	if (present >= 0)
+		return (push ? serve_missing : serve_ask)(node, conn, description, answer,
+							  cancel_fd, err);
 	if (push)
 		r = keep_what_is_here(node, description, &wait, err);
 	return r < 0 ? r : rb_conn_answer(conn, answer, &wait, err);

@@ -4,9 +4,10 @@
  *
  * Two calls on a connection of its own (wire/conn.h), both with {"image": description}:
  *
- *   "image-ask"   what the peer lacks; changes nothing there
- *   "image-push"  the image is to be a user's there (kept.h). The answer says what is missing. If
- *                 anything is, the stream of rb_image_send() follows, and another answer
+ *   "image-push"  the image is to be a user's there (kept.h). The answer says how many layers the
+ *                 peer has. If it lacks any, the streams of rb_image_send() follow, and another
+ *                 answer
+ *   "image-ask"   the same as a dry run, which changes nothing there
  */
 #pragma once
 
@@ -31,9 +32,11 @@ struct rb_image_push {
 
 	int layers_present; /* that are there already */
 	int layers_sent;
-	uint64_t bytes_total; /* of the layers that are missing there, unpacked */
-	uint64_t bytes_done;  /* of these: dealt with */
-	uint64_t bytes_sent;  /* over the network, in all */
+	uint64_t bytes_total;	/* of the layers that are not, unpacked; an estimate at first */
+	uint64_t bytes_done;	/* of these: dealt with */
+	uint64_t bytes_found;	/* of bytes_done: not sent, since they are there in other layers */
+	uint64_t bytes_missing; /* of bytes_done: sent, or what a push would send */
+	uint64_t bytes_sent;	/* over the network, in all */
 };
 
 /**

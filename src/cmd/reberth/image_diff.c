@@ -55,6 +55,7 @@ static int print_diff(const json_t *diff)
 	_cleanup_(out_table_free) struct out_table table = { .headings = headings,
 							     .columns = ARRAY_SIZE(headings) };
 	const char *image = rb_json_str(diff, "image", "?"), *node = rb_json_str(diff, "node", "?");
+	int64_t total = rb_json_int(diff, "bytes_total", 0);
 	int64_t missing = rb_json_int(diff, "bytes_missing", 0);
 	_cleanup_buf_ struct rb_buf text = {};
 	char send[OUT_TEXT_MAX], all[OUT_TEXT_MAX];
@@ -70,9 +71,10 @@ static int print_diff(const json_t *diff)
 	if (rb_json_bool(diff, "image_present", false))
 		printf("%s is on %s: nothing would be sent\n", image, node);
 	else
-		printf("To be sent to %s: %d of %zu layers, %s of %s\n", node,
-		       (int)rb_json_int(diff, "layers_missing", 0), i, out_size(send, missing),
-		       out_size(all, missing + rb_json_int(diff, "bytes_present", 0)));
+		printf("%s lacks %d of %zu layers, %s: %s of it would be sent, before it is "
+		       "compressed\n",
+		       node, (int)rb_json_int(diff, "layers_missing", 0), i, out_size(all, total),
+		       out_size(send, missing));
 	return 0;
 }
 

@@ -368,7 +368,7 @@ test_image_diff() {
 	is "$out" "LAYER          SIZE      THERE
 0123456789ab   8.0 MiB   yes
 fedcba987654   1.0 MiB   no
-To be sent to h2: 1 of 2 layers, 1.0 MiB of 9.0 MiB"
+h2 lacks 1 of 2 layers, 1.0 MiB: 512.0 KiB of it would be sent, before it is compressed"
 	run 0 "$REBERTH" image diff app h2 --json
 	is "$(json "$out" .layers.1.present)" False
 	run 3 "$REBERTH" image diff absent h2
