@@ -124,6 +124,7 @@ static int send_missing(struct rb_image_push *push, size_t present, bool dry_run
 	if (r >= 0)
 		r = rb_conn_reply(conn, NULL, wait, err);
 	note(push, &stats);
+	push->layers = TAKE_PTR(stats.layers);
 	rb_image_stats_clear(&stats);
 	return r;
 }
@@ -155,8 +156,23 @@ static int push_or_ask(struct rb_image_push *push, bool dry_run, bool *ret_here,
 int rb_image_push(struct rb_image_push *push, const struct rb_wait *wait, struct rb_err *err)
 {
 	bool here;
+	int r = push_or_ask(push, false, &here, wait, err);
 
-	return push_or_ask(push, false, &here, wait, err);
+	json_decref(push->layers);
+	push->layers = NULL;
+	return r;
+}
+
+/* Return: bytes of a layer that would be sent, 0: none, since the peer has it */
+static int64_t missing_of(const struct rb_image_push *push, const json_t *diff_id)
+{
+	const json_t *layer;
+	size_t i;
+
+	json_array_foreach (push->layers, i, layer)
+		if (json_equal(json_object_get(layer, "diff_id"), diff_id))
+			return rb_json_int(layer, "missing_bytes", 0);
+	return 0;
 }
 
 int rb_image_diff(struct rb_image_push *push, json_t **ret, const struct rb_wait *wait,
@@ -172,10 +188,16 @@ int rb_image_diff(struct rb_image_push *push, json_t **ret, const struct rb_wait
 		return r;
 	present = (size_t)push->layers_present;
 	for (size_t i = 0; i < all; i++)
-		json_array_append_new(layers, json_pack("{s:O, s:I, s:b}", "diff_id",
-							json_array_get(ids, i), "size",
-							(json_int_t)size_of(push, i), "present",
-							i < present));
+		json_array_append_new(
+			layers,
+			json_pack("{s:O, s:I, s:b, s:I}", "diff_id", json_array_get(ids, i), "size",
+				  (json_int_t)size_of(push, i), "present", i < present,
+				  "bytes_missing",
+				  (json_int_t)(i < present ? 0
+							   : missing_of(push,
+									json_array_get(ids, i)))));
+	json_decref(push->layers);
+	push->layers = NULL;
 	*ret = json_pack("{s:b, s:O, s:I, s:I, s:I, s:I, s:I, s:I}", "image_present", here,
 			 "layers", layers, "layers_present", (json_int_t)present, "layers_missing",
 			 (json_int_t)(all - present), "bytes_total", (json_int_t)push->bytes_total,

@@ -37,6 +37,7 @@ struct rb_image_push {
 	uint64_t bytes_found;	/* of bytes_done: not sent, since they are there in other layers */
 	uint64_t bytes_missing; /* of bytes_done: sent, or what a push would send */
 	uint64_t bytes_sent;	/* over the network, in all */
+	json_t *layers;		/* as in struct rb_image_stats; internal */
 };
 
 /**
@@ -49,7 +50,7 @@ int rb_image_push(struct rb_image_push *push, const struct rb_wait *wait, struct
 
 /**
  * rb_image_diff - what rb_image_push() would send
- * @ret: {"image_present", "layers": [{"diff_id", "size", "present"}], "layers_present",
+ * @ret: {"image_present", "layers": [{"diff_id", "size", "present", "bytes_missing"}], "layers_present",
  *	"layers_missing", "bytes_present", "bytes_missing"}; sizes are of unpacked files, -1:
  *unknown
  */

@@ -33,18 +33,19 @@ static const struct cli_usage usage = {
 		"push' would send. Nothing is changed.\n",
 };
 
-static const char *const headings[] = { "LAYER", "SIZE", "THERE" };
+static const char *const headings[] = { "LAYER", "SIZE", "THERE", "TO SEND" };
 
 static int add_row(struct out_table *table, const json_t *layer)
 {
 	const char *id = rb_json_str(layer, "diff_id", "");
 	bool present = rb_json_bool(layer, "present", false);
-	char name[OUT_TEXT_MAX], size[OUT_TEXT_MAX];
+	char name[OUT_TEXT_MAX], size[OUT_TEXT_MAX], send[OUT_TEXT_MAX];
 	const char *const cells[] = {
 		out_short_id(name, strncmp(id, "sha256:", 7) == 0 ? id + 7 : id),
 		rb_json_int(layer, "size", -1) < 0 ? NULL
 						   : out_size(size, rb_json_int(layer, "size", -1)),
 		present ? "yes" : "no",
+		out_size(send, rb_json_int(layer, "bytes_missing", -1)),
 	};
 
 	return out_table_row(table, cells);

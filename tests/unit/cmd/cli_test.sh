@@ -365,9 +365,9 @@ test_image_pushes() {
 
 test_image_diff() {
 	run 0 "$REBERTH" image diff app h2
-	is "$out" "LAYER          SIZE      THERE
-0123456789ab   8.0 MiB   yes
-fedcba987654   1.0 MiB   no
+	is "$out" "LAYER          SIZE      THERE   TO SEND
+0123456789ab   8.0 MiB   yes     0 B
+fedcba987654   1.0 MiB   no      512.0 KiB
 h2 lacks 1 of 2 layers, 1.0 MiB: 512.0 KiB of it would be sent, before it is compressed"
 	run 0 "$REBERTH" image diff app h2 --json
 	is "$(json "$out" .layers.1.present)" False

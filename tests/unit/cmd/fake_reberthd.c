@@ -397,13 +397,14 @@ static int op_image_diff(void *ctx, const json_t *request, json_t **ret, struct 
 	(void)ctx;
 	if (strcmp(rb_json_str(request, "image", ""), "absent") == 0)
 		return rb_err_code(err, RB_E_NOT_FOUND, -ENOENT, "there is no image 'absent'");
-	*ret = json_pack(
-		"{s:O, s:O, s:b, s:i, s:i, s:i, s:i, s:i, s:[{s:s, s:i, s:b}, {s:s, s:i, s:b}]}",
-		"image", json_object_get(request, "image"), "node",
-		json_object_get(request, "node"), "image_present", false, "layers_present", 1,
-		"layers_missing", 1, "bytes_present", 8 << 20, "bytes_missing", 1 << 19,
-		"bytes_total", 1 << 20, "layers", "diff_id", "sha256:" OLD_ID, "size", 8 << 20,
-		"present", true, "diff_id", "sha256:" NEW_ID, "size", 1 << 20, "present", false);
+	*ret = json_pack("{s:O, s:O, s:b, s:i, s:i, s:i, s:i, s:i, s:[{s:s, s:i, s:b, s:i}, {s:s, "
+			 "s:i, s:b, s:i}]}",
+			 "image", json_object_get(request, "image"), "node",
+			 json_object_get(request, "node"), "image_present", false, "layers_present",
+			 1, "layers_missing", 1, "bytes_present", 8 << 20, "bytes_missing", 1 << 19,
+			 "bytes_total", 1 << 20, "layers", "diff_id", "sha256:" OLD_ID, "size",
+			 8 << 20, "present", true, "bytes_missing", 0, "diff_id", "sha256:" NEW_ID,
+			 "size", 1 << 20, "present", false, "bytes_missing", 1 << 19);
 	return 0;
 }
 
