@@ -53,8 +53,11 @@ counts_on() {
 note_counters() { read -ra last <<<"$(counters "$here")"; }
 nonce() { tail -n 2 "$E2E_WORK/tcp.log" | head -n 1 | cut -d' ' -f4; }
 states() { local name; for name in "${GROUP[@]}"; do container_state "$1" "$name"; done | xargs; }
-# descriptions INVENTORY
-descriptions() { local name; for name in "${GROUP[@]}"; do of_container "$1" "$name"; done; }
+# descriptions INVENTORY; whether keep sleeps just then is a matter of chance
+descriptions() {
+	local name
+	for name in "${GROUP[@]}"; do of_container "$1" "$name"; done | grep -v ' keep process sleep '
+}
 # as nothing_left, and the containers are what they were; one inventory is for both
 like_before() {
 	local all host
