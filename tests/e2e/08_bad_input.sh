@@ -248,6 +248,15 @@ peer bind-full "^error refused: .*with something in it"
 peer bind-inside "^error protocol: .*not inside of another"
 peer bind-unmade "^error protocol: .*there is no bind mount '/etc'"
 peer bind-unoffered "^error protocol: .*there is no 'bind'"
+peer push-empty "^error protocol"
+peer push-types "^error protocol"
+peer push-path "^error"
+peer push-cut '^reply .*"layers_present"'
+# what never came is not taken for a user's (image/kept.h)
+no_mark() { ! on h1 test -e /var/lib/reberth/images/kept/"$(printf 'e%.0s' {1..64})"; }
+check "peer, push-cut: no mark is left" wait_for 10 no_mark
+peer ask-types "^error protocol"
+peer ask-stream '^(error|reply)'
 peer null-bytes "^(closed|error)"
 lives "a peer with bad manners"
 

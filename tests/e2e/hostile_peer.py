@@ -84,6 +84,12 @@ CASES = {
     "bind-inside": offer_bind(4, "/etc/cron.d/new", how="inside", then=[call("create")]),
     "bind-unmade": offer_bind(5, "/etc", then=[call("tree", what="bind", name="/etc"), frame(END, b"")]),
     "bind-unoffered": offer_bind(6, "/srv/x", then=[call("tree", what="bind", name="/etc"), frame(END, b"")]),
+    "push-empty": hello() + call("image-push"),
+    "push-types": hello() + call("image-push", image={"id": 7, "layers": "x", "tags": 3}),
+    "push-path": hello() + call("image-push", image={"id": "sha256:../../../../etc/passwd", "layers": ["x"], "tags": []}),
+    "push-cut": hello() + call("image-push", image={"id": "sha256:" + "e" * 64, "layers": ["sha256:" + "d" * 64], "tags": []}),
+    "ask-types": hello() + call("image-ask", image=[[]]),
+    "ask-stream": hello() + call("image-ask", image={"id": "sha256:" + "e" * 64, "layers": []}) + frame(DATA, b"x" * 1000) + frame(END, b""),
     "null-bytes": hello() + frame(CALL, b'{"do": "query\\u0000", "id": "a\\u0000b"}'),
 }
 
