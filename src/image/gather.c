@@ -24,6 +24,8 @@
 #include "io.h"
 #include "spool.h"
 
+#define ROOM_EVERY ((size_t)16 << 20)
+
 static int nonsense(struct rb_err *err, const char *what)
 {
 	return rb_err_code(err, RB_E_PROTOCOL, -EPROTO, "the peer sent nonsense about an image: %s",
@@ -141,6 +143,14 @@ static int write_object(struct rb_gather *gather, const void *data, size_t len, 
 
 	if (!gather->options.spool)
 		return 0;
+	/* there was room for it when it began, but others write to the disk, too */
+	gather->unasked += len;
+	if (gather->unasked >= ROOM_EVERY) {
+		gather->unasked = 0;
+		r = rb_spool_has_room(gather->options.spool, err);
+		if (r < 0)
+			return r;
+	}
 	r = rb_pwrite_all(gather->objects[object].fd, data, len, (off_t)offset);
 	return r < 0 ? rb_err_set(err, r, "write to '%s'", gather->options.spool->path) : 0;
 }

@@ -62,6 +62,7 @@ struct rb_gather {
 
 	/* of the thread that hands in records */
 	uint64_t offset; /* in the object that is open */
+	size_t unasked;	 /* bytes written since the disk was asked for its room */
 	bool is_open;
 	uint32_t next_batch;
 	struct rb_pending *pending, **pending_last;

@@ -29,7 +29,8 @@
 #include "layer_index_internal.h"
 #include "log.h"
 
-#define BUSY_MS 500
+#define BUSY_MS	 500
+#define BUSY_MAX 4
 
 static const char schema[] =
 	"CREATE TABLE IF NOT EXISTS layer ("
@@ -269,14 +270,15 @@ bool rb_layer_index_fetch(struct rb_layer_index *index, const uint8_t id[RB_CHUN
 	bool found = false;
 	int r;
 
-	if (index->overlay_fd < 0 || index->damaged)
+	/* whoever keeps it busy that long: an image must not wait for each of its chunks */
+	if (index->overlay_fd < 0 || index->damaged || index->busy >= BUSY_MAX)
 		return false;
 	sqlite3_bind_int64(index->find, 1, rb_layer_index_key(id));
 	sqlite3_bind_int64(index->find, 2, len);
 	while (!found && (r = sqlite3_step(index->find)) == SQLITE_ROW)
 		found = read_row(index, id, len, buf);
-	if (!found && r != SQLITE_DONE)
-		rb_layer_index_failed(index, NULL, "look up");
+	if (!found && r != SQLITE_DONE && rb_layer_index_failed(index, NULL, "look up") == -EAGAIN)
+		index->busy++;
 	sqlite3_reset(index->find);
 	return found;
 }

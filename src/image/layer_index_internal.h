@@ -21,6 +21,7 @@ struct rb_layer_index {
 	int overlay_fd;	     /* <root>/overlay2, or negative: no such driver */
 	struct rb_digest *digest;
 	bool damaged;
+	int busy; /* lookups that somebody kept from being answered */
 	/* the file that was read last: its neighbours come from it, too */
 	int64_t file_id;
 	int file_fd;

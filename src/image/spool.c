@@ -74,22 +74,27 @@ static int open_locked(struct rb_spool *spool, const char *name)
 	return -EBUSY;
 }
 
-static int check_room(struct rb_spool *spool, uint64_t size, const struct stat *st,
-		      struct rb_err *err)
+static int check_room(struct rb_spool *spool, uint64_t need, struct rb_err *err)
 {
-	uint64_t has = (uint64_t)st->st_blocks * 512, need = size > has ? size - has : 0, room;
 	struct statvfs fs;
+	uint64_t room;
 
 	if (fstatvfs(spool->dir_fd, &fs) < 0)
 		return rb_err_set(err, -errno, "ask how much room '%s' has", spool->path);
 	room = (uint64_t)fs.f_bfree * fs.f_frsize;
-	if (room >= need + RB_SPOOL_RESERVE_BYTES)
+	if (room >= need && room - need >= RB_SPOOL_RESERVE_BYTES)
 		return 0;
 	return rb_err_code(
 		err, RB_E_NO_SPACE, -ENOSPC,
-		"a layer of %llu MiB finds too little disk space in '%s' (%llu MiB): make "
-		"room there",
-		(unsigned long long)(size >> 20), spool->path, (unsigned long long)(room >> 20));
+		"'%s' has too little disk space for the image: %llu MiB needed, %llu MiB "
+		"left; make room there",
+		spool->path, (unsigned long long)((need + RB_SPOOL_RESERVE_BYTES) >> 20),
+		(unsigned long long)(room >> 20));
+}
+
+int rb_spool_has_room(struct rb_spool *spool, struct rb_err *err)
+{
+	return check_room(spool, 0, err);
 }
 
 int rb_spool_object(struct rb_spool *spool, const uint8_t key[RB_DIGEST_BYTES], uint64_t size,
@@ -98,6 +103,7 @@ int rb_spool_object(struct rb_spool *spool, const uint8_t key[RB_DIGEST_BYTES], 
 	_cleanup_close_ int fd = -EBADF;
 	char name[RB_DIGEST_DIGITS + 1];
 	struct stat st;
+	uint64_t has;
 	int r;
 
 	rb_hex_encode(key, name);
@@ -112,7 +118,8 @@ int rb_spool_object(struct rb_spool *spool, const uint8_t key[RB_DIGEST_BYTES], 
 		return rb_err_set(err, -errno, "empty '%s/%s'", spool->path, name);
 	if (fstat(fd, &st) < 0)
 		return rb_err_set(err, -errno, "look at '%s/%s'", spool->path, name);
-	r = check_room(spool, size, &st, err);
+	has = (uint64_t)st.st_blocks * 512;
+	r = check_room(spool, size > has ? size - has : 0, err);
 	if (r < 0)
 		return r;
 	if ((uint64_t)st.st_size > size && ftruncate(fd, (off_t)size) < 0)

@@ -41,6 +41,10 @@ void rb_spool_close(struct rb_spool *spool);
 int rb_spool_object(struct rb_spool *spool, const uint8_t key[RB_DIGEST_BYTES], uint64_t size,
 		    bool fresh, uint64_t *ret_had, struct rb_err *err);
 
+/** rb_spool_has_room - does the disk have RB_SPOOL_RESERVE_BYTES still? Others write to it, too.
+ * Return: 0, -ENOSPC/RB_E_NO_SPACE, another negative errno. */
+int rb_spool_has_room(struct rb_spool *spool, struct rb_err *err);
+
 /** rb_spool_nameless - a file that ends with its descriptor. Return: descriptor, negative errno. */
 int rb_spool_nameless(struct rb_spool *spool, struct rb_err *err);
 

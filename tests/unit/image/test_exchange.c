@@ -356,7 +356,85 @@ static void wrong_digests_are_refused(void)
 	forget();
 }
 
-/* Peers must not keep a connection open for nothing: memory stays small, whatever the size */
+/* --- peers that break the rules --- */
+
+/* a target that answers what it was not asked */
+static int answer_nonsense(struct rb_conn *conn)
+{
+	const struct rb_recipe_record record = { .kind = RB_RECIPE_WANT, .batch = 7 };
+	struct rb_wait wait = within(50000);
+	uint8_t bytes[RB_RECIPE_HEADER];
+	const void *block;
+
+	rb_recipe_encode_header(bytes, &record);
+	PEER_NEED(rb_stream_write(conn, bytes, sizeof(bytes), &wait, &peer_err) == 0);
+	while (rb_stream_read(conn, &block, &wait, &peer_err) > 0)
+		;
+	return 0;
+}
+
+static void a_target_that_answers_nonsense_is_left(void)
+{
+	_cleanup_buf_ struct rb_buf layer = {};
+	struct rb_image_stats stats = {};
+	struct rb_err err = {};
+	struct rb_tls *tls = NULL;
+	struct rb_conn *conn = NULL;
+	struct peer peer;
+
+	util_layer(&layer, 60, 400000, 1);
+	make_image(&layer, 1);
+	CHECK(peer_start(&peer, answer_nonsense));
+	CHECK_ERR(join(&peer, &tls, &conn, &err), 0, err);
+	CHECK_ERR(send_archive(conn, &stats, &err), -EPROTO, err);
+	CHECK_HAS(err.msg, "was not asked");
+	leave(tls, conn);
+	CHECK_INT(peer_end(&peer), 0);
+	rb_image_stats_clear(&stats);
+	forget();
+}
+
+/* @record: what a source says first, and what the target thinks of it */
+static void check_source(const void *record, size_t len, const char *what)
+{
+	struct rb_wait wait = within(50000);
+	struct rb_err err = {};
+	struct rb_tls *tls = NULL;
+	struct rb_conn *conn = NULL;
+	struct peer peer;
+	const void *block;
+	ssize_t n;
+
+	fail_twice = true;
+	CHECK(peer_start(&peer, take));
+	CHECK_ERR(join(&peer, &tls, &conn, &err), 0, err);
+	CHECK_ERR(rb_stream_write(conn, record, len, &wait, &err), 0, err);
+	rb_stream_end(conn, &wait, NULL);
+	while ((n = rb_stream_read(conn, &block, &wait, &err)) > 0)
+		;
+	CHECK_INT(n, -EPROTO);
+	CHECK_HAS(err.msg, what);
+	leave(tls, conn);
+	CHECK_INT(peer_end(&peer), 0);
+	forget();
+}
+
+static void sources_that_break_the_rules_are_told(void)
+{
+	static const uint8_t unasked[] = { 3, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 1, 'x' };
+	static const uint8_t late[] = { 1, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0, 1, 2 };
+	static const uint8_t answer[] = { 2, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0 };
+	static const uint8_t open[12 + 42] = { 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 42, 1, [53] = 9 };
+
+	check_source(unasked, sizeof(unasked), "not asked for");
+	check_source(late, sizeof(late), "before its time");
+	check_source(answer, sizeof(answer), "no question");
+	check_source(open, sizeof(open), "too early");
+	check_source("short", 5, "cut");
+}
+
+/* --- memory --- */
+
 static void memory_does_not_grow(void)
 {
 	_cleanup_buf_ struct rb_buf layer = {};
@@ -390,6 +468,8 @@ int main(void)
 	TAP_RUN(what_was_cut_goes_on);
 	TAP_RUN(a_stale_spool_mends_itself);
 	TAP_RUN(wrong_digests_are_refused);
+	TAP_RUN(a_target_that_answers_nonsense_is_left);
+	TAP_RUN(sources_that_break_the_rules_are_told);
 	TAP_RUN(memory_does_not_grow);
 	certs_remove();
 	snprintf(command, sizeof(command), "rm -rf %s", dir);

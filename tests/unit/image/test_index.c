@@ -360,6 +360,7 @@ static void the_disk_is_not_filled(void)
 	CHECK_INT(rb_spool_object(&spool, key, (uint64_t)1 << 41, false, &had, &err), -ENOSPC);
 	CHECK_INT(err.code, RB_E_NO_SPACE);
 	CHECK(strstr(err.msg, "make room"));
+	CHECK_INT(rb_spool_has_room(&spool, &err), 0);
 	rb_spool_close(&spool);
 }
 
