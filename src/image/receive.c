@@ -15,6 +15,7 @@
 #include "conn.h"
 #include "engine.h"
 #include "err.h"
+#include "fault.h"
 #include "gather.h"
 #include "incoming.h"
 #include "json.h"
@@ -139,6 +140,9 @@ int rb_image_receive(const struct rb_node *node, const json_t *description, bool
 		incoming.arg = options.index;
 	}
 	r = receive(&incoming, &options, conn, &gather, wait, err);
+	/* all of it is here, and right */
+	if (r == 0)
+		r = rb_fault_point("image.load", wait, err);
 	if (r == 0 && !dry_run)
 		r = load(node, description, gather, wait, err);
 	rb_gather_free(gather);
