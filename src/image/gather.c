@@ -257,7 +257,7 @@ static int add_chunk(struct rb_gather *gather, const struct rb_item *item,
 
 struct answer {
 	uint8_t record[RB_RECIPE_WANT_MAX];
-	unsigned int count;
+	unsigned int count, announced; /* chunks: so far, and what there is room for */
 	struct rb_pending *pending;
 };
 
@@ -276,8 +276,8 @@ static int take_item(struct rb_gather *gather, const struct rb_item *item, struc
 	default:
 		break;
 	}
-	if (answer->count == RB_RECIPE_CHUNKS_MAX)
-		return nonsense(err, "more chunks than a batch may have");
+	if (answer->count == answer->announced)
+		return nonsense(err, "a recipe of more chunks than it says");
 	r = add_chunk(gather, item, &answer->pending->chunks[answer->pending->count], err);
 	if (r > 0) {
 		answer->record[RB_RECIPE_HEADER + answer->count / 8] |=
@@ -302,8 +302,7 @@ static int take_items(struct rb_gather *gather, const struct rb_recipe_record *r
 			return rb_err_code(err, RB_E_CANCELED, -ECANCELED, "cancelled");
 		at += (size_t)n;
 	}
-	return answer->count == record->count ? 0
-					      : nonsense(err, "a recipe of more or fewer chunks");
+	return answer->count == record->count ? 0 : nonsense(err, "a recipe of fewer chunks");
 }
 
 static int take_recipe(struct rb_gather *gather, const struct rb_recipe_record *record,
@@ -313,7 +312,7 @@ static int take_recipe(struct rb_gather *gather, const struct rb_recipe_record *
 					 .count = record->count,
 					 .batch = record->batch };
 	_cleanup_free_ struct rb_pending *pending = NULL;
-	struct answer answer = {};
+	struct answer answer = { .announced = record->count };
 	int r;
 
 	if (record->batch != gather->next_batch || gather->pending_count >= RB_GATHER_PENDING)

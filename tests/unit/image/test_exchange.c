@@ -433,6 +433,30 @@ static void sources_that_break_the_rules_are_told(void)
 	check_source("short", 5, "cut");
 }
 
+/* One that says fewer chunks than there are: the room for them is made by what it says. */
+static void a_recipe_has_the_chunks_that_it_says(void)
+{
+	static const uint8_t counts[] = { 0, 1, 99, 101 };
+
+	for (size_t i = 0; i < ARRAY_SIZE(counts); i++) {
+		uint8_t id[RB_DIGEST_BYTES] = { 7 };
+		struct rb_item object = { .kind = RB_ITEM_OBJECT, .bytes = id, .size = 100000 };
+		struct rb_item chunk = { .kind = RB_ITEM_CHUNK, .bytes = id, .len = 1000 };
+		struct rb_recipe_record record = { .kind = RB_RECIPE_ITEMS, .count = counts[i] };
+		uint8_t bytes[RB_RECIPE_HEADER + RB_ITEM_OBJECT_BYTES + 100 * RB_ITEM_CHUNK_BYTES];
+		size_t len = RB_RECIPE_HEADER;
+
+		len += rb_item_encode(bytes + len, &object);
+		for (int j = 0; j < 100; j++) {
+			id[0] = (uint8_t)j;
+			len += rb_item_encode(bytes + len, &chunk);
+		}
+		record.raw_len = (uint32_t)(len - RB_RECIPE_HEADER);
+		rb_recipe_encode_header(bytes, &record);
+		check_source(bytes, len, counts[i] < 100 ? "more chunks than" : "fewer chunks");
+	}
+}
+
 /* --- memory --- */
 
 static void memory_does_not_grow(void)
@@ -470,6 +494,7 @@ int main(void)
 	TAP_RUN(wrong_digests_are_refused);
 	TAP_RUN(a_target_that_answers_nonsense_is_left);
 	TAP_RUN(sources_that_break_the_rules_are_told);
+	TAP_RUN(a_recipe_has_the_chunks_that_it_says);
 	TAP_RUN(memory_does_not_grow);
 	certs_remove();
 	snprintf(command, sizeof(command), "rm -rf %s", dir);
