@@ -32,18 +32,20 @@ refused() {
 	like "$name: says so" "$message" "$why"
 }
 
-# --- bind mounts: a folder, a folder deep down, a file
+# --- bind mounts: a folder, a folder deep down, a file, a large one that is changed in place, a file inside of the folder
 
 readonly MAKE="umask 022; mkdir -p $SRV/a/b/deep/sub $SRV/data/empty && cd $SRV
 	echo one >data/file; ln data/file data/link; ln -s file data/soft; chmod 2751 data; chown 1000:2000 data data/file
 	dd if=/dev/zero of=data/sparse bs=1 seek=8M count=0 2>/dev/null; echo end >>data/sparse
-	echo deep >a/b/deep/sub/x; echo old >conf; chmod 640 conf; chown 0:2000 conf; touch -d '1999-12-31 23:59:58' data/empty"
+	echo deep >a/b/deep/sub/x; echo old >conf; chmod 640 conf; chown 0:2000 conf; touch -d '1999-12-31 23:59:58' data/empty
+	dd if=/dev/urandom of=big bs=1M count=3 2>/dev/null"
 # shellcheck disable=SC2016 # for the inner shell
-readonly COUNT='i=0; while [ ! -e /tmp/stop ]; do i=$((i+1)); echo $i >>/data/log; [ -w /etc/app.conf ] && echo "conf $i" >/etc/app.conf; echo $i; sleep 0.02; done
+readonly COUNT='i=0; while [ ! -e /tmp/stop ]; do i=$((i+1)); echo $i >>/data/log; echo "conf $i" >/etc/app.conf
+	printf %08d $i | dd of=/etc/big bs=8 seek=200000 conv=notrunc 2>/dev/null; echo $i; sleep 0.02; done
 	echo stopped; while :; do sleep 1; done'
 run_app() {
 	on "$1" sh -c "$MAKE" || bail "no files"
-	run_container "$1" app -v $SRV/data:/data -v $SRV/a/b/deep:/deep:ro -v $SRV/conf:/etc/app.conf -v $SRV/data/file:/inner "${@:2}" victim sh -c "$COUNT" || bail "no container"
+	run_container "$1" app -v $SRV/data:/data -v $SRV/a/b/deep:/deep:ro -v $SRV/conf:/etc/app.conf -v $SRV/data/file:/inner -v $SRV/big:/etc/big "${@:2}" victim sh -c "$COUNT" || bail "no container"
 	wait_for 10 has_log_lines "$1" app 5
 }
 counts_on() {
@@ -60,13 +62,13 @@ has_stopped() { [[ $(docker_on "$1" logs --tail 1 app) == stopped ]]; }
 
 run_app h1
 note_inventory h1 h2
-refused "unasked" 5 "'$SRV/.*' of this host is mounted, and is not copied unasked: say --with-bind" app h2
-refused "one of three" 5 "'$SRV/a/b/deep' of this host .* not copied unasked.*1 more" --with-bind=$SRV/data app h2
+refused "unasked" 5 "'$SRV/.*' of this host is mounted, and is not copied unasked: say --with-bind.*4 more" app h2
+refused "one of three" 5 "'$SRV/a/b/deep' of this host .* not copied unasked.*2 more" --with-bind=$SRV/data app h2
 refused "one that it has not" 2 "no bind mount of '/nowhere'" --with-bind=/nowhere app h2
-migrate h1 --dry-run --with-bind=$SRV/data/ --with-bind=$SRV/a/b/deep --with-bind=$SRV/conf app h2
+migrate h1 --dry-run --with-bind=$SRV/data/ --with-bind=$SRV/a/b/deep --with-bind=$SRV/conf --with-bind=$SRV/big app h2
 is "all three by name" "$status $(report_field .possible)" "0 true"
 is "--dry-run says what is copied" "$(report_field '[.storage[] | "\(.bind) \(.how)"] | sort | join(", ")')" \
-	"$SRV/a/b/deep copied, $SRV/conf copied, $SRV/data copied, $SRV/data/file inside"
+	"$SRV/a/b/deep copied, $SRV/big copied, $SRV/conf copied, $SRV/data copied, $SRV/data/file inside"
 moves "--with-bind" h1 app h2 --with-bind --verify
 counts_on h2 "--with-bind"
 like "a single file is written to where it is mounted" "$(on h2 cat $SRV/conf)" "^conf [0-9]+$"
@@ -74,9 +76,11 @@ like "what was mounted read-only is so" "$(docker_on h2 exec app touch /deep/new
 is "a file inside of a folder is one file" "$(docker_on h2 exec app sh -c 'echo more >>/inner; cat /data/file')" $'one\nmore'
 on h2 sh -c "echo one >$SRV/data/file; touch -r $SRV/data/soft $SRV/data/file"
 stop_writing h2
+is "a large file that is changed in place has its last change" "$(on h2 dd if=$SRV/big bs=8 skip=200000 count=1 2>/dev/null)" "$(printf %08d "$(on h2 tail -n 1 $SRV/data/log)")"
+is "and the rest of it" "$(on h2 sh -c "head -c 1600000 $SRV/big | md5sum")" "$(on h1 sh -c "head -c 1600000 $SRV/big | md5sum")"
 left=$(files_on h1)
-is "with owners, modes, times and links" "$(without_times "$(files_on h2)" | grep -vE 'log|conf|/(file|link)|^\./data d')" \
-	"$(without_times "$left" | grep -vE 'log|conf|/(file|link)|^\./data d')"
+is "with owners, modes, times and links" "$(without_times "$(files_on h2)" | grep -vE 'log|conf|big|/(file|link)|^\./data d')" \
+	"$(without_times "$left" | grep -vE 'log|conf|big|/(file|link)|^\./data d')"
 is "of its folder, too" "$(on h2 stat -c '%a %u:%g' $SRV/data)" "2751 1000:2000"
 at_most "a sparse file is sparse, blocks" "$(on h2 stat -c %b $SRV/data/sparse)" 64
 like "the source keeps its files" "$left" "\./data/file .* \./"
