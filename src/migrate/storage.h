@@ -116,6 +116,9 @@ int rb_target_finish_storage(struct rb_migration *m, const struct rb_wait *wait,
  * there must not come back */
 int rb_target_empty_storage(struct rb_member *c, struct rb_err *err);
 
+/** rb_target_sync_storage - what came so far is on disk: of a bind mount whatever disk that is */
+int rb_target_sync_storage(const struct rb_member *c, struct rb_err *err);
+
 /** rb_target_remove_storage - undo of the above; the container must be gone */
 int rb_target_remove_storage(struct rb_migration *m, struct rb_member *c,
 			     const struct rb_wait *wait, struct rb_err *err);

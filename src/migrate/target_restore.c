@@ -33,6 +33,7 @@
 #include "reconnect.h"
 #include "rounds.h"
 #include "spec.h"
+#include "storage.h"
 #include "strategy.h"
 #include "switchover.h"
 #include "target.h"
@@ -43,11 +44,6 @@
 
 #define ENGINE_MS  60000
 #define RESTORE_MS 120000
-
-static const json_t *offer_of(const struct rb_member *c)
-{
-	return json_object_get(c->facts, "offer");
-}
 
 /* What Docker attached is silent on layer 2, too, from here on; so the guard may go. */
 static int silence(struct rb_migration *m, int netns, struct rb_err *err)
@@ -114,14 +110,9 @@ static int tell_addresses(struct rb_migration *m, json_t **ret, struct rb_err *e
 
 static int sync_files(struct rb_member *c, struct rb_err *err)
 {
-	const json_t *volume;
-	size_t i;
 	int r = rb_tree_sync(rb_json_str(c->facts, "upper", "/"), err);
 
-	json_array_foreach (json_object_get(offer_of(c), "volumes"), i, volume)
-		if (r >= 0)
-			r = rb_tree_sync(rb_json_str(volume, "here", "/"), err);
-	return r;
+	return r < 0 ? r : rb_target_sync_storage(c, err);
 }
 
 int rb_target_start(struct rb_migration *m, const json_t *args, json_t **ret, struct rb_err *err)

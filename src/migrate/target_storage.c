@@ -248,6 +248,33 @@ int rb_target_empty_storage(struct rb_member *c, struct rb_err *err)
 	return 0;
 }
 
+static int sync_bind(const struct rb_member *c, const char *source, struct rb_err *err)
+{
+	_cleanup_close_ int fd = rb_binds_open(c, source, O_RDONLY, err);
+
+	if (fd < 0)
+		return fd;
+	return syncfs(fd) < 0 ? rb_err_set(err, -errno, "write '%s' to disk", source) : 0;
+}
+
+int rb_target_sync_storage(const struct rb_member *c, struct rb_err *err)
+{
+	const json_t *entry;
+	size_t i;
+	int r = 0;
+
+	json_array_foreach (volumes_of(c), i, entry) {
+		const char *here = rb_json_str(entry, "here", NULL);
+
+		if (r >= 0 && here)
+			r = rb_tree_sync(here, err);
+	}
+	json_array_foreach (rb_json_path(c->facts, "offer.binds"), i, entry)
+		if (r >= 0 && rb_storage_is_copied(entry))
+			r = sync_bind(c, rb_json_str(entry, "source", ""), err);
+	return r;
+}
+
 int rb_target_remove_storage(struct rb_migration *m, struct rb_member *c,
 			     const struct rb_wait *wait, struct rb_err *err)
 {
