@@ -2,13 +2,16 @@
 /*
  * pipeline.c - what an image's layers cost on their way, without Docker: processor time and memory
  *
- * usage: pipeline [MIB [RATE_MB_S]]
+ * usage: pipeline [--check] [MIB [RATE_MB_S]]
  *
  * An archive with layers of MIB (default 1024) of data that compresses 2:1 goes from this process
  * to a second one: cut, hashed, packed, sent over TLS on the loopback; checked, written to disk and
- * hashed again there. The target has nothing of it. With RATE_MB_S the connection takes no more
- * than that, so that it is worth while to pack. Prints JSON: MB/s for each second of processor time
- * of either side ("per core"), and the most memory that each had.
+ * hashed again there. The target has nothing of it. Three times: as it is; packed by zstd's level
+ * 1; and as the transfer itself decides when its socket takes no more than RATE_MB_S (default 60).
+ * Prints JSON: MB/s for each second of processor time of either side ("per core"), and the most
+ * memory that each had.
+ *
+ * --check: exit status 3 when a side is below 300 MB/s as it is or 120 packed, or above 200 MiB
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -28,9 +31,10 @@
 #include "outgoing.h"
 #include "spool.h"
 
-#define LAYER_MIB 256
-#define FILE_MAX  ((size_t)4 << 20)
-#define BLOCK	  ((size_t)256 << 10)
+#define LAYER_MIB  256
+#define FILE_MAX   ((size_t)4 << 20)
+#define BLOCK	   ((size_t)256 << 10)
+#define MEMORY_MIB 200.0
 
 static char dir[] = "/var/tmp/reberth-pipeline.XXXXXX";
 static json_t *layers;
@@ -106,6 +110,13 @@ static ssize_t read_archive(void *arg, const void **ret_block, const struct rb_w
 
 /* --- the two sides --- */
 
+struct way {
+	const char *name;
+	int level; /* of struct rb_outgoing */
+	long rate_mb_s;
+	double least_mb_s; /* that --check wants */
+};
+
 static int take(struct rb_conn *conn)
 {
 	struct rb_gather_options options = { .layers = layers };
@@ -126,14 +137,17 @@ static int take(struct rb_conn *conn)
 }
 
 /* Return: 0, or negative errno */
-static int run(int archive_fd, long rate_mb_s, struct rb_image_stats *stats, struct rb_err *err)
+static int run(int archive_fd, const struct way *way, struct rb_image_stats *stats,
+	       struct rb_err *err)
 {
 	struct rb_image_send_options options = { .stats = stats };
-	struct rb_outgoing outgoing = {
-		.layers = layers, .read = read_archive, .arg = &archive_fd, .options = &options
-	};
+	struct rb_outgoing outgoing = { .layers = layers,
+					.read = read_archive,
+					.arg = &archive_fd,
+					.level = way->level,
+					.options = &options };
 	struct rb_wait wait = { .cancel_fd = -EBADF };
-	uint64_t rate = (uint64_t)rate_mb_s * 1000000;
+	uint64_t rate = (uint64_t)way->rate_mb_s * 1000000;
 	struct rb_tls *tls = NULL;
 	struct rb_conn *conn = NULL;
 	struct peer peer;
@@ -152,25 +166,28 @@ static int run(int archive_fd, long rate_mb_s, struct rb_image_stats *stats, str
 	return r ? r : end ? -EIO : 0;
 }
 
-static json_t *side(double mb, const struct rusage *use)
+static json_t *side(double mb, const struct rusage *use, double least_mb_s, bool *held)
 {
 	double cpu_s = (double)(use->ru_utime.tv_sec + use->ru_stime.tv_sec) +
 		       (double)(use->ru_utime.tv_usec + use->ru_stime.tv_usec) / 1e6;
+	double mib = (double)use->ru_maxrss / 1024;
 
-	return json_pack("{s:f, s:f, s:f}", "cpu_s", round(cpu_s * 1000) / 1000, "mb_s_per_core",
-			 round(mb / cpu_s), "peak_mib", round((double)use->ru_maxrss / 1024));
+	*held &= mb / cpu_s >= least_mb_s && mib <= MEMORY_MIB;
+	return json_pack("{s:f, s:f, s:f}", "cpu_s", cpu_s, "mb_s_per_core", round(mb / cpu_s),
+			 "peak_mib", round(mib));
 }
 
-/* in a process of its own: what making the archive took is not counted */
-static int measure(int archive_fd, long mib, long rate_mb_s)
+/* in a process of its own, for its time and memory. Return: exit status */
+static int measure(int archive_fd, const struct way *way)
 {
 	_cleanup_json_ json_t *out = NULL;
 	struct rb_image_stats stats = {};
 	struct rusage source, target;
 	struct rb_err err = {};
 	int64_t began_us = rb_now_us();
+	bool held = true;
 	double mb;
-	int r = run(archive_fd, rate_mb_s, &stats, &err);
+	int r = run(archive_fd, way, &stats, &err);
 
 	if (r < 0) {
 		fprintf(stderr, "pipeline: %s\n", err.msg[0] ? err.msg : strerror(-r));
@@ -179,38 +196,64 @@ static int measure(int archive_fd, long mib, long rate_mb_s)
 	getrusage(RUSAGE_SELF, &source);
 	getrusage(RUSAGE_CHILDREN, &target);
 	mb = (double)stats.bytes_done / 1e6;
-	out = json_pack("{s:I, s:I, s:f, s:f, s:f, s:o, s:o}", "mib", (json_int_t)mib, "rate_mb_s",
-			(json_int_t)rate_mb_s, "wall_s", (double)(rb_now_us() - began_us) / 1e6,
-			"bytes", (double)stats.bytes_done, "packed_to",
-			(double)stats.bytes_packed / (double)stats.bytes_done, "source",
-			side(mb, &source), "target", side(mb, &target));
+	out = json_pack("{s:s, s:I, s:f, s:f, s:f}", "way", way->name, "rate_mb_s",
+			(json_int_t)way->rate_mb_s, "mb", mb, "wall_s",
+			(double)(rb_now_us() - began_us) / 1e6, "packed_to",
+			(double)stats.bytes_packed / (double)stats.bytes_done);
+	json_object_set_new(out, "source", side(mb, &source, way->least_mb_s, &held));
+	json_object_set_new(out, "target", side(mb, &target, way->least_mb_s, &held));
 	rb_image_stats_clear(&stats);
-	json_dumpf(out, stdout, JSON_COMPACT | JSON_REAL_PRECISION(6));
+	json_dumpf(out, stdout, JSON_COMPACT | JSON_REAL_PRECISION(4));
 	printf("\n");
 	fflush(stdout);
-	return 0;
+	return held ? 0 : 3;
+}
+
+static int measure_all(long mib, long rate_mb_s)
+{
+	const struct way ways[] = {
+		{ .name = "plain", .level = 1, .least_mb_s = 300 },
+		{ .name = "zstd", .level = 2, .least_mb_s = 120 },
+		{ .name = "auto", .rate_mb_s = rate_mb_s, .least_mb_s = 120 },
+	};
+	int fd = make_archive((size_t)mib), result = 0;
+	char spool[256];
+
+	for (size_t i = 0; i < ARRAY_SIZE(ways) && result != 1; i++) {
+		int status = 1 << 8;
+		pid_t pid;
+
+		/* what came the last time would not be sent again */
+		snprintf(spool, sizeof(spool), "%s/images", dir);
+		rb_rm_rf(spool, NULL);
+		fflush(NULL);
+		pid = fork();
+		if (pid == 0)
+			_exit(measure(fd, &ways[i]));
+		if (pid > 0)
+			waitpid(pid, &status, 0);
+		if (status)
+			result = WIFEXITED(status) ? WEXITSTATUS(status) : 1;
+	}
+	close(fd);
+	return result;
 }
 
 int main(int argc, char **argv)
 {
-	long mib = argc > 1 ? atol(argv[1]) : 1024, rate = argc > 2 ? atol(argv[2]) : 0;
-	int fd, status = 1;
-	pid_t pid;
+	bool check = argc > 1 && strcmp(argv[1], "--check") == 0;
+	int first = check ? 2 : 1, result;
+	long mib = argc > first ? atol(argv[first]) : 1024;
+	long rate = argc > first + 1 ? atol(argv[first + 1]) : 60;
 
-	if (mib < 1 || rate < 0 || argc > 3) {
-		fprintf(stderr, "usage: pipeline [MIB [RATE_MB_S]]\n");
+	if (mib < 1 || rate < 1 || argc > first + 2) {
+		fprintf(stderr, "usage: pipeline [--check] [MIB [RATE_MB_S]]\n");
 		return 2;
 	}
 	if (!certs_make() || !mkdtemp(dir))
 		return 1;
-	fd = make_archive((size_t)mib);
-	fflush(NULL);
-	pid = fork();
-	if (pid == 0)
-		_exit(measure(fd, mib, rate));
-	if (pid > 0)
-		waitpid(pid, &status, 0);
+	result = measure_all(mib, rate);
 	certs_remove();
 	rb_rm_rf(dir, NULL);
-	return status ? 1 : 0;
+	return result == 3 && !check ? 0 : result;
 }
