@@ -229,9 +229,12 @@ static int op_push(void *ctx, const json_t *request, json_t **ret, struct rb_err
 	char id[RB_ID_LEN + 1];
 	int r = rb_pushes_begin(&ops->config->node, request, id, err);
 
-	if (r >= 0)
-		r = rb_workers_start_push(ops->workers, id, err);
-	if (r >= 0)
+	if (r < 0)
+		return r;
+	r = rb_workers_start_push(ops->workers, id, err);
+	if (r < 0)
+		rb_pushes_remove(&ops->config->node, id);
+	else
 		*ret = json_pack("{s:s}", "id", id);
 	return r;
 }

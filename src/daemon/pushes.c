@@ -6,6 +6,7 @@
 
 #include <dirent.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <limits.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -110,6 +111,14 @@ int rb_pushes_save(const struct rb_node *node, const json_t *push, struct rb_err
 	return r < 0 ? r : rb_json_save(path, push, false, err);
 }
 
+void rb_pushes_remove(const struct rb_node *node, const char *id)
+{
+	char path[PATH_MAX];
+
+	if (file_path(node, id, path) >= 0)
+		unlink(path);
+}
+
 pid_t rb_pushes_worker(const json_t *push)
 {
 	pid_t pid = (pid_t)rb_json_int(push, "worker", 0);
@@ -175,11 +184,31 @@ static int sweep_one(void *arg, const char *id)
 	return 0;
 }
 
+/* rb_write_file() writes beside the file, and the worker may be killed before it renames that */
+static void sweep_unfinished(const struct rb_node *node)
+{
+	_cleanup_closedir_ DIR *dir = NULL;
+	char path[PATH_MAX], id[RB_ID_LEN + 1];
+	struct dirent *one;
+
+	rb_path(path, sizeof(path), "%s/pushes", node->run_dir);
+	dir = opendir(path);
+	while (dir && (one = readdir(dir))) {
+		struct stat st;
+
+		if (one->d_name[0] != '.' && !id_of(one->d_name, id) &&
+		    fstatat(dirfd(dir), one->d_name, &st, AT_SYMLINK_NOFOLLOW) == 0 &&
+		    time(NULL) - st.st_mtim.tv_sec >= KEPT_S)
+			unlinkat(dirfd(dir), one->d_name, 0);
+	}
+}
+
 void rb_pushes_sweep(const struct rb_node *node)
 {
 	struct sweep sweep = { .node = node, .age_s = KEPT_S };
 
 	rb_pushes_each(node, sweep_one, &sweep);
+	sweep_unfinished(node);
 }
 
 /* room for one more: who pushes by the hundred does not come back to ask */

@@ -42,13 +42,17 @@ int rb_pushes_load(const struct rb_node *node, const char *id, json_t **ret, str
 /** rb_pushes_save - the worker's: replace the file */
 int rb_pushes_save(const struct rb_node *node, const json_t *push, struct rb_err *err);
 
+/** rb_pushes_remove - one that nobody can work on is forgotten */
+void rb_pushes_remove(const struct rb_node *node, const char *id);
+
 /** rb_pushes_worker - who works on it. Return: pid, 0: nobody (any more, or not yet) */
 pid_t rb_pushes_worker(const json_t *push);
 
 /** rb_pushes_each - the ids of all that are known; ends with the first that is not 0 */
 int rb_pushes_each(const struct rb_node *node, int (*fn)(void *arg, const char *id), void *arg);
 
-/** rb_pushes_sweep - forget those that ended an hour ago; cheap where there are none */
+/** rb_pushes_sweep - forget those that ended an hour ago, and what a worker left that was killed
+ * while it wrote; cheap where there are none */
 void rb_pushes_sweep(const struct rb_node *node);
 
 /**

@@ -47,14 +47,22 @@ static int count(void)
 	return n;
 }
 
-static void change_age(const char *id, int seconds)
+static void set_age(const char *name, int seconds)
 {
 	struct timespec times[2] = { { .tv_sec = time(NULL) - seconds },
 				     { .tv_sec = time(NULL) - seconds } };
 	char path[PATH_MAX];
 
-	rb_path(path, sizeof(path), "%s/pushes/%s.json", dir, id);
+	rb_path(path, sizeof(path), "%s/pushes/%s", dir, name);
 	utimensat(AT_FDCWD, path, times, 0);
+}
+
+static void change_age(const char *id, int seconds)
+{
+	char name[64];
+
+	snprintf(name, sizeof(name), "%s.json", id);
+	set_age(name, seconds);
 }
 
 static void a_request_becomes_a_file(void)
@@ -154,6 +162,25 @@ static void only_what_ended_long_ago_is_forgotten(void)
 	CHECK_INT(rb_pushes_find(&node, alive, found, NULL), -ENOENT);
 }
 
+static void what_a_killed_worker_left_goes(void)
+{
+	char path[PATH_MAX], id[RB_ID_LEN + 1], name[64];
+
+	CHECK_INT(begin("[\"h2\"]", id, NULL), 0);
+	snprintf(name, sizeof(name), "%s.json.tmp.4711", id);
+	rb_path(path, sizeof(path), "%s/pushes/%s", dir, name);
+	CHECK_INT(rb_write_file(path, "{", 1, 0600, false, NULL), 0);
+	rb_pushes_sweep(&node);
+	CHECK_INT(access(path, F_OK), 0);
+	snprintf(name, sizeof(name), "%s.json.tmp.4711", id);
+	set_age(name, 4000);
+	rb_pushes_sweep(&node);
+	CHECK_INT(access(path, F_OK), -1);
+	CHECK_INT(rb_pushes_find(&node, id, name, NULL), 0);
+	rb_pushes_remove(&node, id);
+	CHECK_INT(rb_pushes_find(&node, id, name, NULL), -ENOENT);
+}
+
 static void there_is_a_limit(void)
 {
 	char id[RB_ID_LEN + 1], old[RB_ID_LEN + 1];
@@ -188,6 +215,7 @@ int main(void)
 	TAP_RUN(a_beginning_of_two_is_refused);
 	TAP_RUN(nodes_are_looked_at);
 	TAP_RUN(only_what_ended_long_ago_is_forgotten);
+	TAP_RUN(what_a_killed_worker_left_goes);
 	TAP_RUN(there_is_a_limit);
 	rb_rm_rf(dir, NULL);
 	return tap_done();
