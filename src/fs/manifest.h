@@ -9,9 +9,12 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <time.h>
 
 #include "io.h"
 #include "tree.h"
+
+struct watched;
 
 struct manifest_entry {
 	size_t path; /* offset in rb_manifest.paths */
@@ -41,9 +44,40 @@ static inline const char *manifest_path(const struct rb_manifest *m, const struc
 	return m->paths.data + e->path;
 }
 
-/** manifest_scan - look at everything below @root_fd; @root is its name for messages */
-int manifest_scan(int root_fd, const char *root, struct rb_manifest **ret,
+/**
+ * manifest_scan - look at everything below @root_fd
+ * @root: its name for messages
+ * @watched: hears of each folder before it is read; may be NULL
+ */
+int manifest_scan(int root_fd, const char *root, struct watched *watched, struct rb_manifest **ret,
 		  const struct rb_wait *wait, struct rb_err *err);
+
+/** A look at some paths only; all but the last two fields are the caller's. */
+struct manifest_scan {
+	int root_fd;
+	const char *root;
+	struct watched *watched;
+	const struct rb_wait *wait;
+	struct rb_err *err;
+	struct rb_manifest *m; /* released by rb_manifest_free() when it comes to no end */
+	struct timespec start;
+};
+
+int manifest_scan_begin(struct manifest_scan *scan);
+
+/**
+ * manifest_scan_path - look at one path
+ * @deep: and at all below it
+ *
+ * Return: 1, 0 when there is nothing, or negative errno.
+ */
+int manifest_scan_path(struct manifest_scan *scan, const char *path, bool deep);
+
+/** manifest_scan_end - what was found, each path once */
+struct rb_manifest *manifest_scan_end(struct manifest_scan *scan);
+
+/** manifest_sort - by path, each once */
+void manifest_sort(struct rb_manifest *m);
 
 /** manifest_find - entry of a path, or NULL */
 struct manifest_entry *manifest_find(const struct rb_manifest *m, const char *path);
@@ -68,6 +102,24 @@ int manifest_diff(struct rb_manifest *now, const struct rb_manifest *base, struc
  * @base: of what the receiver has; NULL: nothing
  */
 void manifest_mark_held(struct rb_manifest *now, const struct rb_manifest *base);
+
+/** manifest_copy - add an entry of another one, at the end. Return: 0 or -ENOMEM */
+int manifest_copy(struct rb_manifest *to, const struct rb_manifest *from,
+		  const struct manifest_entry *e);
+
+/**
+ * manifest_merge - what the receiver has after a round
+ * @base: what it had before; NULL: nothing
+ * @part_base: what of @base was compared with @now; NULL: all
+ * @now: what was sent
+ * @arrived: or it is not known how much of it did: what may be there counts as different from
+ * anything, also where it was not before
+ *
+ * Return: a new one, or NULL when there is no memory.
+ */
+struct rb_manifest *manifest_merge(const struct rb_manifest *base,
+				   const struct rb_manifest *part_base,
+				   const struct rb_manifest *now, bool arrived);
 
 /** manifest_bytes - bytes on disk, hard links counted once (by their share each) */
 uint64_t manifest_bytes(const struct rb_manifest *m);

@@ -60,7 +60,7 @@ static int add_all(XXH3_state_t *state, int fd, const char *path, const struct s
 		add_root(state, e);
 		return 0;
 	}
-	r = manifest_scan(fd, path, &m, wait, err);
+	r = manifest_scan(fd, path, NULL, &m, wait, err);
 	if (r >= 0)
 		add_root(state, m->entries[0]);
 	for (size_t i = 1; r >= 0 && i < m->n; i++)

@@ -37,8 +37,7 @@
  * of the last send; a manifest entry is taken *before* its file is read, so that a change during
  * the read is sent again the next time. Two things escape the comparison: a change within the
  * tick of the clock in which the entry was taken (such entries are remembered as doubtful and
- * sent again), and stores through a shared mapping, which move mtime only once per write-back
- * (rb_manifest_forget_mapped()).
+ * sent again), and writers that do not move the times, or not when they have written (writers.h).
  */
 #pragma once
 
@@ -58,6 +57,7 @@ struct rb_tree_stats {
 	uint64_t files;	  /* entries sent */
 	uint64_t bytes;	  /* of file content, without holes */
 	uint64_t removed; /* paths that vanished */
+	bool walked;	  /* sender: all of the tree was looked at (tree_source.h) */
 };
 
 /**
@@ -107,22 +107,6 @@ int rb_tree_sync_files(const char *root, struct rb_err *err);
 
 /** rb_tree_size - bytes on disk below @root (st_blocks, hard links once), for the space check */
 int rb_tree_size(const char *root, uint64_t *ret_bytes, struct rb_err *err);
-
-/**
- * rb_manifest_forget_mapped - have the files that are mapped shared and writable sent again
- * @manifest: of the last send; their entries are marked as doubtful
- * @root: folder that @manifest is of
- * @pids: processes that may write below @root
- *
- * The first store to a clean page of a shared mapping moves mtime, the following ones do not until
- * the page was written back: such a file can change while its times stand still. Call this right
- * after a send (a mapping may be gone when the next one starts) *and*, with the tasks frozen,
- * before the last one. Needs CAP_SYS_PTRACE or root. A pid that is gone is passed over.
- *
- * Return: number of entries marked, or negative errno.
- */
-int rb_manifest_forget_mapped(struct rb_manifest *manifest, const char *root, const pid_t *pids,
-			      size_t n, struct rb_err *err);
 
 #define RB_STAMP_SIZE 33
 

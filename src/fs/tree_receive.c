@@ -305,7 +305,7 @@ int rb_tree_size(const char *root, uint64_t *ret_bytes, struct rb_err *err)
 
 	if (fd < 0)
 		return rb_err_set(err, -errno, "open folder '%s'", root);
-	r = manifest_scan(fd, root, &m, NULL, err);
+	r = manifest_scan(fd, root, NULL, &m, NULL, err);
 	if (r < 0)
 		return r;
 	*ret_bytes = manifest_bytes(m);

@@ -36,6 +36,7 @@
 #include "err.h"
 #include "manifest.h"
 #include "patch.h"
+#include "tree_send.h"
 #include "tree_stream.h"
 #include "wait.h"
 #include "xattr.h"
@@ -84,8 +85,6 @@ static void sender_release(struct sender *s)
 	if (s->zeros)
 		munmap((void *)s->zeros, ZEROS);
 	free(s->inodes);
-	rb_close_fd(&s->root_fd);
-	rb_manifest_free(s->now);
 }
 
 static la_ssize_t write_stream(struct archive *archive, void *arg, const void *data, size_t len)
@@ -449,43 +448,56 @@ static int send_patches(struct sender *s)
 	return r;
 }
 
-int rb_tree_send(struct rb_conn *conn, const char *root, const struct rb_manifest *base,
-		 struct rb_blocks *blocks, struct rb_manifest **ret_now,
-		 struct rb_tree_stats *stats, const struct rb_wait *wait, struct rb_err *err)
+int tree_send_listed(struct rb_conn *conn, int root_fd, const char *root, struct rb_manifest *now,
+		     const struct rb_buf *gone, struct rb_blocks *blocks,
+		     struct rb_tree_stats *stats, const struct rb_wait *wait, struct rb_err *err)
 {
-	_cleanup_(sender_release) struct sender s = {
-		.conn = conn,
-		.wait = wait,
-		.err = err,
-		.root_fd = -EBADF,
-		.root = root,
-		.blocks = blocks,
-	};
-	_cleanup_buf_ struct rb_buf gone = {};
-	int r;
+	_cleanup_(sender_release) struct sender s = { .conn = conn,
+						      .wait = wait,
+						      .err = err,
+						      .root_fd = root_fd,
+						      .root = root,
+						      .now = now,
+						      .blocks = blocks,
+						      .stats = *stats };
+	int r = send_head(&s, gone);
 
-	s.root_fd = open(root, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	if (s.root_fd < 0)
-		return rb_err_set(err, -errno, "open folder '%s'", root);
-	r = manifest_scan(s.root_fd, root, &s.now, wait, err);
-	if (r < 0)
-		return r;
-	r = manifest_diff(s.now, base, &gone, &s.stats.removed);
-	if (r < 0)
-		return rb_err_set(err, r, "compare '%s' with what was sent before", root);
-	manifest_mark_held(s.now, base);
-	r = send_head(&s, &gone);
 	if (r == 0)
 		r = send_patches(&s);
 	if (r == 0)
 		r = send_archive(&s);
 	if (r == 0)
 		r = rb_stream_end(conn, wait, err);
+	if (r == 0)
+		*stats = s.stats;
+	return r;
+}
+
+int rb_tree_send(struct rb_conn *conn, const char *root, const struct rb_manifest *base,
+		 struct rb_blocks *blocks, struct rb_manifest **ret_now,
+		 struct rb_tree_stats *stats, const struct rb_wait *wait, struct rb_err *err)
+{
+	_cleanup_close_ int root_fd = open(root, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	_cleanup_buf_ struct rb_buf gone = {};
+	struct rb_tree_stats sent = {};
+	struct rb_manifest *now = NULL;
+	int r;
+
+	if (root_fd < 0)
+		return rb_err_set(err, -errno, "open folder '%s'", root);
+	r = manifest_scan(root_fd, root, NULL, &now, wait, err);
 	if (r < 0)
 		return r;
-	if (stats)
-		*stats = s.stats;
-	if (ret_now)
-		*ret_now = TAKE_PTR(s.now);
-	return 0;
+	r = manifest_diff(now, base, &gone, &sent.removed);
+	manifest_mark_held(now, base);
+	if (r < 0)
+		r = rb_err_set(err, r, "compare '%s' with what was sent before", root);
+	else
+		r = tree_send_listed(conn, root_fd, root, now, &gone, blocks, &sent, wait, err);
+	if (r == 0 && stats)
+		*stats = sent;
+	if (r == 0 && ret_now)
+		*ret_now = TAKE_PTR(now);
+	rb_manifest_free(now);
+	return r;
 }

@@ -64,7 +64,7 @@ static int look_open(struct look *look)
 	look->buf = malloc(READ_SIZE);
 	if (!look->buf)
 		return rb_err_set(look->err, -ENOMEM, "compare '%s'", look->root);
-	r = manifest_scan(look->root_fd, look->root, &look->m, look->wait, look->err);
+	r = manifest_scan(look->root_fd, look->root, NULL, &look->m, look->wait, look->err);
 	if (r < 0)
 		return r;
 	/* numbers the groups */

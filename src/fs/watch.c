@@ -27,6 +27,8 @@
 #include "watch_folders.h"
 
 #define EVENTS_BYTES ((size_t)64 << 10)
+#define OPEN_TRIES   50
+#define OPEN_REST_US 200
 #define REST_MS	     10 /* of the thread, between two looks: equal events become one meanwhile */
 #ifndef XFS_SUPER_MAGIC
 #define XFS_SUPER_MAGIC 0x58465342
@@ -144,6 +146,21 @@ static const struct watched *tree_on(const struct rb_watch *watch, int fs)
 	return tree;
 }
 
+/* ENOMEM stands also for an inode that is being made at this moment, with the number of one that is
+ * gone (the kernel's iget_locked()): a moment later it says ESTALE. */
+static int open_inode(int root_fd, const struct file_handle *handle)
+{
+	int fd = -EBADF;
+
+	for (int tries = 0; tries < OPEN_TRIES; tries++) {
+		fd = open_by_handle_at(root_fd, (struct file_handle *)handle, O_PATH | O_CLOEXEC);
+		if (fd >= 0 || errno != ENOMEM)
+			break;
+		usleep(OPEN_REST_US);
+	}
+	return fd < 0 ? -errno : fd;
+}
+
 static void note_content(struct rb_watch *watch, const struct happened *event)
 {
 	const struct watched *tree = tree_on(watch, event->fs);
@@ -152,10 +169,9 @@ static void note_content(struct rb_watch *watch, const struct happened *event)
 
 	if (!tree)
 		return;
-	fd = open_by_handle_at(tree->root_fd, (struct file_handle *)event->inode,
-			       O_PATH | O_CLOEXEC);
+	fd = open_inode(tree->root_fd, event->inode);
 	/* it has no name any more, in no tree */
-	if (fd < 0 && (errno == ESTALE || errno == ENOENT))
+	if (fd == -ESTALE || fd == -ENOENT)
 		return;
 	if (fd < 0 || fstat(fd, &st) < 0)
 		lose_all(watch, event->fs);

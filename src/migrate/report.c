@@ -54,10 +54,10 @@ static json_t *energy_of(struct rb_migration *m)
 int rb_report_save(struct rb_migration *m, const char *result, const struct rb_err *why,
 		   struct rb_err *err)
 {
-	static const char *const copied[] = { "addresses",  "rounds",	  "predicted_ms",
-					      "last_ms",    "last_bytes", "files_ms",
-					      "left_bytes", "fetch_ms",	  "verified_files",
-					      "storage",    "image_sent" };
+	static const char *const copied[] = { "addresses",	"rounds",     "predicted_ms",
+					      "last_ms",	"last_bytes", "files",
+					      "files_ms",	"left_bytes", "fetch_ms",
+					      "verified_files", "storage",    "image_sent" };
 	bool source = m->entry.role == RB_SOURCE;
 	_cleanup_json_ json_t *report = NULL;
 

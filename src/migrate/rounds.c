@@ -29,7 +29,12 @@
 enum {
 	MAX_DOWNTIME_MS = 100, /* of a request that names none */
 	SHORT_MS = 5,	       /* of sending: what comes next cannot be much shorter */
+	FILE_ROUNDS_MAX = 8,   /* in a row */
+	SHORT_FILES_MS = 20,
 };
+
+#define FEW_BYTES    ((uint64_t)256 << 10) /* of files: a round of less has nothing to gain */
+#define USEFUL_SHARE 0.8
 
 /* a round of less goes over the conversation: lanes would cost more than they save */
 #define LANES_MIN_BYTES ((uint64_t)16 << 20)
@@ -219,7 +224,10 @@ int rb_rounds_begin(struct rb_migration *m, enum rb_track_method method, struct 
 	int r = 0;
 
 	*ret = (struct rb_outlook){ .fixed_ms = rb_predict_fixed_ms(m) };
-	if (method != RB_TRACK_NONE)
+	/* what changed of the files while they travelled: it takes its time, in which memory is
+	 * written, too */
+	r = rb_rounds_files(m, ret, err);
+	if (r >= 0 && method != RB_TRACK_NONE)
 		r = rb_lanes_open(m, err);
 	if (m->lanes && r >= 0)
 		r = rb_fault_point("source.memory.lanes", &m->wait, err);
@@ -240,14 +248,40 @@ bool rb_round_is_enough(const struct rb_migration *m, const struct rb_outlook *o
 	return outlook->memory_ms <= SHORT_MS || outlook->predicted_ms <= limit_ms;
 }
 
+static int file_rounds(struct rb_migration *m, double *ret_last_ms, struct rb_err *err)
+{
+	double ms = 0;
+	int r = 0;
+
+	for (int i = 0; r >= 0 && i < FILE_ROUNDS_MAX; i++) {
+		double before_ms = ms;
+		int64_t began_us = rb_now_us();
+		uint64_t bytes = 0;
+
+		r = rb_sync_round(m, &bytes, err);
+		ms = (double)(rb_now_us() - began_us) / 1000.0;
+		/* what comes next has less to send, unless it does not get less any more */
+		if (bytes < FEW_BYTES || ms <= SHORT_FILES_MS ||
+		    (i > 0 && ms > before_ms * USEFUL_SHARE))
+			break;
+	}
+	*ret_last_ms = ms;
+	return r;
+}
+
 int rb_rounds_files(struct rb_migration *m, struct rb_outlook *outlook, struct rb_err *err)
 {
-	int64_t began_us = rb_now_us();
-	int r = rb_sync_round(m, err);
+	int r = file_rounds(m, &outlook->files_ms, err);
 
-	outlook->files_ms = (double)(rb_now_us() - began_us) / 1000.0;
 	predict(m, outlook);
 	return r;
+}
+
+int rb_rounds_files_only(struct rb_migration *m, struct rb_err *err)
+{
+	double ms;
+
+	return file_rounds(m, &ms, err);
 }
 
 int rb_rounds_frozen(struct rb_migration *m, struct rb_err *err)

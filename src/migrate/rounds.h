@@ -40,9 +40,17 @@ int rb_rounds_send(struct rb_migration *m, struct rb_err *err);
 /** rb_rounds_send_shared - the same, of shared memory alone */
 int rb_rounds_send_shared(struct rb_migration *m, struct rb_err *err);
 
-/** rb_rounds_files - what changed of the files meanwhile; the same will have to be done once more
- * when the container stands still, so how long it takes is part of what is predicted */
+/**
+ * rb_rounds_files - what changed of the files meanwhile, in rounds until that is little, or does
+ * not get less
+ *
+ * The same will have to be done once more when the container stands still, so how long the last of
+ * them took is part of what is predicted.
+ */
 int rb_rounds_files(struct rb_migration *m, struct rb_outlook *outlook, struct rb_err *err);
+
+/** rb_rounds_files_only - the same where there are no others (strategy cold) */
+int rb_rounds_files_only(struct rb_migration *m, struct rb_err *err);
 
 /** rb_rounds_frozen, rb_rounds_look - see struct rb_strategy: what is left, and CRIU does not see
  * any of it */

@@ -333,10 +333,10 @@ static int dump_and_sync(struct rb_migration *m, struct rb_err *err)
 	r2 = strategy->rest ? strategy->rest(m, &sync_err) : 0;
 	began_us = rb_now_us();
 	if (r2 >= 0)
-		r2 = rb_sync_round(m, &sync_err);
+		r2 = rb_sync_round(m, NULL, &sync_err);
+	rb_migration_fact(m, "files_ms", json_integer((rb_now_us() - began_us + 500) / 1000));
 	if (r2 >= 0 && rb_json_bool(m->entry.facts, "verify", false))
 		r2 = rb_sync_verify(m, &sync_err);
-	rb_migration_fact(m, "files_ms", json_integer((rb_now_us() - began_us + 500) / 1000));
 	r = end_dumps(m, begun, err);
 	/* with a broken conversation there is nothing to try again */
 	if (r == -EAGAIN && r2 < 0)

@@ -2,16 +2,19 @@
 /*
  * sync.c - the files of the containers on the source: writable layer, volumes, bind mounts, log
  *
- * The first round runs while the container does and sends everything; the one inside the freeze
- * sends what changed since. The log goes the same way: history first, its last lines at the end.
+ * The first round sends everything; those that follow while the container runs, and the one inside
+ * the freeze, send what changed since, and look only at what may have (fs/tree_source.h). The log
+ * goes the same way: history first, its last lines at the end.
  */
 #include "sync.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "blocks.h"
 #include "cleanup.h"
@@ -19,15 +22,19 @@
 #include "err.h"
 #include "freezer.h"
 #include "json.h"
+#include "log.h"
 #include "logfile.h"
 #include "migration.h"
 #include "storage.h"
 #include "tree.h"
+#include "tree_source.h"
 #include "verify.h"
+#include "watch.h"
 
-#define MAX_TREES 64
-#define MAX_TASKS 4096
-#define SETTLE_MS 50
+#define MAX_TREES  64
+#define MAX_TASKS  4096
+#define MAX_OTHERS 256
+#define SETTLE_MS  50
 
 struct tree {
 	const char *what; /* "rootfs", "volume" or "bind" */
@@ -35,13 +42,17 @@ struct tree {
 	const char *path;
 	const json_t *file; /* a single file, which is copied to @path first (storage.h); or NULL */
 	char *staged;	    /* @path, where it is ours */
-	struct rb_manifest *sent;
+	struct rb_tree_source *source;
 	struct rb_blocks *blocks; /* of its large files */
+	size_t rounds;		  /* that arrived */
+	pid_t others[MAX_OTHERS]; /* processes of nobody that moves, which may write to it unseen */
+	size_t n_others;
 };
 
 struct rb_sync {
 	struct tree trees[MAX_TREES];
 	size_t n;
+	struct rb_watch *watch;
 	const char *log_path; /* NULL: another log driver than json-file */
 	struct rb_log_position log_at;
 };
@@ -51,10 +62,11 @@ void rb_sync_free(struct rb_sync *sync)
 	if (!sync)
 		return;
 	for (size_t i = 0; i < sync->n; i++) {
-		rb_manifest_free(sync->trees[i].sent);
+		rb_tree_source_free(sync->trees[i].source);
 		rb_blocks_free(sync->trees[i].blocks);
 		free(sync->trees[i].staged);
 	}
+	rb_watch_close(sync->watch);
 	free(sync);
 }
 
@@ -122,10 +134,35 @@ static int open_sync(struct rb_member *c, struct rb_err *err)
 	return r;
 }
 
-/* files mapped shared and writable change without their times telling; a volume may be mapped by
- * any of the containers */
-static int forget_mapped(struct rb_migration *m, struct tree *tree, struct rb_err *err)
+/* With a volume that others use as well: whoever is on this host. They do not stand still, so that
+ * nobody can have their last state; but each round has what they did before. */
+static int look_at_others(struct tree *tree, struct rb_err *err)
 {
+	_cleanup_closedir_ DIR *proc = opendir("/proc");
+	struct dirent *d;
+	int r = 0;
+
+	if (!proc)
+		return rb_err_set(err, -errno, "open /proc");
+	tree->n_others = 0;
+	while (r >= 0 && (d = readdir(proc))) {
+		pid_t pid = (pid_t)atoi(d->d_name);
+
+		if (pid <= 0 || pid == getpid())
+			continue;
+		r = rb_tree_source_look(tree->source, &pid, 1, err);
+		if (r > 0 && tree->n_others < MAX_OTHERS)
+			tree->others[tree->n_others++] = pid;
+	}
+	return r;
+}
+
+/* Who writes without anybody hearing of it; a volume may be written to by any of the containers. */
+static int look_at_writers(struct rb_migration *m, struct tree *tree, struct rb_err *err)
+{
+	bool used_by_others =
+		strcmp(tree->what, "rootfs") != 0 && !tree->file &&
+		strcmp(rb_json_str(m->entry.facts, "volume_in_use", "refuse"), "copy") == 0;
 	pid_t pids[MAX_TASKS];
 	int r = 0;
 
@@ -136,45 +173,113 @@ static int forget_mapped(struct rb_migration *m, struct tree *tree, struct rb_er
 		if (n > MAX_TASKS)
 			return rb_err_code(err, RB_E_REFUSED, -E2BIG,
 					   "the container has more than %d processes", MAX_TASKS);
-		if (r >= 0 && n > 0 && tree->sent)
-			r = rb_manifest_forget_mapped(tree->sent, tree->path, pids, (size_t)n, err);
+		if (r >= 0 && n > 0)
+			r = rb_tree_source_look(tree->source, pids, (size_t)n, err);
 	}
-	return r;
+	if (r < 0 || !used_by_others)
+		return r;
+	/* in the freeze there is no time to ask everybody */
+	return m->frozen_us ? rb_tree_source_look(tree->source, tree->others, tree->n_others, err)
+			    : look_at_others(tree, err);
 }
 
-static int send_tree(struct rb_migration *m, struct rb_member *c, struct tree *tree,
-		     struct rb_err *err)
+/* What is not watched is looked at as a whole each time; a staged file is one file. */
+static int open_source(struct rb_sync *sync, struct tree *tree, struct rb_err *err)
+{
+	bool rootfs = strcmp(tree->what, "rootfs") == 0;
+	int r = 0;
+
+	if (tree->source)
+		return 0;
+	if (!sync->watch) {
+		r = rb_watch_open(NULL, &sync->watch, err);
+		if (r >= 0 && *rb_watch_why(sync->watch))
+			rb_info("files: each round looks at all of them: %s",
+				rb_watch_why(sync->watch));
+	}
+	if (r >= 0)
+		r = rb_tree_source_open(tree->path, rootfs, tree->file ? NULL : sync->watch,
+					&tree->source, err);
+	return r < 0 ? r : rb_blocks_new(&tree->blocks, err);
+}
+
+/* The report has each tree with its rounds: fact "files". */
+static void note_round(struct rb_migration *m, const struct rb_member *c, struct tree *tree,
+		       const struct rb_tree_stats *stats, int64_t us)
+{
+	json_t *list = json_object_get(m->entry.facts, "files"), *entry, *found = NULL;
+	size_t i;
+
+	if (!list) {
+		list = json_array();
+		rb_migration_fact(m, "files", list);
+	}
+	json_array_foreach (list, i, entry)
+		if (strcmp(rb_json_str(entry, "container", ""), c->name) == 0 &&
+		    strcmp(rb_json_str(entry, "what", ""), tree->what) == 0 &&
+		    strcmp(rb_json_str(entry, "name", ""), tree->name) == 0)
+			found = entry;
+	if (!found) {
+		found = json_pack("{s:s, s:s, s:s, s:[]}", "container", c->name, "what", tree->what,
+				  "name", tree->name, "rounds");
+		json_array_append_new(list, found);
+	}
+	json_array_append_new(json_object_get(found, "rounds"),
+			      json_pack("{s:I, s:I, s:I, s:f, s:b, s:b}", "files",
+					(json_int_t)stats->files, "removed",
+					(json_int_t)stats->removed, "bytes",
+					(json_int_t)stats->bytes, "ms", (double)(us / 100) / 10.0,
+					"walked", stats->walked, "frozen", m->frozen_us != 0));
+}
+
+/* "tree" {"member", "what", "name", "durable"}: a stream of tree.h follows */
+static int send_stream(struct rb_migration *m, const struct rb_member *c, struct tree *tree,
+		       struct rb_tree_stats *stats, struct rb_err *err)
 {
 	_cleanup_json_ json_t *args = rb_member_args(m, c);
-	struct rb_manifest *now = NULL;
-	struct rb_tree_stats stats = {};
-	int r = tree->file ? rb_storage_stage(m, c, tree->file, err) : 0;
+	int r;
 
 	json_object_set_new(args, "what", json_string(tree->what));
 	json_object_set_new(args, "name", json_string(tree->name));
-	json_object_set_new(args, "durable", json_boolean(m->frozen_us != 0));
-	if (r >= 0 && !tree->blocks)
-		r = rb_blocks_new(&tree->blocks, err);
+	/* of the first round all reaches the disk at once, when the target starts its container; so
+	 * that in the freeze only that has to which comes then */
+	json_object_set_new(args, "durable", json_boolean(tree->rounds > 0));
+	r = rb_conn_call(m->conn, "tree", args, &m->wait, err);
+	if (r >= 0)
+		r = rb_tree_source_send(m->conn, tree->source, tree->blocks, stats, &m->wait, err);
+	if (r >= 0)
+		r = rb_conn_reply(m->conn, NULL, &m->wait, err);
+	if (r < 0)
+		return r;
+	rb_tree_source_arrived(tree->source);
+	rb_blocks_commit(tree->blocks);
+	tree->rounds++;
+	return 0;
+}
+
+static int send_tree(struct rb_migration *m, struct rb_member *c, struct tree *tree,
+		     uint64_t *bytes, struct rb_err *err)
+{
+	struct rb_tree_stats stats = {};
+	int64_t began_us = rb_now_us();
+	int r = tree->file ? rb_storage_stage(m, c, tree->file, err) : 0;
+
+	if (r >= 0)
+		r = open_source(c->sync, tree, err);
 	if (r >= 0 && m->frozen_us)
 		rb_blocks_frozen(tree->blocks);
 	if (r >= 0)
-		r = forget_mapped(m, tree, err);
+		r = look_at_writers(m, tree, err);
 	if (r >= 0)
-		r = rb_conn_call(m->conn, "tree", args, &m->wait, err);
-	if (r >= 0)
-		r = rb_tree_send(m->conn, tree->path, tree->sent, tree->blocks, &now, &stats,
-				 &m->wait, err);
-	if (r >= 0)
-		r = rb_conn_reply(m->conn, NULL, &m->wait, err);
-	if (r < 0) {
-		rb_manifest_free(now);
+		r = send_stream(m, c, tree, &stats, err);
+	if (r < 0)
 		return r;
-	}
-	rb_blocks_commit(tree->blocks);
-	rb_manifest_free(tree->sent);
-	tree->sent = now;
-	/* and now, since a mapping may be gone when the next round starts */
-	return forget_mapped(m, tree, err);
+	*bytes += stats.bytes;
+	note_round(m, c, tree, &stats, rb_now_us() - began_us);
+	/* and now, since what is open or mapped may not be when the next round starts; not when all
+	 * stand still: should they go on, there is one before the next round, and what they close
+	 * then has an event */
+	return m->frozen_us ? 0 : look_at_writers(m, tree, err);
 }
 
 static int send_log(struct rb_migration *m, struct rb_member *c, struct rb_err *err)
@@ -198,25 +303,31 @@ static int send_log(struct rb_migration *m, struct rb_member *c, struct rb_err *
 	return r < 0 ? r : rb_conn_reply(m->conn, NULL, &m->wait, err);
 }
 
-static int sync_one(struct rb_migration *m, struct rb_member *c, struct rb_err *err)
+static int sync_one(struct rb_migration *m, struct rb_member *c, uint64_t *bytes,
+		    struct rb_err *err)
 {
 	int r = open_sync(c, err);
 
 	for (size_t i = 0; r >= 0 && i < c->sync->n; i++) {
-		r = send_tree(m, c, &c->sync->trees[i], err);
+		r = send_tree(m, c, &c->sync->trees[i], bytes, err);
 		rb_progress_bytes(m);
 	}
 	return r < 0 ? r : send_log(m, c, err);
 }
 
-int rb_sync_round(struct rb_migration *m, struct rb_err *err)
+int rb_sync_round(struct rb_migration *m, uint64_t *ret_bytes, struct rb_err *err)
 {
+	uint64_t bytes = 0;
 	int r = 0;
 
 	rb_each_member (c, m)
 		if (r >= 0)
-			r = sync_one(m, c, err);
-	return r < 0 ? r : rb_storage_flush(m, err);
+			r = sync_one(m, c, &bytes, err);
+	if (r >= 0)
+		r = rb_storage_flush(m, err);
+	if (r >= 0 && ret_bytes)
+		*ret_bytes = bytes;
+	return r;
 }
 
 static int verify_tree(struct rb_migration *m, struct rb_member *c, const struct tree *tree,

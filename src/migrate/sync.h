@@ -2,8 +2,8 @@
 /*
  * sync.h - the files of the containers on the source: writable layer, volumes, log
  *
- * Each tree is sent whole while the container runs and once more, only what changed since, while it
- * is frozen.
+ * Each tree is sent whole while the container runs, then in rounds only what changed since, the
+ * last of them while it is frozen.
  */
 #pragma once
 
@@ -13,8 +13,13 @@ struct rb_err;
 struct rb_migration;
 struct rb_sync;
 
-/** rb_sync_round - send what changed since the last round (everything in the first one) */
-int rb_sync_round(struct rb_migration *m, struct rb_err *err);
+/**
+ * rb_sync_round - send what changed since the last round (everything in the first one)
+ * @ret_bytes: of file content; may be NULL
+ *
+ * It is in the report, fact "files".
+ */
+int rb_sync_round(struct rb_migration *m, uint64_t *ret_bytes, struct rb_err *err);
 
 /** rb_sync_verify - after the last round, in the freeze: all trees are read on both sides, and must
  * be the same. -EUCLEAN/RB_E_CONFLICT when they are not */

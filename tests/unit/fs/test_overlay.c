@@ -21,7 +21,6 @@
 #include <unistd.h>
 
 #include "cleanup.h"
-#include "fake_conn.h"
 #include "mounts.h"
 #include "tap.h"
 #include "tree_util.h"
@@ -280,36 +279,6 @@ static void mounted_elsewhere(void)
 	CHECK(!is_mounted(&s));
 }
 
-/*
- * /proc/PID/maps may show the overlay's device and inode or those of the upper file; the path
- * inside of the container is what can be relied on.
- */
-static void mapped_through_overlay(void)
-{
-	struct rb_conn *conn = fake_conn_new(open("/dev/null", O_WRONLY | O_CLOEXEC));
-	_cleanup_stack_ struct stack s = {};
-	struct rb_manifest *manifest = NULL;
-	pid_t self = getpid();
-	int fd, marked;
-	void *map;
-
-	make_folders(&s, 1);
-	CHECK_INT(mount_overlay(&s, at(s.root, ""), 1, ""), 0);
-	fd = open(at(s.merged, "file"), O_RDWR | O_CLOEXEC); /* copied up */
-	map = mmap(NULL, 5, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
-	CHECK(map != MAP_FAILED);
-	close(fd);
-	let_clock_tick();
-	CHECK_INT(rb_tree_send(conn, at(s.root, "my id/diff"), NULL, NULL, &manifest, NULL, NULL,
-			       &s.err),
-		  0);
-	marked = rb_manifest_forget_mapped(manifest, at(s.root, "my id/diff"), &self, 1, &s.err);
-	munmap(map, 5);
-	rb_manifest_free(manifest);
-	fake_conn_free(conn);
-	CHECK_INT(marked, 1);
-}
-
 int main(void)
 {
 	if (geteuid() != 0) {
@@ -327,6 +296,5 @@ int main(void)
 	TAP_RUN(not_an_overlay);
 	TAP_RUN(busy);
 	TAP_RUN(mounted_elsewhere);
-	TAP_RUN(mapped_through_overlay);
 	return tap_done();
 }

@@ -302,46 +302,6 @@ static void links_in_differences(void)
 	CHECK_INT(x.st_nlink, 3);
 }
 
-static void mapped_files(void)
-{
-	char a[PATH_MAX], b[PATH_MAX];
-	_cleanup_manifest_ struct rb_manifest *m1 = NULL, *m2 = NULL;
-	struct rb_tree_stats stats;
-	struct rb_err err = {};
-	pid_t self = getpid();
-	struct stat before, after;
-	char *map;
-	int fd;
-
-	setenv("TMPDIR", "/dev/shm", 1); /* no write-back there that would make the store fault */
-	tree_folder(a, "mapped-a");
-	tree_folder(b, "mapped-b");
-	unsetenv("TMPDIR");
-	mkdir(at(a, "db"), 0700);
-	put_file(a, "db/mapped file", "0000", 0600);
-	put_file(a, "db/other", "0000", 0600);
-	fd = open(at(a, "db/mapped file"), O_RDWR | O_CLOEXEC);
-	map = mmap(NULL, 4, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
-	CHECK(map != MAP_FAILED);
-	map[0] = '1';
-	let_clock_tick();
-	CHECK_MOVE(a, b, NULL, &m1, &stats);
-	fstat(fd, &before);
-	map[0] = '2';
-	fstat(fd, &after);
-	close(fd);
-	CHECK_INT(after.st_mtim.tv_nsec, before.st_mtim.tv_nsec); /* why all this is needed */
-	CHECK_INT(rb_manifest_forget_mapped(m1, a, &self, 1, &err), 1);
-	CHECK_MOVE(a, b, m1, &m2, &stats);
-	CHECK_INT(stats.files, 2); /* and its folder */
-	CHECK_SAME(a, b);
-	/* a mapping that was made read-only keeps its dirty pages */
-	mprotect(map, 4, PROT_READ);
-	CHECK_INT(rb_manifest_forget_mapped(m2, a, &self, 1, &err), 1);
-	munmap(map, 4);
-	CHECK_INT(rb_manifest_forget_mapped(m2, a, &self, 1, &err), 0);
-}
-
 static void many_holes(void)
 {
 	char a[PATH_MAX], b[PATH_MAX];
@@ -408,7 +368,6 @@ int main(void)
 	TAP_RUN(scratch_of_criu);
 	TAP_RUN(folder_times);
 	TAP_RUN(links_in_differences);
-	TAP_RUN(mapped_files);
 	TAP_RUN(many_holes);
 	TAP_RUN(mount_inside);
 	TAP_RUN(size_on_disk);

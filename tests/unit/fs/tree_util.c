@@ -20,6 +20,7 @@
 
 #include "cleanup.h"
 #include "fake_conn.h"
+#include "tree_source.h"
 #include "wait.h"
 #include "xattr.h"
 
@@ -221,8 +222,9 @@ struct outcome {
 	struct rb_err err;
 };
 
-int tree_move(const char *from, const char *to, const struct rb_manifest *base,
-	      struct rb_manifest **ret_now, struct rb_tree_stats *sent, struct rb_err *err)
+/* Have a child receive below @to what @send sends. */
+static int move_by(int (*send)(struct rb_conn *conn, void *arg, struct rb_err *err), void *arg,
+		   const char *to, bool durable, struct rb_err *err)
 {
 	struct outcome *theirs = mmap(NULL, sizeof(*theirs), PROT_READ | PROT_WRITE,
 				      MAP_SHARED | MAP_ANONYMOUS, -1, 0);
@@ -235,11 +237,11 @@ int tree_move(const char *from, const char *to, const struct rb_manifest *base,
 		abort();
 	pid = fake_conn_fork(&conn);
 	if (pid == 0) {
-		theirs->r = rb_tree_receive(conn, to, true, NULL, NULL, NULL, &theirs->err);
+		theirs->r = rb_tree_receive(conn, to, durable, NULL, NULL, NULL, &theirs->err);
 		fake_conn_free(conn);
 		_exit(0);
 	}
-	r = rb_tree_send(conn, from, base, NULL, ret_now, sent, NULL, err);
+	r = send(conn, arg, err);
 	fake_conn_free(conn);
 	waitpid(pid, NULL, 0);
 	out = *theirs;
@@ -247,6 +249,48 @@ int tree_move(const char *from, const char *to, const struct rb_manifest *base,
 	if (r == 0 && out.r < 0 && err)
 		*err = out.err;
 	return r < 0 ? r : out.r;
+}
+
+struct whole {
+	const char *from;
+	const struct rb_manifest *base;
+	struct rb_manifest **ret_now;
+	struct rb_tree_stats *sent;
+};
+
+static int send_whole(struct rb_conn *conn, void *arg, struct rb_err *err)
+{
+	struct whole *w = arg;
+
+	return rb_tree_send(conn, w->from, w->base, NULL, w->ret_now, w->sent, NULL, err);
+}
+
+int tree_move(const char *from, const char *to, const struct rb_manifest *base,
+	      struct rb_manifest **ret_now, struct rb_tree_stats *sent, struct rb_err *err)
+{
+	struct whole whole = { from, base, ret_now, sent };
+
+	return move_by(send_whole, &whole, to, true, err);
+}
+
+struct round {
+	struct rb_tree_source *source;
+	struct rb_tree_stats *sent;
+};
+
+static int send_round(struct rb_conn *conn, void *arg, struct rb_err *err)
+{
+	struct round *round = arg;
+
+	return rb_tree_source_send(conn, round->source, NULL, round->sent, NULL, err);
+}
+
+int tree_round(struct rb_tree_source *source, const char *to, struct rb_tree_stats *sent,
+	       struct rb_err *err)
+{
+	struct round round = { source, sent };
+
+	return move_by(send_round, &round, to, false, err);
 }
 
 void let_clock_tick(void)

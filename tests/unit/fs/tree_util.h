@@ -10,6 +10,7 @@
 #include "err.h"
 #include "io.h"
 #include "tree.h"
+#include "tree_source.h"
 
 /** tree_folder - a fresh folder in $TMPDIR or /var/tmp, removed at exit; ret holds PATH_MAX bytes
  */
@@ -31,6 +32,10 @@ const char *tree_difference(const char *a, const char *b);
  * sender's or receiver's, with @err */
 int tree_move(const char *from, const char *to, const struct rb_manifest *base,
 	      struct rb_manifest **ret_now, struct rb_tree_stats *sent, struct rb_err *err);
+
+/** tree_round - a round of a tree in rounds; the caller says whether it arrived */
+int tree_round(struct rb_tree_source *source, const char *to, struct rb_tree_stats *sent,
+	       struct rb_err *err);
 
 /** let_clock_tick - until what was written before is too old to be doubtful for a manifest */
 void let_clock_tick(void);

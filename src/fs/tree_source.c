@@ -1,0 +1,302 @@
+// SPDX-License-Identifier: Apache-2.0
+/*
+ * tree_source.c - one tree travels in rounds
+ *
+ * After a round what the receiver has is not computed at once, since it takes time that grows
+ * with the tree, and the last round has none: settle() does it when it is needed.
+ */
+#include "tree_source.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/xattr.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "beneath.h"
+#include "cleanup.h"
+#include "err.h"
+#include "manifest.h"
+#include "tree.h"
+#include "tree_send.h"
+#include "tree_source_internal.h"
+#include "writers.h"
+
+int rb_tree_source_open(const char *root, bool overlay, struct rb_watch *watch,
+			struct rb_tree_source **ret, struct rb_err *err)
+{
+	struct rb_tree_source *source = calloc(1, sizeof(*source));
+	struct stat st;
+	int r = 0;
+
+	if (!source)
+		return rb_err_set(err, -ENOMEM, "send '%s'", root);
+	source->overlay = overlay;
+	source->root = strdup(root);
+	source->root_fd = open(root, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (!source->root)
+		r = rb_err_set(err, -ENOMEM, "send '%s'", root);
+	else if (source->root_fd < 0 || fstat(source->root_fd, &st) < 0)
+		r = rb_err_set(err, -errno, "open folder '%s'", root);
+	else
+		source->dev = st.st_dev;
+	if (r == 0 && watch && watch_tree(watch, source->root_fd, &source->watched) < 0)
+		r = rb_err_set(err, -ENOMEM, "watch '%s'", root);
+	if (r < 0)
+		rb_tree_source_free(source);
+	else
+		*ret = source;
+	return r;
+}
+
+static void part_release(struct source_part *part)
+{
+	rb_manifest_free(part->base);
+	rb_manifest_free(part->now);
+	path_set_free(&part->looked);
+	*part = (struct source_part){};
+}
+
+void rb_tree_source_free(struct rb_tree_source *source)
+{
+	if (!source)
+		return;
+	watch_forget(source->watched);
+	part_release(&source->part);
+	watch_changes_release(&source->todo);
+	path_set_free(&source->again);
+	rb_manifest_free(source->sent);
+	free(source->by_inode);
+	rb_close_fd(&source->root_fd);
+	free(source->root);
+	free(source);
+}
+
+/* To be looked at in the next round: what may change without a trace, or was not there any more
+ * when its turn came; and what has had an event, for it may have changed after it was looked at. */
+static int note_again(struct rb_tree_source *source)
+{
+	const struct rb_manifest *m = source->sent;
+	const struct path_set *looked = &source->part.looked;
+	int r = 0;
+
+	if (source->part.arrived)
+		path_set_free(&source->again);
+	for (size_t i = 0; r >= 0 && i < m->n; i++)
+		if (m->entries[i].again)
+			r = path_set_add(&source->again, manifest_path(m, &m->entries[i]),
+					 WATCH_LOOK);
+	for (size_t i = 0; r >= 0 && i < looked->n; i++)
+		if (looked->items[i].flags & WATCH_SEND)
+			r = path_set_add(&source->again, path_set_at(looked, i), WATCH_LOOK);
+	return r;
+}
+
+/* What the receiver has by now. */
+static int settle(struct rb_tree_source *source, struct rb_err *err)
+{
+	struct source_part *part = &source->part;
+	struct rb_manifest *merged;
+	int r;
+
+	if (!part->any)
+		return 0;
+	merged = manifest_merge(source->sent, part->base, part->now, part->arrived);
+	if (!merged)
+		return rb_err_set(err, -ENOMEM, "remember what was sent of '%s'", source->root);
+	rb_manifest_free(source->sent);
+	source->sent = merged;
+	r = source_index(source);
+	if (r >= 0)
+		r = note_again(source);
+	part_release(part);
+	return r < 0 ? rb_err_set(err, r, "remember what was sent of '%s'", source->root) : 0;
+}
+
+/* All changes until now are in source->todo. Return: 1; 0 when only a walk finds them */
+static int take_changes(struct rb_tree_source *source)
+{
+	struct watch_changes changes;
+	int r = 0;
+
+	if (!source->watched || !watched_take(source->watched, &changes))
+		return 0;
+	for (size_t i = 0; r >= 0 && i < changes.paths.n; i++)
+		r = path_set_add(&source->todo.paths, path_set_at(&changes.paths, i),
+				 changes.paths.items[i].flags);
+	for (size_t i = 0; r >= 0 && i < changes.inodes.n; i++)
+		r = number_set_add(&source->todo.inodes, changes.inodes.numbers[i]);
+	number_set_sort(&source->todo.inodes);
+	watch_changes_release(&changes);
+	return r < 0 ? r : 1;
+}
+
+static int look(struct rb_tree_source *source, const struct rb_wait *wait, struct rb_err *err)
+{
+	struct timespec now;
+	struct stat st;
+	int r;
+
+	if (fstat(source->root_fd, &st) < 0 || st.st_nlink == 0)
+		return rb_err_set(err, -ENOENT, "open folder '%s'", source->root);
+	r = take_changes(source);
+	if (r < 0)
+		return rb_err_set(err, r, "remember what has changed in '%s'", source->root);
+	clock_gettime(CLOCK_REALTIME, &now);
+	r = r > 0 && source->sent ? source_look_at_part(source, wait, err)
+				  : source_look_at_all(source, wait, err);
+	source->sent_at_s = now.tv_sec;
+	return r;
+}
+
+int rb_tree_source_send(struct rb_conn *conn, struct rb_tree_source *source,
+			struct rb_blocks *blocks, struct rb_tree_stats *stats,
+			const struct rb_wait *wait, struct rb_err *err)
+{
+	struct source_part *part = &source->part;
+	_cleanup_buf_ struct rb_buf gone = {};
+	struct rb_tree_stats sent = {};
+	int r = settle(source, err);
+
+	if (r == 0)
+		r = look(source, wait, err);
+	if (r < 0) {
+		part_release(part);
+		return r;
+	}
+	r = manifest_diff(part->now, part->walked ? source->sent : part->base, &gone,
+			  &sent.removed);
+	if (r < 0) {
+		part_release(part);
+		return rb_err_set(err, r, "compare '%s' with what was sent before", source->root);
+	}
+	manifest_mark_held(part->now, part->walked ? source->sent : part->base);
+	part->any = true;
+	sent.walked = part->walked;
+	r = tree_send_listed(conn, source->root_fd, source->root, part->now, &gone, blocks, &sent,
+			     wait, err);
+	if (r == 0 && stats)
+		*stats = sent;
+	return r;
+}
+
+void rb_tree_source_arrived(struct rb_tree_source *source)
+{
+	source->part.arrived = true;
+	watch_changes_release(&source->todo);
+}
+
+/* --- who may write unseen */
+
+struct looking {
+	struct rb_tree_source *source;
+	int found;
+};
+
+static int mark(struct rb_tree_source *source, const struct manifest_entry *e, bool unseen)
+{
+	int r = path_set_add(&source->again, manifest_path(source->sent, e),
+			     WATCH_LOOK | (unseen ? WATCH_SEND : SOURCE_OPEN));
+
+	return r < 0 ? r : 1;
+}
+
+static int mark_name(struct rb_tree_source *source, struct manifest_entry *e, void *arg)
+{
+	const struct writer *writer = arg;
+
+	return e->dev == writer->st.st_dev ? mark(source, e, writer->unseen) : 0;
+}
+
+/*
+ * Is that file of the overlay this one, in its upper folder? An overlay has a device of its own,
+ * but the times and all else of the file below; and its inode, unless it was copied up: then it is
+ * the image's file's.
+ */
+static bool is_below(const struct rb_tree_source *source, const char *path,
+		     const struct writer *writer)
+{
+	_cleanup_close_ int fd = open_beneath(source->root_fd, path, O_PATH | O_NOFOLLOW);
+	const struct stat *a = &writer->st;
+	char buf[FD_PATH_SIZE];
+	struct stat b;
+
+	return fd >= 0 && fstat(fd, &b) == 0 && a->st_mode == b.st_mode && a->st_uid == b.st_uid &&
+	       a->st_gid == b.st_gid && a->st_size == b.st_size &&
+	       a->st_ctim.tv_sec == b.st_ctim.tv_sec && a->st_ctim.tv_nsec == b.st_ctim.tv_nsec &&
+	       a->st_mtim.tv_sec == b.st_mtim.tv_sec && a->st_mtim.tv_nsec == b.st_mtim.tv_nsec &&
+	       (a->st_ino == b.st_ino ||
+		getxattr(fd_path(fd, buf), "trusted.overlay.origin", NULL, 0) > 0);
+}
+
+static int mark_name_below(struct rb_tree_source *source, struct manifest_entry *e, void *arg)
+{
+	const struct writer *writer = arg;
+
+	return is_below(source, manifest_path(source->sent, e), writer)
+		       ? mark(source, e, writer->unseen)
+		       : 0;
+}
+
+/*
+ * The path is as somebody in the container, or on the host, sees it: "/<mount point>/<path in the
+ * tree>". Where a folder of the container is mounted elsewhere in it, it is another one altogether:
+ * then all files of the same size are asked.
+ */
+static int mark_below_overlay(struct rb_tree_source *source, const struct writer *writer)
+{
+	struct rb_manifest *sent = source->sent;
+	int found = source_each_name(source, writer->st.st_ino, mark_name_below, (void *)writer);
+
+	for (const char *path = strchr(writer->path, '/'); found == 0 && path && *++path;
+	     path = strchr(path, '/')) {
+		struct manifest_entry *e;
+
+		if (!is_below(source, path, writer))
+			continue;
+		e = manifest_find(sent, path);
+		/* or it is new, and had an event */
+		found = e ? mark(source, e, writer->unseen) : 1;
+	}
+	for (size_t i = 0; found == 0 && i < sent->n; i++) {
+		struct manifest_entry *e = &sent->entries[i];
+
+		if (S_ISREG(e->mode) && e->size == (uint64_t)writer->st.st_size)
+			found = mark_name_below(source, e, (void *)writer);
+	}
+	return found;
+}
+
+static int note_writer(const struct writer *writer, void *arg)
+{
+	struct looking *looking = arg;
+	struct rb_tree_source *source = looking->source;
+	int r = 0;
+
+	if (writer->st.st_dev == source->dev)
+		r = source_each_name(source, writer->st.st_ino, mark_name, (void *)writer);
+	else if (source->overlay && writer->overlay)
+		r = mark_below_overlay(source, writer);
+	if (r > 0)
+		looking->found++;
+	return r;
+}
+
+int rb_tree_source_look(struct rb_tree_source *source, const pid_t *pids, size_t n,
+			struct rb_err *err)
+{
+	struct looking looking = { .source = source };
+	int r = settle(source, err);
+
+	if (r < 0 || !source->sent)
+		return r;
+	r = writers_each(pids, n, note_writer, &looking, err);
+	if (r == -ENOMEM)
+		return rb_err_set(err, r, "look for files of '%s' that are being written to",
+				  source->root);
+	return r < 0 ? r : looking.found;
+}
