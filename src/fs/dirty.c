@@ -66,7 +66,9 @@
 #define MAX_WATCHED                                                                   \
 	256 /* each costs the host some nanoseconds a dirtied page; the largest files \
 	     */
-#define FOLIO_MIN ((uint64_t)256) /* pages; without huge pages the largest folio is of order 8 */
+#define FOLIO_MAX                                                                                \
+	((uint64_t)2048) /* pages, as no folio has more (MAX_XAS_ORDER), where nothing better is \
+			    known */
 #define WRITE_OUT (SYNC_FILE_RANGE_WAIT_BEFORE | SYNC_FILE_RANGE_WRITE | SYNC_FILE_RANGE_WAIT_AFTER)
 
 struct dirty_file {
@@ -91,15 +93,16 @@ struct dirty {
 	size_t n_watched;
 };
 
+/* MAX_PAGECACHE_ORDER of include/linux/pagemap.h: that of a huge page */
 static uint64_t largest_folio(uint64_t page)
 {
 	_cleanup_buf_ struct rb_buf text = {};
-	uint64_t bytes = 0;
+	uint64_t pages = 0;
 
 	if (rb_read_file("/sys/kernel/mm/transparent_hugepage/hpage_pmd_size", 64, &text, NULL) ==
 	    0)
-		bytes = strtoull(text.data, NULL, 10);
-	return bytes / page > FOLIO_MIN ? bytes / page : FOLIO_MIN;
+		pages = strtoull(text.data, NULL, 10) / page;
+	return pages > 0 ? pages : FOLIO_MAX;
 }
 
 int dirty_open(struct dirty **ret)
