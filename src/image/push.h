@@ -50,9 +50,9 @@ int rb_image_push(struct rb_image_push *push, const struct rb_wait *wait, struct
 
 /**
  * rb_image_diff - what rb_image_push() would send
- * @ret: {"image_present", "layers": [{"diff_id", "size", "present", "bytes_missing"}], "layers_present",
- *	"layers_missing", "bytes_present", "bytes_missing"}; sizes are of unpacked files, -1:
- *unknown
+ * @ret: {"image_present", "layers": [{"diff_id", "size", "present", "bytes_missing"}],
+ *"layers_present", "layers_missing", "bytes_present", "bytes_missing"}; sizes are of unpacked
+ *files, -1: unknown
  */
 int rb_image_diff(struct rb_image_push *push, json_t **ret, const struct rb_wait *wait,
 		  struct rb_err *err);

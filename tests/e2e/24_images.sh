@@ -195,7 +195,7 @@ is "pushed while it moves: was there already" "$(of h2 .layers.sent)" 0
 cancel_move
 is "pushed while it moves: stays" "$(image_id h2 pushed:5)" "$(image_id h1 pushed:5)"
 
-# the push has begun, the migration is faster
+# the push has begun, the migration is faster, and is rolled back before the push is done
 arm h2 push.receive pause
 in_background push h1 reberth image push --json pushed:6 h2
 push_pid=$last_pid
@@ -203,9 +203,14 @@ check "push before a move: has begun" wait_for 10 fault_reached h2
 root_of h2
 rm -f "$root/run/reberth/faults"
 run_container h1 web pushed:6 sleep 1000 || bail "no container"
-migrate h1 --timeout 60s web h2
-is "push before a move: the move is completed" "$result" completed
-docker_on h2 rm -f web >/dev/null
+arm h1 source.create.begin hang
+on h1 reberth migrate --detach --timeout 60s web h2 >"$E2E_WORK/id" || bail "no migration"
+check "push before a move: the move has brought the image" wait_for 20 has_image h2 pushed:6
+on h1 reberth migration cancel "$(<"$E2E_WORK/id")" >/dev/null
+disarm h1
+for host in h1 h2; do wait_for 20 no_active_migration $host || bail "it is not rolled back on $host"; done
+is "push before a move: stays" "$(image_id h2 pushed:6)" "$(image_id h1 pushed:6)"
+docker_on h1 rm -f web >/dev/null
 release h2
 wait "$push_pid"
 is "push before a move: exit status" "$?" 0
