@@ -55,7 +55,8 @@ static void show_progress(void *arg, const struct rb_image_push *push)
 {
 	struct worker *w = arg;
 	int64_t now_ms = rb_now_ms(), passed_ms = now_ms - w->at_ms;
-	uint64_t total = push->bytes_total, done = push->bytes_done;
+	uint64_t total = push->bytes_total;
+	uint64_t done = push->bytes_done < total ? push->bytes_done : total;
 	double eta_ms = -1;
 
 	if (w->at_ms && passed_ms < PROGRESS_EVERY_MS)
@@ -65,7 +66,7 @@ static void show_progress(void *arg, const struct rb_image_push *push)
 
 		w->rate = w->rate > 0 ? 0.8 * w->rate + 0.2 * rate : rate;
 	}
-	if (w->rate > 1 && total >= done)
+	if (w->rate > 1)
 		eta_ms = (double)(total - done) * 1000.0 / w->rate;
 	w->at_ms = now_ms;
 	w->at_bytes = done;
