@@ -42,7 +42,7 @@ struct state {
 	char *buf;	  /* COPY_SIZE */
 	bool all;	  /* no layer is wanted */
 	bool has_manifest;
-	int callback_error;
+	int callback_error; /* of a callback; negative errno */
 	struct rb_err *err;
 };
 
@@ -76,16 +76,15 @@ static la_ssize_t on_read(struct archive *a, void *arg, const void **ret_block)
 	return -1;
 }
 
+/* libarchive leaks when a writer fails: so it is not told, and we look at callback_error instead */
 static la_ssize_t on_write(struct archive *a, void *arg, const void *data, size_t len)
 {
 	struct state *s = arg;
-	int r = s->filter->write(s->filter->arg, data, len, s->err);
 
-	if (r == 0)
-		return (la_ssize_t)len;
-	s->callback_error = r;
-	archive_set_error(a, -r, "write");
-	return -1;
+	(void)a;
+	if (!s->callback_error)
+		s->callback_error = s->filter->write(s->filter->arg, data, len, s->err);
+	return (la_ssize_t)len;
 }
 
 /* libarchive failed: because of one of the callbacks, or of what it read */
@@ -252,7 +251,7 @@ static int write_data(struct state *s, const char *data, size_t len)
 	while (len) {
 		la_ssize_t n = archive_write_data(s->out, data, len);
 
-		if (n <= 0)
+		if (n <= 0 || s->callback_error)
 			return archive_failed(s, s->out);
 		data += n;
 		len -= (size_t)n;
@@ -262,7 +261,7 @@ static int write_data(struct state *s, const char *data, size_t len)
 
 static int copy_entry(struct state *s, struct archive_entry *entry)
 {
-	if (archive_write_header(s->out, entry) < ARCHIVE_WARN)
+	if (archive_write_header(s->out, entry) < ARCHIVE_WARN || s->callback_error)
 		return archive_failed(s, s->out);
 	for (;;) {
 		la_ssize_t n = archive_read_data(s->in, s->buf, COPY_SIZE);
@@ -305,7 +304,7 @@ static int write_object_header(struct state *s, struct archive_entry *entry)
 	archive_write_set_format_pax_restricted(out);
 	archive_write_set_bytes_per_block(out, 0);
 	if (archive_write_open(out, &header, NULL, on_write_header, NULL) != ARCHIVE_OK ||
-	    archive_write_header(out, entry) < ARCHIVE_WARN)
+	    archive_write_header(out, entry) < ARCHIVE_WARN || s->callback_error)
 		r = archive_failed(s, out);
 	header.done = true;
 	archive_write_free(out);
@@ -322,7 +321,7 @@ static int hand_out(struct state *s, struct archive_entry *entry, enum rb_object
 	size_t padding = (size_t)(TAR_BLOCK - size % TAR_BLOCK) % TAR_BLOCK;
 	int r;
 
-	if (archive_write_finish_entry(s->out) < ARCHIVE_WARN)
+	if (archive_write_finish_entry(s->out) < ARCHIVE_WARN || s->callback_error)
 		return archive_failed(s, s->out);
 	r = write_object_header(s, entry);
 	if (r == 0)
@@ -360,7 +359,7 @@ static int copy_text(struct state *s, struct archive_entry *entry, const char *f
 	r = folder ? note_folder(s, folder, text, len) : note_manifest(s, text, len);
 	if (r < 0)
 		return r;
-	if (archive_write_header(s->out, entry) < ARCHIVE_WARN)
+	if (archive_write_header(s->out, entry) < ARCHIVE_WARN || s->callback_error)
 		return archive_failed(s, s->out);
 	return write_data(s, text, len);
 }
@@ -434,7 +433,7 @@ int rb_image_filter_run(struct rb_image_filter *filter, struct rb_err *err)
 		return rb_err_code(err, RB_E_ENGINE, -EIO,
 				   "Docker's archive of the image is incomplete: it has no "
 				   "manifest.json");
-	if (archive_write_close(s.out) != ARCHIVE_OK)
+	if (archive_write_close(s.out) != ARCHIVE_OK || s.callback_error)
 		return archive_failed(&s, s.out);
 	return 0;
 }
