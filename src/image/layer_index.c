@@ -31,8 +31,10 @@
 
 #define BUSY_MS	 500
 #define BUSY_MAX 4
+#define VERSION	 "1" /* of the tables */
 
 static const char schema[] =
+	"BEGIN IMMEDIATE;"
 	"CREATE TABLE IF NOT EXISTS layer ("
 	" id INTEGER PRIMARY KEY, folder TEXT NOT NULL UNIQUE, complete INTEGER NOT NULL DEFAULT 0,"
 	" first_chunk INTEGER NOT NULL DEFAULT 0, last_chunk INTEGER NOT NULL DEFAULT 0);"
@@ -44,7 +46,8 @@ static const char schema[] =
 	" id INTEGER PRIMARY KEY, key INTEGER NOT NULL, file INTEGER NOT NULL,"
 	" offset INTEGER NOT NULL, len INTEGER NOT NULL);"
 	"CREATE INDEX IF NOT EXISTS chunk_key ON chunk(key);"
-	"PRAGMA user_version = 1;";
+	"PRAGMA user_version = " VERSION ";"
+	"COMMIT;";
 
 /* some: two chunks may have one key, and a layer be gone */
 static const char find[] = "SELECT file.id, layer.folder, file.path, chunk.offset FROM chunk"
@@ -72,6 +75,22 @@ static void close_database(struct rb_layer_index *index)
 	index->db = NULL;
 }
 
+/* Return: whose tables these are; 0: there are none yet; negative errno */
+static int read_version(struct rb_layer_index *index, struct rb_err *err)
+{
+	sqlite3_stmt *stmt = NULL;
+	int r = -EIO;
+
+	if (sqlite3_prepare_v2(index->db, "PRAGMA user_version", -1, &stmt, NULL) == SQLITE_OK &&
+	    sqlite3_step(stmt) == SQLITE_ROW)
+		r = sqlite3_column_int(stmt, 0);
+	else
+		r = rb_layer_index_failed(index, err, "read");
+	sqlite3_finalize(stmt);
+	return r;
+}
+
+/* One that is there already is only read: who fills it may have the lock nearly all the time. */
 static int open_database(struct rb_layer_index *index, struct rb_err *err)
 {
 	int r = sqlite3_open_v2(index->path, &index->db, SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE,
@@ -85,13 +104,24 @@ static int open_database(struct rb_layer_index *index, struct rb_err *err)
 			 "PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL;"
 			 "PRAGMA trusted_schema=OFF; PRAGMA cache_size=-16384;"
 			 "PRAGMA wal_autocheckpoint=2000;",
-			 NULL, NULL, NULL) != SQLITE_OK ||
-	    sqlite3_exec(index->db, schema, NULL, NULL, NULL) != SQLITE_OK)
+			 NULL, NULL, NULL) != SQLITE_OK)
 		return rb_layer_index_failed(index, err, "set up");
+	r = read_version(index, err);
+	if (r < 0)
+		return r;
+	if (r == 0 && sqlite3_exec(index->db, schema, NULL, NULL, NULL) != SQLITE_OK)
+		return rb_layer_index_failed(index, err, "set up");
+	if (r != 0 && r != atoi(VERSION)) {
+		index->damaged = true; /* as good as that */
+		return rb_err_code(err, RB_E_INTERNAL, -EIO, "'%s' is of another version",
+				   index->path);
+	}
 	if (sqlite3_prepare_v3(index->db, find, -1, SQLITE_PREPARE_PERSISTENT, &index->find,
-			       NULL) != SQLITE_OK)
-		return rb_layer_index_failed(index, err, "prepare");
-	return 0;
+			       NULL) == SQLITE_OK)
+		return 0;
+	r = rb_layer_index_failed(index, err, "prepare");
+	index->damaged |= r == -EIO; /* tables of another shape */
+	return r;
 }
 
 static void remove_database(const struct rb_layer_index *index)
@@ -114,7 +144,7 @@ static int on_check(void *arg, int count, char **values, char **names)
 /* is it damaged, whoever says so? A busy one is not. */
 static bool is_damaged(struct rb_layer_index *index)
 {
-	bool good = true;
+	bool good = false;
 
 	close_database(index);
 	index->damaged = false;

@@ -13,6 +13,7 @@
 #include <dirent.h>
 #include <errno.h>
 #include <jansson.h>
+#include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -25,35 +26,61 @@
 #include "wait.h"
 
 #define LAYERS_MAX  100000
-#define FORGET_ROWS 5000
+#define FORGET_ROWS 20000
 
-/* Its rows go in slices, then it does. */
-static int forget_layer(struct rb_scan *s, int64_t layer)
+/* a number that a query gives; 0 when there is none */
+static int64_t number_of(struct rb_scan *s, const char *query, int64_t layer)
 {
-	char *sql = sqlite3_mprintf(
-		"DELETE FROM chunk WHERE id IN (SELECT id FROM chunk WHERE id BETWEEN"
-		" (SELECT first_chunk FROM layer WHERE id = %lld) AND"
-		" (SELECT CASE WHEN complete THEN last_chunk ELSE 9223372036854775807 END"
-		" FROM layer WHERE id = %lld)"
-		" AND file IN (SELECT id FROM file WHERE layer = %lld) LIMIT %d);",
-		(long long)layer, (long long)layer, (long long)layer, FORGET_ROWS);
+	sqlite3_stmt *stmt = NULL;
+	int64_t value = 0;
+
+	if (sqlite3_prepare_v2(s->index->db, query, -1, &stmt, NULL) == SQLITE_OK &&
+	    sqlite3_bind_int64(stmt, 1, layer) == SQLITE_OK && sqlite3_step(stmt) == SQLITE_ROW)
+		value = sqlite3_column_int64(stmt, 0);
+	sqlite3_finalize(stmt);
+	return value;
+}
+
+static int run_formatted(struct rb_scan *s, const char *what, const char *format, ...)
+{
+	va_list args;
+	char *sql;
 	int r;
 
-	if (!sql)
-		return rb_err_set(s->err, -ENOMEM, "forget a layer");
-	do {
+	va_start(args, format);
+	sql = sqlite3_vmprintf(format, args);
+	va_end(args);
+	r = sql ? rb_scan_run(s, sql, what) : rb_err_set(s->err, -ENOMEM, "%s", what);
+	sqlite3_free(sql);
+	return r;
+}
+
+/* Its chunks go in slices of the table, each a transaction of its own, then it does. */
+static int forget_layer(struct rb_scan *s, int64_t layer)
+{
+	int64_t at = number_of(s, "SELECT first_chunk FROM layer WHERE id = ?1", layer);
+	int64_t end = number_of(s,
+				"SELECT CASE WHEN complete THEN last_chunk ELSE"
+				" (SELECT coalesce(max(id), 0) FROM chunk) END FROM layer WHERE"
+				" id = ?1",
+				layer);
+	int r;
+
+	for (; at <= end; at += FORGET_ROWS) {
 		r = rb_scan_is_over(s);
-		if (r == 0)
-			r = rb_scan_run(s, sql, "forget chunks");
-	} while (r == 0 && sqlite3_changes(s->index->db) > 0);
-	sqlite3_free(sql);
-	if (r != 0)
-		return r < 0 ? r : 0;
-	sql = sqlite3_mprintf("BEGIN; DELETE FROM file WHERE layer = %lld;"
-			      "DELETE FROM layer WHERE id = %lld; COMMIT;",
-			      (long long)layer, (long long)layer);
-	r = sql ? rb_scan_run(s, sql, "forget a layer") : -ENOMEM;
-	sqlite3_free(sql);
+		if (r != 0)
+			return r < 0 ? r : 0;
+		r = run_formatted(s, "forget chunks",
+				  "DELETE FROM chunk WHERE id >= %lld AND id < %lld AND"
+				  " (SELECT layer FROM file WHERE file.id = chunk.file) = %lld;",
+				  (long long)at, (long long)at + FORGET_ROWS, (long long)layer);
+		if (r < 0)
+			return r;
+	}
+	r = run_formatted(s, "forget a layer",
+			  "BEGIN IMMEDIATE; DELETE FROM file WHERE layer = %lld;"
+			  "DELETE FROM layer WHERE id = %lld; COMMIT;",
+			  (long long)layer, (long long)layer);
 	if (r < 0 && !sqlite3_get_autocommit(s->index->db))
 		sqlite3_exec(s->index->db, "ROLLBACK", NULL, NULL, NULL);
 	s->scan->gone += r == 0;
@@ -72,54 +99,73 @@ static int compare_age(const void *a, const void *b)
 	return x->since < y->since ? 1 : x->since > y->since ? -1 : 0;
 }
 
-/* one of Docker's layers: where its files are, and since when. Return: false: nowhere */
-static bool look_at_layer(const char *path, const char *chain, struct listed *ret)
+/* one of Docker's layers: where its files are, and since when. Return: 1, 0: nowhere, negative
+ * errno: that cannot be told now */
+static int look_at_layer(const char *path, const char *chain, struct listed *ret)
 {
 	_cleanup_buf_ struct rb_buf text = {};
 	char file[PATH_MAX];
 	struct stat st;
+	int r = rb_path(file, sizeof(file), "%s/%s/cache-id", path, chain);
 
-	if (chain[0] == '.' || rb_path(file, sizeof(file), "%s/%s/cache-id", path, chain) < 0 ||
-	    stat(file, &st) < 0 || rb_read_file(file, sizeof(ret->folder) - 1, &text, NULL) < 0)
-		return false;
+	if (r < 0)
+		return r;
+	if (stat(file, &st) < 0)
+		return errno == ENOENT ? 0 : -errno;
+	r = rb_read_file(file, sizeof(ret->folder) - 1, &text, NULL);
+	if (r < 0)
+		return r == -ENOENT ? 0 : r;
 	text.data[strcspn(text.data, "\n")] = '\0';
 	if (!text.data[0] || text.data[0] == '.' || strchr(text.data, '/'))
-		return false;
+		return 0;
 	snprintf(ret->folder, sizeof(ret->folder), "%s", text.data);
 	ret->since = st.st_mtime;
-	return true;
+	return 1;
 }
 
-/* {folder: true} of Docker's layers; those that came last are first */
-static int list_layers(struct rb_scan *s, json_t *ret)
+/* Return: 1 when @list has all of them, 0 when some are not known, negative errno */
+static int read_layers(struct rb_scan *s, struct rb_buf *list)
 {
-	_cleanup_buf_ struct rb_buf list = {};
 	_cleanup_closedir_ DIR *dir = NULL;
-	struct listed *layers;
 	struct dirent *entry;
 	char path[PATH_MAX];
-	size_t count = 0;
+	int all = 1;
 
 	if (rb_path(path, sizeof(path), "%s/image/overlay2/layerdb/sha256", s->index->root) < 0)
 		return 0;
 	dir = opendir(path);
-	if (!dir)
+	if (!dir) /* its disk may not be mounted: that says nothing of layers */
 		return errno == ENOENT ? 0 : rb_err_set(s->err, -errno, "open '%s'", path);
-	while (count < LAYERS_MAX && (entry = readdir(dir)) != NULL) {
+	while ((errno = 0, entry = readdir(dir)) != NULL) {
 		struct listed one;
+		int r;
 
-		if (!look_at_layer(path, entry->d_name, &one))
+		if (entry->d_name[0] == '.')
 			continue;
-		if (rb_buf_add(&list, &one, sizeof(one)) < 0)
+		if (list->len >= LAYERS_MAX * sizeof(one))
+			return 0;
+		r = look_at_layer(path, entry->d_name, &one);
+		if (r < 0)
+			all = 0;
+		if (r > 0 && rb_buf_add(list, &one, sizeof(one)) < 0)
 			return rb_err_set(s->err, -ENOMEM, "list layers");
-		count++;
 	}
-	layers = (struct listed *)list.data;
+	return errno ? 0 : all;
+}
+
+/* {folder: true} of Docker's layers; those that came last are first. Return: as read_layers() */
+static int list_layers(struct rb_scan *s, json_t *ret)
+{
+	_cleanup_buf_ struct rb_buf list = {};
+	int all = read_layers(s, &list);
+	size_t count = list.len / sizeof(struct listed);
+	struct listed *layers = (struct listed *)list.data;
+
 	if (count)
 		qsort(layers, count, sizeof(*layers), compare_age);
 	for (size_t i = 0; i < count; i++)
 		json_object_set_new(ret, layers[i].folder, json_true());
-	return 0;
+	return all;
 }
 
 /* what the index has: complete ones need no work, those that are gone go first */
@@ -152,10 +198,12 @@ static int scan_all(struct rb_scan *s)
 	const char *folder;
 	json_t *value;
 	size_t i;
-	int r = list_layers(s, there);
+	int all = list_layers(s, there), r = all < 0 ? all : 0;
 
 	if (r == 0)
 		r = compare_layers(s, there, gone, begun);
+	if (all == 0) /* what is not in an incomplete list need not be gone */
+		json_array_clear(gone);
 	json_array_foreach (gone, i, value)
 		if (r == 0 && !s->cut_short)
 			r = forget_layer(s, json_integer_value(value));

@@ -280,9 +280,10 @@ static void a_busy_one_stays(void)
 	CHECK_INT(sqlite3_exec(db, "BEGIN IMMEDIATE", NULL, NULL, NULL), SQLITE_OK);
 	CHECK_INT(rb_layer_index_scan(index, &scan, NULL, &err), -EAGAIN);
 	CHECK(has(index, one, 5000));
+	other = open_index(&err);
+	CHECK_STR(err.msg, "index of layers: add a layer: Resource temporarily unavailable");
+	CHECK(other && has(other, one, 5000));
 	sqlite3_close(db);
-	other = open_index(NULL);
-	CHECK(has(other, one, 5000));
 	/* and only one scans at a time */
 	snprintf(path, sizeof(path), "%s/layers.db.lock", dir);
 	lock = open(path, O_RDWR | O_CLOEXEC);
@@ -291,6 +292,56 @@ static void a_busy_one_stays(void)
 	close(lock);
 	CHECK_INT(rb_layer_index_scan(other, &scan, NULL, &err), 0);
 	CHECK(has(index, two, 5000));
+}
+
+static void one_of_another_version_is_made_anew(void)
+{
+	static const char *const others[] = { "PRAGMA user_version = 99",
+					      "DROP TABLE chunk; CREATE TABLE chunk (other TEXT)" };
+	uint8_t one[5000];
+	char path[600];
+
+	for (size_t i = 0; i < ARRAY_SIZE(others); i++) {
+		_cleanup_index_ struct rb_layer_index *index = NULL;
+		struct rb_layer_scan scan = {};
+		struct rb_err err = {};
+		sqlite3 *db = NULL;
+
+		begin();
+		one_file("c1", "f1", 1, one);
+		rb_layer_index_close(open_index(NULL));
+		snprintf(path, sizeof(path), "%s/layers.db", dir);
+		CHECK_INT(sqlite3_open(path, &db), SQLITE_OK);
+		CHECK_INT(sqlite3_exec(db, others[i], NULL, NULL, NULL), SQLITE_OK);
+		sqlite3_close(db);
+		index = open_index(&err);
+		CHECK_STR(err.msg, "");
+		CHECK_INT(rb_layer_index_scan(index, &scan, NULL, &err), 0);
+		CHECK(has(index, one, 5000));
+	}
+}
+
+/* Docker's list cannot be read: that says nothing of the layers. */
+static void a_list_that_is_not_there_is_not_an_empty_one(void)
+{
+	uint8_t one[5000];
+	struct rb_layer_scan scan = {};
+	_cleanup_index_ struct rb_layer_index *index = NULL;
+
+	begin();
+	one_file("c1", "f1", 1, one);
+	index = open_index(NULL);
+	CHECK_INT(rb_layer_index_scan(index, &scan, NULL, NULL), 0);
+	sh("mv docker/image docker/elsewhere", "");
+	CHECK_INT(rb_layer_index_scan(index, &scan, NULL, NULL), 0);
+	CHECK_INT(scan.gone, 0);
+	sh("mv docker/elsewhere docker/image && rm "
+	   "docker/image/overlay2/layerdb/sha256/c1/cache-id && "
+	   "mkdir docker/image/overlay2/layerdb/sha256/c1/cache-id",
+	   "");
+	CHECK_INT(rb_layer_index_scan(index, &scan, NULL, NULL), 0);
+	CHECK_INT(scan.gone, 0);
+	CHECK(has(index, one, 5000));
 }
 
 static void no_docker_is_no_error(void)
@@ -376,6 +427,8 @@ int main(void)
 	TAP_RUN(cancelling_ends_it);
 	TAP_RUN(a_damaged_one_is_made_anew);
 	TAP_RUN(a_busy_one_stays);
+	TAP_RUN(one_of_another_version_is_made_anew);
+	TAP_RUN(a_list_that_is_not_there_is_not_an_empty_one);
 	TAP_RUN(no_docker_is_no_error);
 	TAP_RUN(the_spool_keeps_and_forgets);
 	TAP_RUN(the_disk_is_not_filled);
