@@ -127,7 +127,7 @@ static int take(struct rb_conn *conn)
 	int r;
 
 	alarm(0); /* of peer.h */
-	PEER_NEED(rb_spool_open(&spool, dir, &peer_err) == 0);
+	PEER_NEED(rb_spool_open(&spool, dir, NULL, &peer_err) == 0);
 	options.spool = &spool;
 	r = rb_incoming_run(&incoming, conn, &gather, &wait, &peer_err);
 	PEER_NEED(r == 0);

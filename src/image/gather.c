@@ -159,6 +159,8 @@ static int begin_object(struct rb_gather *gather, const struct rb_item *item, st
 {
 	struct rb_gather_object object = { .form = item->form, .size = item->size, .fd = -EBADF };
 
+	for (unsigned int i = 0; i < gather->options.whole_count; i++)
+		object.whole |= memcmp(gather->options.whole[i], item->bytes, RB_DIGEST_BYTES) == 0;
 	if (gather->is_open)
 		return nonsense(err, "a file within a file");
 	if (gather->objects_count == RB_GATHER_OBJECTS)
@@ -166,7 +168,7 @@ static int begin_object(struct rb_gather *gather, const struct rb_item *item, st
 	memcpy(object.key, item->bytes, RB_DIGEST_BYTES);
 	if (gather->options.spool) {
 		object.fd = rb_spool_object(gather->options.spool, object.key, object.size,
-					    gather->options.whole, &object.had, err);
+					    object.whole, &object.had, err);
 		if (object.fd < 0)
 			return object.fd;
 	}
@@ -227,30 +229,35 @@ static int add_literal(struct rb_gather *gather, const struct rb_item *item, str
 	return r;
 }
 
-/* Return: 1 when it has to be sent */
+/* Return: 1 when it has to be sent, or copied when the one that it is like has come */
 static int add_chunk(struct rb_gather *gather, const struct rb_item *item,
 		     struct rb_pending_chunk *ret, struct rb_err *err)
 {
 	uint32_t object = gather->objects_count - 1;
 	uint64_t offset = gather->offset;
-	int found, r = 0;
+	const struct rb_recent *from = NULL;
+	enum rb_found found;
+	int r = 0;
 
 	if (!gather->is_open)
 		return nonsense(err, "a chunk that belongs nowhere");
 	if (item->len > open_object(gather)->size - offset)
 		return nonsense(err, "a file that is larger than was announced");
-	found = gather->options.whole ? 0 : rb_gather_find(gather, item->bytes, item->len);
-	if (found == 1)
-		r = write_object(gather, gather->chunk, item->len, offset, object, err);
-	rb_gather_remember(gather, item->bytes, item->len, object, offset);
-	gather->offset += item->len;
-	if (r < 0 || found)
-		return r;
+	*ret = (struct rb_pending_chunk){ .len = item->len, .object = object, .offset = offset };
 	memcpy(ret->id, item->bytes, RB_CHUNK_ID_BYTES);
-	ret->len = item->len;
-	ret->object = object;
-	ret->offset = offset;
-	return 1;
+	found = rb_gather_find(gather, item->bytes, item->len, &from);
+	if (found == RB_FOUND)
+		r = write_object(gather, gather->chunk, item->len, offset, object, err);
+	if (found == RB_FOUND_COMES) {
+		ret->is_copy = true;
+		ret->from_object = from->object;
+		ret->from_offset = from->offset;
+	}
+	rb_gather_remember(gather, item->bytes, item->len, object, offset, found == RB_FOUND_NOT);
+	gather->offset += item->len;
+	if (r < 0)
+		return r;
+	return found == RB_FOUND_NOT || found == RB_FOUND_COMES;
 }
 
 /* --- records --- */
@@ -264,6 +271,7 @@ struct answer {
 static int take_item(struct rb_gather *gather, const struct rb_item *item, struct answer *answer,
 		     struct rb_err *err)
 {
+	struct rb_pending_chunk *chunk;
 	int r;
 
 	switch (item->kind) {
@@ -278,12 +286,12 @@ static int take_item(struct rb_gather *gather, const struct rb_item *item, struc
 	}
 	if (answer->count == answer->announced)
 		return nonsense(err, "a recipe of more chunks than it says");
-	r = add_chunk(gather, item, &answer->pending->chunks[answer->pending->count], err);
-	if (r > 0) {
+	chunk = &answer->pending->chunks[answer->pending->count];
+	r = add_chunk(gather, item, chunk, err);
+	answer->pending->count += r > 0;
+	if (r > 0 && !chunk->is_copy)
 		answer->record[RB_RECIPE_HEADER + answer->count / 8] |=
 			(uint8_t)(1 << answer->count % 8);
-		answer->pending->count++;
-	}
 	answer->count++;
 	return r < 0 ? r : 0;
 }
@@ -303,6 +311,42 @@ static int take_items(struct rb_gather *gather, const struct rb_recipe_record *r
 		at += (size_t)n;
 	}
 	return answer->count == record->count ? 0 : nonsense(err, "a recipe of fewer chunks");
+}
+
+static int copy_chunk(struct rb_gather *gather, const struct rb_pending_chunk *chunk,
+		      struct rb_err *err)
+{
+	ssize_t n = pread(gather->objects[chunk->from_object].fd, gather->chunk, chunk->len,
+			  (off_t)chunk->from_offset);
+
+	if (n != (ssize_t)chunk->len)
+		return rb_err_set(err, n < 0 ? -errno : -EIO, "read '%s'",
+				  gather->options.spool->path);
+	return write_object(gather, gather->chunk, chunk->len, chunk->offset, chunk->object, err);
+}
+
+/* Copies that nothing is waited for any more are made, batches that are complete go. */
+static int settle(struct rb_gather *gather, struct rb_err *err)
+{
+	struct rb_pending *pending;
+
+	while ((pending = gather->pending) != NULL) {
+		while (pending->at < pending->count && pending->chunks[pending->at].is_copy) {
+			int r = copy_chunk(gather, &pending->chunks[pending->at], err);
+
+			if (r < 0)
+				return r;
+			pending->at++;
+		}
+		if (pending->at < pending->count)
+			return 0;
+		gather->pending = pending->next;
+		if (!gather->pending)
+			gather->pending_last = &gather->pending;
+		gather->pending_count--;
+		free(pending);
+	}
+	return 0;
 }
 
 static int take_recipe(struct rb_gather *gather, const struct rb_recipe_record *record,
@@ -333,43 +377,62 @@ static int take_recipe(struct rb_gather *gather, const struct rb_recipe_record *
 		gather->pending_last = &pending->next;
 		gather->pending_count++;
 		pending = NULL;
+		r = settle(gather, err); /* of copies only, and nothing before it */
+		if (r < 0)
+			return r;
 	}
 	rb_recipe_encode_header(answer.record, &want);
 	return gather->options.want(gather->options.arg, answer.record,
 				    RB_RECIPE_HEADER + ((size_t)record->count + 7) / 8, err);
 }
 
-/* the chunks that were asked for, in that order */
+/* the chunks that were asked for, in that order: @count of them from @at on, copies not counted */
+static int place_chunks(struct rb_gather *gather, struct rb_pending *pending, unsigned int count,
+			struct rb_err *err)
+{
+	size_t at = 0;
+	int r = 0;
+
+	while (count && r == 0) {
+		const struct rb_pending_chunk *chunk = &pending->chunks[pending->at++];
+
+		if (chunk->is_copy) {
+			r = copy_chunk(gather, chunk, err);
+			continue;
+		}
+		r = write_object(gather, gather->raw + at, chunk->len, chunk->offset, chunk->object,
+				 err);
+		rb_gather_has_come(gather, chunk);
+		at += chunk->len;
+		count--;
+	}
+	return r;
+}
+
 static int take_block(struct rb_gather *gather, const struct rb_recipe_record *record,
 		      struct rb_err *err)
 {
 	struct rb_pending *pending = gather->pending;
-	size_t at = 0, len = 0;
+	unsigned int count = 0;
+	size_t len = 0;
 	int r;
 
-	if (!pending || record->batch != pending->batch ||
-	    record->count > pending->count - pending->at)
+	if (!pending || record->batch != pending->batch)
 		return nonsense(err, "chunks that were not asked for");
-	for (unsigned int i = 0; i < record->count; i++)
-		len += pending->chunks[pending->at + i].len;
+	for (uint32_t i = pending->at; i < pending->count && count < record->count; i++) {
+		if (pending->chunks[i].is_copy)
+			continue;
+		len += pending->chunks[i].len;
+		count++;
+	}
+	if (count < record->count)
+		return nonsense(err, "chunks that were not asked for");
 	if (len != record->raw_len)
 		return nonsense(err, "chunks of another size than was asked for");
 	r = rb_recipe_unpack(gather->zstd, record, gather->raw, err);
-	for (unsigned int i = 0; i < record->count && r == 0; i++) {
-		const struct rb_pending_chunk *chunk = &pending->chunks[pending->at++];
-
-		r = write_object(gather, gather->raw + at, chunk->len, chunk->offset, chunk->object,
-				 err);
-		at += chunk->len;
-	}
-	if (pending->at == pending->count) {
-		gather->pending = pending->next;
-		if (!gather->pending)
-			gather->pending_last = &gather->pending;
-		gather->pending_count--;
-		free(pending);
-	}
-	return r;
+	if (r == 0)
+		r = place_chunks(gather, pending, count, err);
+	return r < 0 ? r : settle(gather, err);
 }
 
 int rb_gather_record(struct rb_gather *gather, const uint8_t *data, size_t len, struct rb_err *err)

@@ -24,7 +24,9 @@ struct rb_gather_options {
 	struct rb_spool *spool; /* NULL: nothing is written, only asked what would be wanted */
 	struct rb_layer_index *index; /* NULL: there is none */
 	const json_t *layers;	      /* diff IDs: what files of the form RB_OBJECT_LEGACY may be */
-	bool whole;		      /* everything is wanted, whatever is here */
+	/* files (by their keys) of which everything is wanted, whatever is here */
+	const uint8_t (*whole)[RB_DIGEST_BYTES];
+	unsigned int whole_count;
 	/* sends a WANT; 0 or negative errno */
 	int (*want)(void *arg, const uint8_t *record, size_t len, struct rb_err *err);
 	void *arg;
@@ -50,12 +52,16 @@ int rb_gather_end(struct rb_gather *gather, struct rb_err *err);
  */
 int rb_gather_check(struct rb_gather *gather, struct rb_err *err);
 
-/** rb_gather_wrong - objects whose digest is wrong; valid after both have ended */
-unsigned int rb_gather_wrong(const struct rb_gather *gather);
+/** rb_gather_wrong - objects whose digest is wrong; valid after both have ended
+ * @ret: their keys, malloc'd; NULL without any, or without memory; may be NULL
+ *
+ * Return: how many */
+unsigned int rb_gather_wrong(const struct rb_gather *gather, uint8_t (**ret)[RB_DIGEST_BYTES]);
 
 /** rb_gather_read - next bytes of the archive. Return: their number, 0 at the end, negative errno.
  */
 ssize_t rb_gather_read(struct rb_gather *gather, void *buf, size_t size);
 
-/** rb_gather_forget - Docker has it: what is in the spool is not needed any more */
+/** rb_gather_forget - what is in the spool is not needed any more: Docker has it, or there is no
+ * room for it */
 void rb_gather_forget(struct rb_gather *gather);

@@ -129,14 +129,22 @@ int rb_gather_check(struct rb_gather *gather, struct rb_err *err)
 	return r;
 }
 
-unsigned int rb_gather_wrong(const struct rb_gather *gather)
+unsigned int rb_gather_wrong(const struct rb_gather *gather, uint8_t (**ret)[RB_DIGEST_BYTES])
 {
+	uint8_t(*keys)[RB_DIGEST_BYTES] = NULL;
 	unsigned int wrong = 0;
 
-	if (!gather->options.spool)
-		return 0;
-	for (unsigned int i = 0; i < gather->objects_count; i++)
-		wrong += gather->objects[i].verdict != RB_RIGHT;
+	for (unsigned int i = 0; gather->options.spool && i < gather->objects_count; i++) {
+		if (gather->objects[i].verdict == RB_RIGHT)
+			continue;
+		if (!keys && ret)
+			keys = calloc(gather->objects_count, sizeof(*keys));
+		if (keys)
+			memcpy(keys[wrong], gather->objects[i].key, RB_DIGEST_BYTES);
+		wrong++;
+	}
+	if (ret)
+		*ret = keys;
 	return wrong;
 }
 

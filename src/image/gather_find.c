@@ -40,34 +40,60 @@ static bool is_in_place(struct rb_gather *gather, const uint8_t *id, uint32_t le
 	       read_chunk(gather, object->fd, gather->offset, id, len);
 }
 
-static bool is_recent(struct rb_gather *gather, const uint8_t *id, uint32_t len)
-{
-	const struct rb_recent *recent = recent_of(gather, id);
-
-	if (recent->len != len || memcmp(recent->id, id, RB_CHUNK_ID_BYTES) != 0)
-		return false;
-	/* in a dry run it would have been sent before this one */
-	return !gather->options.spool ||
-	       read_chunk(gather, gather->objects[recent->object].fd, recent->offset, id, len);
-}
-
-int rb_gather_find(struct rb_gather *gather, const uint8_t *id, uint32_t len)
-{
-	if (is_in_place(gather, id, len))
-		return 2;
-	if (is_recent(gather, id, len))
-		return 1;
-	return gather->options.index &&
-	       rb_layer_index_fetch(gather->options.index, id, len, gather->chunk);
-}
-
-void rb_gather_remember(struct rb_gather *gather, const uint8_t *id, uint32_t len, uint32_t object,
-			uint64_t offset)
+static enum rb_found find_recent(struct rb_gather *gather, const uint8_t *id, uint32_t len,
+				 const struct rb_recent **ret_from)
 {
 	struct rb_recent *recent = recent_of(gather, id);
 
+	if (recent->len != len || memcmp(recent->id, id, RB_CHUNK_ID_BYTES) != 0)
+		return RB_FOUND_NOT;
+	/* in a dry run it would have been sent before this one */
+	if (!gather->options.spool)
+		return RB_FOUND;
+	*ret_from = recent;
+	if (recent->is_pending)
+		return RB_FOUND_COMES;
+	if (read_chunk(gather, gather->objects[recent->object].fd, recent->offset, id, len))
+		return RB_FOUND;
+	recent->len = 0; /* it is not what it was said to be */
+	return RB_FOUND_NOT;
+}
+
+enum rb_found rb_gather_find(struct rb_gather *gather, const uint8_t *id, uint32_t len,
+			     const struct rb_recent **ret_from)
+{
+	enum rb_found found;
+
+	if (gather->objects[gather->objects_count - 1].whole)
+		return RB_FOUND_NOT;
+	if (is_in_place(gather, id, len))
+		return RB_FOUND_THERE;
+	found = find_recent(gather, id, len, ret_from);
+	if (found != RB_FOUND_NOT)
+		return found;
+	return gather->options.index &&
+			       rb_layer_index_fetch(gather->options.index, id, len, gather->chunk)
+		       ? RB_FOUND
+		       : RB_FOUND_NOT;
+}
+
+void rb_gather_remember(struct rb_gather *gather, const uint8_t *id, uint32_t len, uint32_t object,
+			uint64_t offset, bool is_pending)
+{
+	struct rb_recent *recent = recent_of(gather, id);
+
+	if (recent->len == len && memcmp(recent->id, id, RB_CHUNK_ID_BYTES) == 0)
+		return;
+	*recent = (struct rb_recent){
+		.len = len, .object = object, .offset = offset, .is_pending = is_pending
+	};
 	memcpy(recent->id, id, RB_CHUNK_ID_BYTES);
-	recent->len = len;
-	recent->object = object;
-	recent->offset = offset;
+}
+
+void rb_gather_has_come(struct rb_gather *gather, const struct rb_pending_chunk *chunk)
+{
+	struct rb_recent *recent = recent_of(gather, chunk->id);
+
+	if (recent->object == chunk->object && recent->offset == chunk->offset)
+		recent->is_pending = false;
 }

@@ -31,6 +31,7 @@ struct rb_gather_object {
 	enum rb_object_form form;
 	uint64_t size;
 	uint64_t had; /* bytes that an earlier transfer left */
+	bool whole;   /* nothing that is here is taken for it */
 	int fd;
 	enum rb_verdict verdict; /* of the checking thread */
 };
@@ -40,9 +41,13 @@ struct rb_pending_chunk {
 	uint32_t len;
 	uint32_t object;
 	uint64_t offset;
+	bool is_copy; /* not asked for: one that was asked for before has the same content, and is
+		       */
+	uint32_t from_object;
+	uint64_t from_offset;
 };
 
-/* chunks of one batch that were asked for */
+/* chunks of one batch that were asked for, and copies of such */
 struct rb_pending {
 	struct rb_pending *next;
 	uint32_t batch;
@@ -55,6 +60,7 @@ struct rb_recent {
 	uint32_t len; /* 0: nothing */
 	uint32_t object;
 	uint64_t offset;
+	bool is_pending; /* asked for, and has not come */
 };
 
 struct rb_gather {
@@ -96,10 +102,22 @@ struct rb_gather {
 	uint64_t read_offset, read_around;
 };
 
-/** rb_gather_find - a chunk that belongs at the open object's offset, into gather->chunk. Return: 1
- * when it is there, 2 when it even is where it belongs, 0 when it has to be sent. */
-int rb_gather_find(struct rb_gather *gather, const uint8_t *id, uint32_t len);
+enum rb_found {
+	RB_FOUND_NOT,
+	RB_FOUND,	/* in gather->chunk */
+	RB_FOUND_THERE, /* it even is where it belongs */
+	RB_FOUND_COMES, /* it was asked for; *ret_from says where it will be */
+};
 
-/** rb_gather_remember - a chunk of this transfer is, or will be, there */
+/** rb_gather_find - a chunk that belongs at the open object's offset
+ * @ret_from: valid until the next rb_gather_remember() */
+enum rb_found rb_gather_find(struct rb_gather *gather, const uint8_t *id, uint32_t len,
+			     const struct rb_recent **ret_from);
+
+/** rb_gather_remember - a chunk of this transfer is, or will be, there. One that is remembered
+ * stays as it is, so that copies refer to what comes first. */
 void rb_gather_remember(struct rb_gather *gather, const uint8_t *id, uint32_t len, uint32_t object,
-			uint64_t offset);
+			uint64_t offset, bool is_pending);
+
+/** rb_gather_has_come - what was remembered as pending is there */
+void rb_gather_has_come(struct rb_gather *gather, const struct rb_pending_chunk *chunk);

@@ -331,10 +331,12 @@ static int run_threads(struct state *s)
 static int say_result(struct state *s)
 {
 	struct rb_recipe_record record = { .kind = RB_RECIPE_RESULT };
-	unsigned int wrong = rb_gather_wrong(s->gather);
+	unsigned int wrong =
+		rb_gather_wrong(s->gather, s->incoming->last ? NULL : &s->incoming->wrong);
 	uint8_t bytes[RB_RECIPE_HEADER];
 	int r;
 
+	s->incoming->wrong_count = s->incoming->wrong ? wrong : 0;
 	if (wrong)
 		record.count = s->incoming->last ? 2 : 1;
 	rb_recipe_encode_header(bytes, &record);
@@ -377,9 +379,13 @@ int rb_incoming_run(struct rb_incoming *incoming, struct rb_conn *conn, struct r
 		r = say_result(&s);
 	empty(&s.frames);
 	empty(&s.wants);
-	if (r == 0)
+	if (r == 0) {
 		*ret = s.gather;
-	else
-		rb_gather_free(s.gather);
+		return 0;
+	}
+	/* what a full disk does not have room for does not stay on it */
+	if (r == -ENOSPC)
+		rb_gather_forget(s.gather);
+	rb_gather_free(s.gather);
 	return r;
 }

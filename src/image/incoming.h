@@ -5,6 +5,9 @@
 #pragma once
 
 #include <stdbool.h>
+#include <stdint.h>
+
+#include "digest.h"
 
 struct rb_conn;
 struct rb_err;
@@ -19,6 +22,9 @@ struct rb_incoming {
 	void (*prepare)(void *arg, const struct rb_wait *wait);
 	void *arg;
 	bool last; /* one that is wrong is an error; else it is asked for once more */
+	/* filled with 1: the files that were wrong, malloc'd */
+	uint8_t (*wrong)[RB_DIGEST_BYTES];
+	unsigned int wrong_count;
 };
 
 /**

@@ -388,6 +388,7 @@ int rb_outgoing_run(struct rb_outgoing *outgoing, struct rb_conn *conn, const st
 	s->err = err;
 	s->options = outgoing->options;
 	s->stats = s->options && s->options->stats ? s->options->stats : &s->own_stats;
+	s->stats->bytes_done = s->stats->bytes_found = s->stats->bytes_missing = 0;
 	s->asked.last = &s->asked.first;
 	cutter.out = &s->out;
 	r = rb_out_init(&s->out, err);

@@ -9,6 +9,7 @@
 #include "image.h"
 
 #include <errno.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "cleanup.h"
@@ -75,19 +76,22 @@ static int load(const struct rb_node *node, const json_t *description, struct rb
 	return rb_image_add_tags(node->engine, id, description, wait, err);
 }
 
-/* Without an index nothing is found, and all is sent: no reason to fail. NULL then. */
-static struct rb_layer_index *open_index(const struct rb_node *node, const struct rb_wait *wait,
-					 struct rb_err *err)
+/* Docker's folder, or NULL: where its layers are not folders. @info owns it. */
+static const char *docker_root(const json_t *info)
 {
-	_cleanup_json_ json_t *info = NULL;
-	struct rb_layer_index *index = NULL;
-
-	if (rb_engine_info(node->engine, &info, wait, err) < 0)
-		return NULL;
 	if (strcmp(rb_json_str(info, "Driver", ""), "overlay2") != 0)
 		return NULL;
-	rb_layer_index_open(node->state_dir, rb_json_str(info, "DockerRootDir", "/var/lib/docker"),
-			    &index, err);
+	return rb_json_str(info, "DockerRootDir", "/var/lib/docker");
+}
+
+/* Without an index nothing is found, and all is sent: no reason to fail. NULL then. */
+static struct rb_layer_index *open_index(const struct rb_node *node, const json_t *info,
+					 struct rb_err *err)
+{
+	struct rb_layer_index *index = NULL;
+
+	if (docker_root(info))
+		rb_layer_index_open(node->state_dir, docker_root(info), &index, err);
 	return index;
 }
 
@@ -109,30 +113,30 @@ static int receive(struct rb_incoming *incoming, struct rb_gather_options *optio
 
 	if (r <= 0)
 		return r;
-	rb_warn("what came of an image has not the digest that it should have: it is asked for as "
-		"a whole");
-	options->whole = true;
+	rb_warn("%u files of an image have not the digests that they should have: they are asked "
+		"for as a whole",
+		incoming->wrong_count);
+	options->whole = (const uint8_t(*)[RB_DIGEST_BYTES])incoming->wrong;
+	options->whole_count = incoming->wrong_count;
 	incoming->last = true;
-	return rb_incoming_run(incoming, conn, ret, wait, err);
+	r = rb_incoming_run(incoming, conn, ret, wait, err);
+	free(TAKE_PTR(incoming->wrong));
+	return r;
 }
 
-int rb_image_receive(const struct rb_node *node, const json_t *description, bool dry_run,
-		     struct rb_conn *conn, const struct rb_wait *wait, struct rb_err *err)
+/* with a spool, or in a dry run without */
+static int receive_archive(const struct rb_node *node, const json_t *description,
+			   const json_t *info, struct rb_spool *spool, struct rb_conn *conn,
+			   const struct rb_wait *wait, struct rb_err *err)
 {
-	struct rb_gather_options options = { .layers = json_object_get(description, "layers") };
+	struct rb_gather_options options = { .spool = spool,
+					     .layers = json_object_get(description, "layers") };
 	struct rb_incoming incoming = { .options = &options };
-	struct rb_spool spool = { .dir_fd = -EBADF };
 	struct rb_gather *gather = NULL;
 	struct rb_err why = {};
-	int r = 0;
+	int r;
 
-	if (!dry_run) {
-		r = rb_spool_open(&spool, node->state_dir, err);
-		options.spool = &spool;
-	}
-	if (r < 0)
-		return r;
-	options.index = open_index(node, wait, &why);
+	options.index = open_index(node, info, &why);
 	if (why.code != RB_OK)
 		rb_warn("%s; whatever is here already is sent all the same", why.msg);
 	if (options.index) {
@@ -143,10 +147,28 @@ int rb_image_receive(const struct rb_node *node, const json_t *description, bool
 	/* all of it is here, and right */
 	if (r == 0)
 		r = rb_fault_point("image.load", wait, err);
-	if (r == 0 && !dry_run)
+	if (r == 0 && spool)
 		r = load(node, description, gather, wait, err);
+	if (r == -ENOSPC && gather)
+		rb_gather_forget(gather);
 	rb_gather_free(gather);
 	rb_layer_index_close(options.index);
+	return r;
+}
+
+int rb_image_receive(const struct rb_node *node, const json_t *description, bool dry_run,
+		     struct rb_conn *conn, const struct rb_wait *wait, struct rb_err *err)
+{
+	_cleanup_json_ json_t *info = NULL;
+	struct rb_spool spool;
+	int r = rb_engine_info(node->engine, &info, wait, err);
+
+	if (r < 0 || dry_run)
+		return r < 0 ? r : receive_archive(node, description, info, NULL, conn, wait, err);
+	r = rb_spool_open(&spool, node->state_dir,
+			  rb_json_str(info, "DockerRootDir", "/var/lib/docker"), err);
+	if (r == 0)
+		r = receive_archive(node, description, info, &spool, conn, wait, err);
 	rb_spool_close(&spool);
 	return r;
 }
@@ -155,20 +177,22 @@ int rb_image_index(const struct rb_node *node, int64_t budget_ms, bool (*hold)(v
 		   void *arg, const struct rb_wait *wait, struct rb_err *err)
 {
 	struct rb_layer_scan scan = { .budget_ms = budget_ms, .hold = hold, .arg = arg };
-	struct rb_spool spool = { .dir_fd = -EBADF };
+	_cleanup_json_ json_t *info = NULL;
 	struct rb_layer_index *index;
+	struct rb_spool spool;
 	struct rb_err why = {};
-	int r = 0;
+	int r;
 
-	if (rb_spool_open(&spool, node->state_dir, &why) >= 0)
-		rb_spool_sweep(&spool, RB_SPOOL_KEEP_S);
+	rb_spool_open(&spool, node->state_dir, NULL, NULL);
 	rb_spool_close(&spool);
-	rb_err_clear(&why);
-	index = open_index(node, wait, &why);
+	r = rb_engine_info(node->engine, &info, wait, err);
+	if (r < 0)
+		return r;
+	index = open_index(node, info, &why);
 	if (why.code != RB_OK) {
 		if (err)
 			*err = why;
-		return -why.errnum;
+		return why.errnum ? -why.errnum : -EIO;
 	}
 	if (index)
 		r = rb_layer_index_scan(index, &scan, wait, err);

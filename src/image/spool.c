@@ -23,12 +23,37 @@
 #include "io.h"
 
 #define OPEN_TRIES 8
+#define SHARE	   8 /* of the disk, for what was left */
+#define LOAD_TIMES 2 /* its size: the archive unpacked, and the layers */
 
-int rb_spool_open(struct rb_spool *spool, const char *state_dir, struct rb_err *err)
+/* a folder that holds more than its share is emptied: nothing in it is needed, only useful */
+static void keep_small(struct rb_spool *spool)
+{
+	_cleanup_closedir_ DIR *dir = NULL;
+	int fd = openat(spool->dir_fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	uint64_t bytes = 0;
+	struct dirent *entry;
+	struct statvfs fs;
+	struct stat st;
+
+	dir = fd < 0 ? NULL : fdopendir(fd);
+	if (!dir && fd >= 0)
+		close(fd);
+	while (dir && (entry = readdir(dir)) != NULL)
+		if (fstatat(spool->dir_fd, entry->d_name, &st, AT_SYMLINK_NOFOLLOW) == 0 &&
+		    S_ISREG(st.st_mode))
+			bytes += (uint64_t)st.st_blocks * 512;
+	if (fstatvfs(spool->dir_fd, &fs) == 0 &&
+	    bytes > (uint64_t)fs.f_blocks * fs.f_frsize / SHARE)
+		rb_spool_sweep(spool, 0);
+}
+
+int rb_spool_open(struct rb_spool *spool, const char *state_dir, const char *docker_root,
+		  struct rb_err *err)
 {
 	int r;
 
-	spool->dir_fd = -EBADF;
+	*spool = (struct rb_spool){ .dir_fd = -EBADF, .docker_fd = -EBADF };
 	r = rb_path(spool->path, sizeof(spool->path), "%s/images/spool", state_dir);
 	if (r < 0)
 		return rb_err_set(err, r, "the folder '%s/images/spool'", state_dir);
@@ -36,11 +61,18 @@ int rb_spool_open(struct rb_spool *spool, const char *state_dir, struct rb_err *
 	if (r < 0)
 		return r;
 	spool->dir_fd = open(spool->path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
-	return spool->dir_fd < 0 ? rb_err_set(err, -errno, "open '%s'", spool->path) : 0;
+	if (spool->dir_fd < 0)
+		return rb_err_set(err, -errno, "open '%s'", spool->path);
+	if (docker_root)
+		spool->docker_fd = open(docker_root, O_PATH | O_DIRECTORY | O_CLOEXEC);
+	rb_spool_sweep(spool, RB_SPOOL_KEEP_S);
+	keep_small(spool);
+	return 0;
 }
 
 void rb_spool_close(struct rb_spool *spool)
 {
+	rb_close_fd(&spool->docker_fd);
 	rb_close_fd(&spool->dir_fd);
 }
 
@@ -74,27 +106,53 @@ static int open_locked(struct rb_spool *spool, const char *name)
 	return -EBUSY;
 }
 
-static int check_room(struct rb_spool *spool, uint64_t need, struct rb_err *err)
+/* what others than root find, as everywhere: the rest is not ours to fill */
+static uint64_t room_of(int fd)
 {
 	struct statvfs fs;
-	uint64_t room;
 
-	if (fstatvfs(spool->dir_fd, &fs) < 0)
-		return rb_err_set(err, -errno, "ask how much room '%s' has", spool->path);
-	room = (uint64_t)fs.f_bfree * fs.f_frsize;
-	if (room >= need && room - need >= RB_SPOOL_RESERVE_BYTES)
+	return fstatvfs(fd, &fs) < 0 ? 0 : (uint64_t)fs.f_bavail * fs.f_frsize;
+}
+
+static bool is_same_disk(const struct rb_spool *spool)
+{
+	struct stat ours, dockers;
+
+	return fstat(spool->dir_fd, &ours) == 0 && fstat(spool->docker_fd, &dockers) == 0 &&
+	       ours.st_dev == dockers.st_dev;
+}
+
+/* @spooled: that are yet to be written here, @loaded: that Docker will have to unpack */
+static bool has_room(const struct rb_spool *spool, uint64_t spooled, uint64_t loaded)
+{
+	uint64_t here = spooled + RB_SPOOL_RESERVE_BYTES;
+	uint64_t there = LOAD_TIMES * loaded + RB_SPOOL_RESERVE_BYTES;
+
+	if (spool->docker_fd >= 0 && is_same_disk(spool))
+		here += LOAD_TIMES * loaded;
+	else if (spool->docker_fd >= 0 && room_of(spool->docker_fd) < there)
+		return false;
+	return room_of(spool->dir_fd) >= here;
+}
+
+static int check_room(struct rb_spool *spool, uint64_t spooled, uint64_t loaded, struct rb_err *err)
+{
+	if (has_room(spool, spooled, loaded))
 		return 0;
-	return rb_err_code(
-		err, RB_E_NO_SPACE, -ENOSPC,
-		"'%s' has too little disk space for the image: %llu MiB needed, %llu MiB "
-		"left; make room there",
-		spool->path, (unsigned long long)((need + RB_SPOOL_RESERVE_BYTES) >> 20),
-		(unsigned long long)(room >> 20));
+	/* what others have left may help */
+	rb_spool_sweep(spool, 0);
+	if (has_room(spool, spooled, loaded))
+		return 0;
+	return rb_err_code(err, RB_E_NO_SPACE, -ENOSPC,
+			   "there is too little disk space for the image: %llu MiB more needed in "
+			   "'%s', and %llu MiB where Docker keeps its data; make room there",
+			   (unsigned long long)((spooled + RB_SPOOL_RESERVE_BYTES) >> 20),
+			   spool->path, (unsigned long long)(LOAD_TIMES * loaded >> 20));
 }
 
 int rb_spool_has_room(struct rb_spool *spool, struct rb_err *err)
 {
-	return check_room(spool, 0, err);
+	return check_room(spool, 0, 0, err);
 }
 
 int rb_spool_object(struct rb_spool *spool, const uint8_t key[RB_DIGEST_BYTES], uint64_t size,
@@ -119,7 +177,8 @@ int rb_spool_object(struct rb_spool *spool, const uint8_t key[RB_DIGEST_BYTES], 
 	if (fstat(fd, &st) < 0)
 		return rb_err_set(err, -errno, "look at '%s/%s'", spool->path, name);
 	has = (uint64_t)st.st_blocks * 512;
-	r = check_room(spool, size > has ? size - has : 0, err);
+	spool->announced += size;
+	r = check_room(spool, size > has ? size - has : 0, spool->announced, err);
 	if (r < 0)
 		return r;
 	if ((uint64_t)st.st_size > size && ftruncate(fd, (off_t)size) < 0)

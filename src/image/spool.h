@@ -22,17 +22,27 @@ struct rb_err;
 struct rb_spool {
 	int dir_fd;
 	char path[512];
+	int docker_fd;	    /* Docker's folder, or negative */
+	uint64_t announced; /* bytes of objects that Docker is to load */
 };
 
-/** rb_spool_open - make the folder if need be. Return: 0 or negative errno. */
-int rb_spool_open(struct rb_spool *spool, const char *state_dir, struct rb_err *err);
+/**
+ * rb_spool_open - make the folder if need be
+ * @docker_root: Docker's folder, which has to have room, too; NULL: not known
+ *
+ * What is older than RB_SPOOL_KEEP_S goes, and all that nobody works on when it is more than an
+ * eighth of the disk. Return: 0 or negative errno.
+ */
+int rb_spool_open(struct rb_spool *spool, const char *state_dir, const char *docker_root,
+		  struct rb_err *err);
 void rb_spool_close(struct rb_spool *spool);
 
 /**
  * rb_spool_object - the file of an object, locked by us; another one without a name when somebody
  * else has that
  * @size: that it will have. Refused with RB_E_NO_SPACE when the disk would then have less than
- * RB_SPOOL_RESERVE_BYTES
+ * RB_SPOOL_RESERVE_BYTES, or Docker's not enough to load all that was announced so far: it unpacks
+ * the archive, and then the layers
  * @fresh: what is in it is thrown away
  * @ret_had: bytes from the beginning on that may be of use
  *

@@ -61,7 +61,7 @@ static struct rb_spool *the_spool(void)
 
 	if (!is_open) {
 		FUZZ_NEED(mkdtemp(dir) && atexit(remove_dir) == 0);
-		FUZZ_NEED(rb_spool_open(&spool, dir, NULL) == 0);
+		FUZZ_NEED(rb_spool_open(&spool, dir, NULL, NULL) == 0);
 		is_open = true;
 	}
 	return &spool;
@@ -102,7 +102,7 @@ static void gather(const uint8_t *data, size_t len, struct rb_spool *spool)
 		FUZZ_NEED(recipes == answers);
 	if (r == 0 && rb_gather_end(gather, NULL) == 0) {
 		FUZZ_NEED(rb_gather_check(gather, NULL) == 0);
-		if (rb_gather_wrong(gather) == 0 && spool)
+		if (rb_gather_wrong(gather, NULL) == 0 && spool)
 			read_archive(gather);
 	}
 	if (spool)

@@ -368,7 +368,7 @@ static void the_spool_keeps_and_forgets(void)
 	char command[700];
 
 	begin();
-	CHECK_INT(rb_spool_open(&spool, dir, &err), 0);
+	CHECK_INT(rb_spool_open(&spool, dir, NULL, &err), 0);
 	fd = rb_spool_object(&spool, key, 1000, false, &had, &err);
 	CHECK(fd >= 0 && had == 0);
 	CHECK_INT(rb_pwrite_all(fd, "abc", 3, 0), 0);
@@ -407,7 +407,7 @@ static void the_disk_is_not_filled(void)
 	uint64_t had;
 
 	begin();
-	CHECK_INT(rb_spool_open(&spool, dir, &err), 0);
+	CHECK_INT(rb_spool_open(&spool, dir, NULL, &err), 0);
 	CHECK_INT(rb_spool_object(&spool, key, (uint64_t)1 << 41, false, &had, &err), -ENOSPC);
 	CHECK_INT(err.code, RB_E_NO_SPACE);
 	CHECK(strstr(err.msg, "make room"));
