@@ -62,6 +62,16 @@ unsigned int rb_gather_wrong(const struct rb_gather *gather, uint8_t (**ret)[RB_
  */
 ssize_t rb_gather_read(struct rb_gather *gather, void *buf, size_t size);
 
+/** rb_gather_skip - pass over some of the archive. Return: how much; less at its end. */
+uint64_t rb_gather_skip(struct rb_gather *gather, uint64_t bytes);
+
+/** rb_gather_rewind - the next read begins at the archive's beginning */
+void rb_gather_rewind(struct rb_gather *gather);
+
+/** rb_gather_has - is it an object of the archive, with the digest that it should have? */
+bool rb_gather_has(const struct rb_gather *gather, enum rb_object_form form,
+		   const uint8_t key[RB_DIGEST_BYTES]);
+
 /** rb_gather_forget - what is in the spool is not needed any more: Docker has it, or there is no
  * room for it */
 void rb_gather_forget(struct rb_gather *gather);

@@ -172,6 +172,42 @@ ssize_t rb_gather_read(struct rb_gather *gather, void *buf, size_t size)
 	return 0;
 }
 
+uint64_t rb_gather_skip(struct rb_gather *gather, uint64_t bytes)
+{
+	uint64_t skipped = 0;
+
+	while (skipped < bytes && gather->read_part < gather->parts_count) {
+		bool around = gather->parts[gather->read_part].object < 0;
+		uint64_t left = gather->parts[gather->read_part].len - gather->read_offset;
+		uint64_t part = left < bytes - skipped ? left : bytes - skipped;
+
+		skipped += part;
+		gather->read_offset += part;
+		gather->read_around += around ? part : 0;
+		if (part == left) {
+			gather->read_part++;
+			gather->read_offset = 0;
+		}
+	}
+	return skipped;
+}
+
+void rb_gather_rewind(struct rb_gather *gather)
+{
+	gather->read_part = 0;
+	gather->read_offset = gather->read_around = 0;
+}
+
+bool rb_gather_has(const struct rb_gather *gather, enum rb_object_form form,
+		   const uint8_t key[RB_DIGEST_BYTES])
+{
+	for (unsigned int i = 0; i < gather->objects_count; i++)
+		if (gather->objects[i].form == form && gather->objects[i].verdict == RB_RIGHT &&
+		    memcmp(gather->objects[i].key, key, RB_DIGEST_BYTES) == 0)
+			return true;
+	return false;
+}
+
 void rb_gather_forget(struct rb_gather *gather)
 {
 	for (unsigned int i = 0; gather->options.spool && i < gather->objects_count; i++)

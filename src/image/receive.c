@@ -24,6 +24,7 @@
 #include "log.h"
 #include "node.h"
 #include "spool.h"
+#include "vet.h"
 
 #define INDEX_BUDGET_MS 3000 /* before a transfer, for layers that are new */
 
@@ -144,6 +145,8 @@ static int receive_archive(const struct rb_node *node, const json_t *description
 		incoming.arg = options.index;
 	}
 	r = receive(&incoming, &options, conn, &gather, wait, err);
+	if (r == 0 && spool)
+		r = rb_vet_archive(gather, description, err);
 	/* all of it is here, and right */
 	if (r == 0)
 		r = rb_fault_point("image.load", wait, err);
