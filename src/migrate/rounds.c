@@ -33,7 +33,6 @@ enum {
 	SHORT_FILES_MS = 20,
 };
 
-#define FEW_BYTES    ((uint64_t)256 << 10) /* of files: a round of less has nothing to gain */
 #define USEFUL_SHARE 0.8
 
 /* a round of less goes over the conversation: lanes would cost more than they save */
@@ -256,13 +255,11 @@ static int file_rounds(struct rb_migration *m, double *ret_last_ms, struct rb_er
 	for (int i = 0; r >= 0 && i < FILE_ROUNDS_MAX; i++) {
 		double before_ms = ms;
 		int64_t began_us = rb_now_us();
-		uint64_t bytes = 0;
 
-		r = rb_sync_round(m, &bytes, err);
+		r = rb_sync_round(m, err);
 		ms = (double)(rb_now_us() - began_us) / 1000.0;
 		/* what comes next has less to send, unless it does not get less any more */
-		if (bytes < FEW_BYTES || ms <= SHORT_FILES_MS ||
-		    (i > 0 && ms > before_ms * USEFUL_SHARE))
+		if (ms <= SHORT_FILES_MS || (i > 0 && ms > before_ms * USEFUL_SHARE))
 			break;
 	}
 	*ret_last_ms = ms;

@@ -189,6 +189,9 @@ int rb_source_freeze(struct rb_migration *m, struct rb_err *err)
 		return r;
 	m->entry.state = RB_FROZEN;
 	r = prepare_switch(m, err);
+	/* what was written to files while both sides were armed */
+	if (r >= 0)
+		r = rb_sync_round(m, err);
 	if (r >= 0 && strategy->last_round)
 		r = strategy->last_round(m, err);
 	return r < 0 ? r : stop_tasks(m, err);
@@ -333,7 +336,7 @@ static int dump_and_sync(struct rb_migration *m, struct rb_err *err)
 	r2 = strategy->rest ? strategy->rest(m, &sync_err) : 0;
 	began_us = rb_now_us();
 	if (r2 >= 0)
-		r2 = rb_sync_round(m, NULL, &sync_err);
+		r2 = rb_sync_round(m, &sync_err);
 	rb_migration_fact(m, "files_ms", json_integer((rb_now_us() - began_us + 500) / 1000));
 	if (r2 >= 0 && rb_json_bool(m->entry.facts, "verify", false))
 		r2 = rb_sync_verify(m, &sync_err);

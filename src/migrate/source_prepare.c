@@ -414,7 +414,7 @@ int rb_source_forget_work(struct rb_migration *m, struct rb_err *err)
 
 int rb_source_sync(struct rb_migration *m, struct rb_err *err)
 {
-	return rb_sync_round(m, NULL, err);
+	return rb_sync_round(m, err);
 }
 
 int rb_source_start(struct rb_migration *m, struct rb_err *err)

@@ -258,7 +258,7 @@ static int send_stream(struct rb_migration *m, const struct rb_member *c, struct
 }
 
 static int send_tree(struct rb_migration *m, struct rb_member *c, struct tree *tree,
-		     uint64_t *bytes, struct rb_err *err)
+		     struct rb_err *err)
 {
 	struct rb_tree_stats stats = {};
 	int64_t began_us = rb_now_us();
@@ -274,7 +274,6 @@ static int send_tree(struct rb_migration *m, struct rb_member *c, struct tree *t
 		r = send_stream(m, c, tree, &stats, err);
 	if (r < 0)
 		return r;
-	*bytes += stats.bytes;
 	note_round(m, c, tree, &stats, rb_now_us() - began_us);
 	/* and now, since what is open or mapped may not be when the next round starts; not when all
 	 * stand still: should they go on, there is one before the next round, and what they close
@@ -303,31 +302,25 @@ static int send_log(struct rb_migration *m, struct rb_member *c, struct rb_err *
 	return r < 0 ? r : rb_conn_reply(m->conn, NULL, &m->wait, err);
 }
 
-static int sync_one(struct rb_migration *m, struct rb_member *c, uint64_t *bytes,
-		    struct rb_err *err)
+static int sync_one(struct rb_migration *m, struct rb_member *c, struct rb_err *err)
 {
 	int r = open_sync(c, err);
 
 	for (size_t i = 0; r >= 0 && i < c->sync->n; i++) {
-		r = send_tree(m, c, &c->sync->trees[i], bytes, err);
+		r = send_tree(m, c, &c->sync->trees[i], err);
 		rb_progress_bytes(m);
 	}
 	return r < 0 ? r : send_log(m, c, err);
 }
 
-int rb_sync_round(struct rb_migration *m, uint64_t *ret_bytes, struct rb_err *err)
+int rb_sync_round(struct rb_migration *m, struct rb_err *err)
 {
-	uint64_t bytes = 0;
 	int r = 0;
 
 	rb_each_member (c, m)
 		if (r >= 0)
-			r = sync_one(m, c, &bytes, err);
-	if (r >= 0)
-		r = rb_storage_flush(m, err);
-	if (r >= 0 && ret_bytes)
-		*ret_bytes = bytes;
-	return r;
+			r = sync_one(m, c, err);
+	return r < 0 ? r : rb_storage_flush(m, err);
 }
 
 static int verify_tree(struct rb_migration *m, struct rb_member *c, const struct tree *tree,

@@ -13,13 +13,9 @@ struct rb_err;
 struct rb_migration;
 struct rb_sync;
 
-/**
- * rb_sync_round - send what changed since the last round (everything in the first one)
- * @ret_bytes: of file content; may be NULL
- *
- * It is in the report, fact "files".
- */
-int rb_sync_round(struct rb_migration *m, uint64_t *ret_bytes, struct rb_err *err);
+/** rb_sync_round - send what changed since the last round (everything in the first one); it is in
+ * the report, fact "files" */
+int rb_sync_round(struct rb_migration *m, struct rb_err *err);
 
 /** rb_sync_verify - after the last round, in the freeze: all trees are read on both sides, and must
  * be the same. -EUCLEAN/RB_E_CONFLICT when they are not */
