@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * watch_folders.h - which folder of which tree a file handle stands for (inside of watch.c only)
+ * watch_folders.h - which folder of which tree a file handle stands for (inside of watch*.c only)
  */
 #pragma once
 

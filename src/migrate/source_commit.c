@@ -30,6 +30,7 @@
 #include "source.h"
 #include "storage.h"
 #include "switchover.h"
+#include "sync.h"
 #include "travel.h"
 
 #define GO_MS	     20000
@@ -309,6 +310,9 @@ int rb_source_finish(struct rb_migration *m, struct rb_err *err)
 	struct rb_wait wait = rb_migration_cleanup_wait(CLEANUP_MS);
 	int r;
 
+	/* nobody has to hear of each file that is removed now */
+	rb_each_member (c, m)
+		rb_sync_free(TAKE_PTR(c->sync));
 	r = rb_ports_keep(m, err);
 	rb_fault_point("source.finish.kept", NULL, NULL);
 	if (r >= 0)

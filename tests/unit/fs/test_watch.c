@@ -527,9 +527,15 @@ int main(void)
 		TAP_SKIP(names, "needs root");
 		return tap_done();
 	}
-	for (int i = 0; i < 2; i++) {
-		int r = i ? make_volume() : make_overlay();
+	for (int i = 0; i < 3; i++) {
+		int r;
 
+		/* on tmpfs inodes have to be asked for by their handles */
+		if (i == 2) {
+			setenv("TMPDIR", "/dev/shm", 1);
+			tree_folder(top, "watch");
+		}
+		r = i ? make_volume() : make_overlay();
 		is_overlay = i == 0;
 
 		if (r < 0 || !watch_sees_overlay()) {
