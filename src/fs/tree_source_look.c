@@ -8,6 +8,7 @@
  */
 #include <errno.h>
 #include <limits.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -27,6 +28,7 @@
 struct gather {
 	struct rb_tree_source *source;
 	struct path_set queue; /* each path once; it grows while it is worked through */
+	struct path_set named; /* inodes whose names are in it, as text */
 	struct manifest_scan scan;
 	bool *compared; /* by entry of source->sent */
 };
@@ -93,9 +95,17 @@ static bool has_names(const struct manifest_entry *e)
 	return e->nlink > 1 && !S_ISDIR(e->mode) && !(S_ISCHR(e->mode) && e->rdev == 0);
 }
 
+/* Once for each inode: it may have thousands of names. */
 static int queue_names_of(struct gather *g, const struct manifest_entry *e)
 {
-	return has_names(e) ? source_each_name(g->source, e->ino, queue_name, &g->queue) : 0;
+	char inode[24];
+	int r;
+
+	if (!has_names(e))
+		return 0;
+	snprintf(inode, sizeof(inode), "%llu", (unsigned long long)e->ino);
+	r = path_set_add(&g->named, inode, 0);
+	return r > 0 ? source_each_name(g->source, e->ino, queue_name, &g->queue) : r;
 }
 
 static int queue_set(struct gather *g, const struct path_set *set)
@@ -289,9 +299,30 @@ static int refuse_mounts(const struct rb_tree_source *source, struct rb_err *err
 	return 0;
 }
 
+/* A folder may go after what is in it was looked at, and come back before that is sent: then its
+ * event is still to come, and until then nothing in it is there. */
+static void drop_without_folder(struct rb_manifest *m)
+{
+	size_t n = m->n;
+
+	m->n = 0;
+	for (size_t i = 0; i < n; i++) {
+		struct manifest_entry *e = &m->entries[i];
+		const char *path = manifest_path(m, e), *slash = strrchr(path, '/');
+		const struct manifest_entry *parent;
+		char folder[PATH_MAX];
+
+		snprintf(folder, sizeof(folder), "%.*s", slash ? (int)(slash - path) : 0, path);
+		parent = manifest_find(m, folder); /* among those that are kept: it comes first */
+		if (!*path || (parent && S_ISDIR(parent->mode)))
+			m->entries[m->n++] = *e;
+	}
+}
+
 static void gather_release(struct gather *g)
 {
 	path_set_free(&g->queue);
+	path_set_free(&g->named);
 	rb_manifest_free(g->scan.m);
 	free(g->compared);
 }
@@ -329,6 +360,7 @@ int source_look_at_part(struct rb_tree_source *source, const struct rb_wait *wai
 	if (r < 0)
 		return rb_err_set(err, r, "compare '%s' with what was sent before", source->root);
 	source->part.now = manifest_scan_end(&g.scan);
+	drop_without_folder(source->part.now);
 	source->part.looked = g.queue;
 	g.queue = (struct path_set){};
 	return 0;

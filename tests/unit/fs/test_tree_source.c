@@ -255,6 +255,27 @@ static void hard_links(void)
 	CHECK_ROUND(s);
 }
 
+/* An inode with a great many names costs what they are, not their square. */
+static void many_links(void)
+{
+	_cleanup_set_ struct set s = {};
+	char name[32];
+
+	CHECK_INT(make_folders(&s), 0);
+	put_file(s.seen, "first", "1", 0644);
+	for (int i = 0; i < 20000; i++) {
+		snprintf(name, sizeof(name), "l%d", i);
+		CHECK_INT(link(at(s.seen, "first"), at(s.seen, name)), 0);
+	}
+	CHECK_INT(begin(&s, NULL), 0);
+	CHECK_INT(one_round(&s), 0);
+	let_clock_tick();
+	put_file(s.seen, "l77", "2", 0644);
+	CHECK_INT(one_round(&s), 0);
+	CHECK_INT(s.sent.walked, false);
+	CHECK_INT(s.sent.files, 20002);
+}
+
 static int self_fd_link(int fd, const char *to)
 {
 	char from[64];
@@ -641,7 +662,7 @@ static void anything_meanwhile(void)
 
 	CHECK_INT(make_folders(&s), 0);
 	CHECK_BEGIN(s);
-	for (int k = 0; k < 10; k++) {
+	for (int k = 0; k < 15; k++) {
 		int r = 0;
 		pid_t pid;
 
@@ -681,6 +702,8 @@ int main(void)
 		TAP_RUN(everyday);
 		TAP_RUN(folders);
 		TAP_RUN(hard_links);
+		if (!is_overlay)
+			TAP_RUN(many_links);
 		TAP_RUN(names_that_lie);
 		TAP_RUN(mapped_elsewhere);
 		TAP_RUN(submitted);
