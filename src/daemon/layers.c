@@ -34,8 +34,9 @@ static int note_entry(void *arg, const struct rb_entry *entry)
 {
 	struct look *look = arg;
 
-	(void)entry;
-	look->busy = true;
+	/* later ones may wait for a person, for days */
+	if (entry->state == RB_PREPARING || entry->state == RB_FROZEN)
+		look->busy = true;
 	return 0;
 }
 
@@ -71,8 +72,6 @@ int rb_layers_run(const struct rb_node *node, int cancel_fd, struct rb_err *err)
 
 	prctl(PR_SET_PDEATHSIG, SIGTERM);
 	become_idle();
-	if (is_busy(&look))
-		return 0;
 	r = rb_image_index(node, 0, is_busy, &look, &wait, err);
 	/* somebody else is at it, this shall end, or Docker is just not there: another time */
 	return r == -EBUSY || r == -EAGAIN || r == -ECANCELED || r == -ECONNREFUSED ? 0 : r;

@@ -165,6 +165,9 @@ static int begin_object(struct rb_gather *gather, const struct rb_item *item, st
 		return nonsense(err, "a file within a file");
 	if (gather->objects_count == RB_GATHER_OBJECTS)
 		return nonsense(err, "too many files");
+	gather->objects_len += object.size;
+	if (gather->options.bytes_max && gather->objects_len > gather->options.bytes_max)
+		return nonsense(err, "it is much larger than was described");
 	memcpy(object.key, item->bytes, RB_DIGEST_BYTES);
 	if (gather->options.spool) {
 		object.fd = rb_spool_object(gather->options.spool, object.key, object.size,

@@ -24,6 +24,7 @@ struct rb_gather_options {
 	struct rb_spool *spool; /* NULL: nothing is written, only asked what would be wanted */
 	struct rb_layer_index *index; /* NULL: there is none */
 	const json_t *layers;	      /* diff IDs: what files of the form RB_OBJECT_LEGACY may be */
+	uint64_t bytes_max;	      /* of all files; 0: any */
 	/* files (by their keys) of which everything is wanted, whatever is here */
 	const uint8_t (*whole)[RB_DIGEST_BYTES];
 	unsigned int whole_count;

@@ -83,6 +83,7 @@ struct rb_gather {
 	struct rb_gather_object objects[RB_GATHER_OBJECTS];
 	int around_fd;
 	uint64_t around_len;
+	uint64_t objects_len; /* sizes of the objects so far */
 	struct {
 		int object; /* or -1: around */
 		uint64_t len;

@@ -27,8 +27,9 @@
 #include "recipe.h"
 #include "wait.h"
 
-#define QUEUE_MAX ((size_t)64 << 20)
-#define MIND_MS	  1000
+#define QUEUE_MAX  ((size_t)64 << 20)
+#define MIND_MS	   1000
+#define NODE_BYTES 64 /* what one takes besides, about */
 
 struct node {
 	struct node *next;
@@ -70,7 +71,7 @@ static void put(struct queue *queue, struct node *node)
 	node->next = NULL;
 	*queue->last = node;
 	queue->last = &node->next;
-	queue->bytes += node->len;
+	queue->bytes += NODE_BYTES + node->len;
 }
 
 static struct node *take(struct queue *queue)
@@ -82,7 +83,7 @@ static struct node *take(struct queue *queue)
 	queue->first = node->next;
 	if (!queue->first)
 		queue->last = &queue->first;
-	queue->bytes -= node->len;
+	queue->bytes -= NODE_BYTES + node->len;
 	return node;
 }
 

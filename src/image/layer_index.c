@@ -119,9 +119,9 @@ static int open_database(struct rb_layer_index *index, struct rb_err *err)
 	if (sqlite3_prepare_v3(index->db, find, -1, SQLITE_PREPARE_PERSISTENT, &index->find,
 			       NULL) == SQLITE_OK)
 		return 0;
-	r = rb_layer_index_failed(index, err, "prepare");
-	index->damaged |= r == -EIO; /* tables of another shape */
-	return r;
+	/* tables of another shape */
+	index->damaged = sqlite3_errcode(index->db) == SQLITE_ERROR;
+	return rb_layer_index_failed(index, err, "prepare");
 }
 
 static void remove_database(const struct rb_layer_index *index)

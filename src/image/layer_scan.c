@@ -197,9 +197,7 @@ static int read_file(struct rb_scan *s, struct file *file, int fd)
 	while (r == 0) {
 		ssize_t n = pread(fd, s->buf, RB_SCAN_READ, at);
 
-		if (n < 0) /* whatever is wrong with it: it is not needed */
-			return 0;
-		if (n == 0)
+		if (n <= 0) /* whatever is wrong with it: the rest is not needed */
 			break;
 		at += n;
 		s->scan->bytes += (uint64_t)n;

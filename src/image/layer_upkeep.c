@@ -28,17 +28,19 @@
 #define LAYERS_MAX  100000
 #define FORGET_ROWS 20000
 
-/* a number that a query gives; 0 when there is none */
-static int64_t number_of(struct rb_scan *s, const char *query, int64_t layer)
+/* a number that a query gives */
+static int number_of(struct rb_scan *s, const char *query, int64_t layer, int64_t *ret)
 {
 	sqlite3_stmt *stmt = NULL;
-	int64_t value = 0;
+	int r = 0;
 
 	if (sqlite3_prepare_v2(s->index->db, query, -1, &stmt, NULL) == SQLITE_OK &&
 	    sqlite3_bind_int64(stmt, 1, layer) == SQLITE_OK && sqlite3_step(stmt) == SQLITE_ROW)
-		value = sqlite3_column_int64(stmt, 0);
+		*ret = sqlite3_column_int64(stmt, 0);
+	else
+		r = rb_layer_index_failed(s->index, s->err, "look at a layer");
 	sqlite3_finalize(stmt);
-	return value;
+	return r;
 }
 
 static int run_formatted(struct rb_scan *s, const char *what, const char *format, ...)
@@ -58,14 +60,17 @@ static int run_formatted(struct rb_scan *s, const char *what, const char *format
 /* Its chunks go in slices of the table, each a transaction of its own, then it does. */
 static int forget_layer(struct rb_scan *s, int64_t layer)
 {
-	int64_t at = number_of(s, "SELECT first_chunk FROM layer WHERE id = ?1", layer);
-	int64_t end = number_of(s,
-				"SELECT CASE WHEN complete THEN last_chunk ELSE"
-				" (SELECT coalesce(max(id), 0) FROM chunk) END FROM layer WHERE"
-				" id = ?1",
-				layer);
-	int r;
+	int64_t at = 0, end = 0;
+	int r = number_of(s, "SELECT first_chunk FROM layer WHERE id = ?1", layer, &at);
 
+	if (r == 0)
+		r = number_of(
+			s,
+			"SELECT CASE WHEN complete THEN last_chunk ELSE"
+			" (SELECT coalesce(max(id), 0) FROM chunk) END FROM layer WHERE id = ?1",
+			layer, &end);
+	if (r < 0)
+		return r;
 	for (; at <= end; at += FORGET_ROWS) {
 		r = rb_scan_is_over(s);
 		if (r != 0)
@@ -111,10 +116,10 @@ static int look_at_layer(const char *path, const char *chain, struct listed *ret
 	if (r < 0)
 		return r;
 	if (stat(file, &st) < 0)
-		return errno == ENOENT ? 0 : -errno;
+		return errno == ENOENT || errno == ENOTDIR ? 0 : -errno;
 	r = rb_read_file(file, sizeof(ret->folder) - 1, &text, NULL);
 	if (r < 0)
-		return r == -ENOENT ? 0 : r;
+		return r == -ENOENT || r == -EFBIG ? 0 : r;
 	text.data[strcspn(text.data, "\n")] = '\0';
 	if (!text.data[0] || text.data[0] == '.' || strchr(text.data, '/'))
 		return 0;
@@ -252,9 +257,9 @@ int rb_layer_index_scan(struct rb_layer_index *index, struct rb_layer_scan *scan
 		r = scan_all(s);
 	for (int i = 0; i < RB_SCAN_STATEMENTS; i++)
 		sqlite3_finalize(s->stmts[i]);
-	/* what is in a turn that failed is not needed; what was cancelled in good order is kept */
+	/* chunks of a turn that did not come to its end are not noted in their file's row */
 	if (s->in_turn)
-		sqlite3_exec(index->db, r == -ECANCELED ? "COMMIT" : "ROLLBACK", NULL, NULL, NULL);
+		sqlite3_exec(index->db, "ROLLBACK", NULL, NULL, NULL);
 	free(s->buf);
 	free(s);
 	return r;

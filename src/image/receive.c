@@ -27,6 +27,8 @@
 #include "vet.h"
 
 #define INDEX_BUDGET_MS 3000 /* before a transfer, for layers that are new */
+#define SIZE_TIMES	3
+#define SIZE_MORE	((uint64_t)1 << 30)
 
 static ssize_t feed(void *arg, void *buf, size_t size)
 {
@@ -106,6 +108,15 @@ static void scan_new(void *arg, const struct rb_wait *wait)
 		rb_warn("%s", why.msg);
 }
 
+/* what files of an image can come to that was described with that size: headers have none there,
+ * and an engine may keep layers packed as well */
+static uint64_t bytes_at_most(const json_t *description)
+{
+	int64_t size = rb_json_int(description, "size", 0);
+
+	return SIZE_TIMES * (uint64_t)(size > 0 ? size : 0) + SIZE_MORE;
+}
+
 static int receive(struct rb_incoming *incoming, struct rb_gather_options *options,
 		   struct rb_conn *conn, struct rb_gather **ret, const struct rb_wait *wait,
 		   struct rb_err *err)
@@ -131,6 +142,7 @@ static int receive_archive(const struct rb_node *node, const json_t *description
 			   const struct rb_wait *wait, struct rb_err *err)
 {
 	struct rb_gather_options options = { .spool = spool,
+					     .bytes_max = bytes_at_most(description),
 					     .layers = json_object_get(description, "layers") };
 	struct rb_incoming incoming = { .options = &options };
 	struct rb_gather *gather = NULL;

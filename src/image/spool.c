@@ -11,6 +11,7 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/file.h>
 #include <sys/stat.h>
@@ -21,6 +22,7 @@
 #include "cleanup.h"
 #include "err.h"
 #include "io.h"
+#include "wait.h"
 
 #define OPEN_TRIES 8
 #define SHARE	   8 /* of the disk, for what was left */
@@ -79,8 +81,17 @@ void rb_spool_close(struct rb_spool *spool)
 int rb_spool_nameless(struct rb_spool *spool, struct rb_err *err)
 {
 	int fd = openat(spool->dir_fd, ".", O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
+	char name[64];
 
-	return fd < 0 ? rb_err_set(err, -errno, "make a file in '%s'", spool->path) : fd;
+	if (fd >= 0)
+		return fd;
+	/* not all file systems can; one that is killed here leaves a name to be swept */
+	snprintf(name, sizeof(name), "nameless-%d-%lld", (int)gettid(), (long long)rb_now_us());
+	fd = openat(spool->dir_fd, name, O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
+	if (fd < 0)
+		return rb_err_set(err, -errno, "make a file in '%s'", spool->path);
+	unlinkat(spool->dir_fd, name, 0);
+	return fd;
 }
 
 /* Return: descriptor, -EBUSY when somebody else has it, or another negative errno */
@@ -211,7 +222,7 @@ void rb_spool_sweep(struct rb_spool *spool, int64_t age_s)
 		close(fd);
 	while (dir && (entry = readdir(dir)) != NULL) {
 		_cleanup_close_ int object = -EBADF;
-		struct stat st;
+		struct stat st, named;
 
 		if (entry->d_name[0] == '.')
 			continue;
@@ -219,7 +230,10 @@ void rb_spool_sweep(struct rb_spool *spool, int64_t age_s)
 				O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
 		if (object < 0 || flock(object, LOCK_EX | LOCK_NB) < 0 || fstat(object, &st) < 0)
 			continue;
-		if (st.st_mtime + age_s <= time(NULL))
+		/* it may have been forgotten, and made anew, before it was locked */
+		if (st.st_mtime + age_s <= time(NULL) &&
+		    fstatat(spool->dir_fd, entry->d_name, &named, AT_SYMLINK_NOFOLLOW) == 0 &&
+		    named.st_ino == st.st_ino)
 			unlinkat(spool->dir_fd, entry->d_name, 0);
 	}
 }

@@ -24,13 +24,15 @@ static char dir[] = "/tmp/reberth-test-image.XXXXXX"; /* the target's, and Docke
 /* what both processes know, since the second one is forked */
 static struct rb_buf archive;
 static json_t *layers;
-static bool dry, fail_twice;
+static bool dry, fail_twice, damage_once, cancel_source, cancel_target;
+static int slow_ms;    /* the target does nothing so long */
 static int stop_after; /* the source's connection breaks after so many blocks of the archive */
 
 /* --- source --- */
 
 static size_t read_at;
-static int blocks_read;
+static int blocks_read, round_number;
+static int cancel_fds[2];
 
 static ssize_t read_archive(void *arg, const void **ret_block, const struct rb_wait *wait,
 			    struct rb_err *err)
@@ -43,6 +45,11 @@ static ssize_t read_archive(void *arg, const void **ret_block, const struct rb_w
 		return rb_err_set(err, -EXDEV, "read");
 	if (len > 100000)
 		len = 100000;
+	if (cancel_source && read_at > archive.len / 2 && write(cancel_fds[1], "x", 1) != 1)
+		return -EIO;
+	/* in the first block, of which the layer's first file is a part */
+	if (damage_once && read_at == 0) /* wrong, and in the second round right again */
+		archive.data[5000] ^= 1;
 	*ret_block = archive.data + read_at;
 	read_at += len;
 	return (ssize_t)len;
@@ -57,15 +64,33 @@ static int send_archive(struct rb_conn *conn, struct rb_image_stats *stats, stru
 	struct rb_wait wait = within(50000);
 	int r;
 
+	round_number = 0;
+	if (pipe(cancel_fds) < 0)
+		return -EMFILE;
+	if (cancel_source)
+		wait.cancel_fd = cancel_fds[0];
 	do {
 		read_at = 0;
 		blocks_read = 0;
+		round_number++;
 		r = rb_outgoing_run(&outgoing, conn, &wait, err);
 	} while (r == 1);
+	close(cancel_fds[0]);
+	close(cancel_fds[1]);
 	return r;
 }
 
 /* --- target --- */
+
+/* in the thread that puts the archive together: the connection is another's */
+static void prepare(void *arg, const struct rb_wait *wait)
+{
+	(void)arg;
+	if (cancel_target && write(cancel_fds[1], "x", 1) == 1)
+		rb_wait_ms(INT32_MAX, wait, NULL); /* until it is told to stop */
+	if (slow_ms)
+		rb_wait_ms(slow_ms, wait, NULL);
+}
 
 static int compare(struct rb_gather *gather)
 {
@@ -97,6 +122,10 @@ static int take(struct rb_conn *conn)
 	PEER_NEED(rb_layer_index_open(dir, root, &options.index, &peer_err) == 0);
 	if (!dry)
 		options.spool = &spool;
+	incoming.prepare = prepare;
+	PEER_NEED(pipe(cancel_fds) == 0);
+	if (cancel_target)
+		wait.cancel_fd = cancel_fds[0];
 	r = rb_incoming_run(&incoming, conn, &gather, &wait, &peer_err);
 	if (r == 1) {
 		options.whole = (const uint8_t(*)[RB_DIGEST_BYTES])incoming.wrong;
@@ -105,14 +134,21 @@ static int take(struct rb_conn *conn)
 		r = rb_incoming_run(&incoming, conn, &gather, &wait, &peer_err);
 		free(incoming.wrong);
 	}
-	if (r < 0)
+	if (r < 0) {
+		wait = within(50000);
 		rb_conn_answer_error(conn, &peer_err, &wait, NULL);
+		rb_conn_see_off(conn, &wait);
+	}
 	if (r == 0 && !dry)
 		r = compare(gather);
 	rb_gather_free(gather);
 	rb_layer_index_close(options.index);
 	rb_spool_close(&spool);
-	return stop_after || fail_twice ? r < 0 ? 0 : __LINE__ : r < 0 ? __LINE__ : r;
+	if (cancel_target)
+		return r == -ECANCELED ? 0 : __LINE__;
+	return stop_after || fail_twice || cancel_source ? r < 0 ? 0 : __LINE__
+	       : r < 0					 ? __LINE__
+							 : r;
 }
 
 static int exchange(struct rb_image_stats *stats, struct rb_err *err)
@@ -143,7 +179,8 @@ static void forget(void)
 	rb_buf_free(&archive);
 	json_decref(layers);
 	layers = NULL;
-	dry = fail_twice = false;
+	dry = fail_twice = damage_once = cancel_source = cancel_target = false;
+	slow_ms = 0;
 	stop_after = 0;
 	snprintf(path, sizeof(path), "%s/docker", dir);
 	rb_rm_rf(path, NULL);
@@ -341,8 +378,8 @@ static void what_was_cut_goes_on(void)
 	rb_err_clear(&err);
 	stop_after = 0;
 	CHECK_ERR(exchange(&stats, &err), 0, err);
-	CHECK(first > 0 && stats.bytes_found > 0);
-	CHECK(stats.bytes_missing < layer.len);
+	CHECK(first > layer.len / 4 && stats.bytes_found > layer.len / 4);
+	CHECK(stats.bytes_missing < layer.len * 3 / 4);
 	rb_image_stats_clear(&stats);
 	forget();
 }
@@ -386,6 +423,74 @@ static void wrong_digests_are_refused(void)
 	fail_twice = true;
 	CHECK_ERR(exchange(&stats, &err), -EBADMSG, err);
 	CHECK(strstr(err.msg, "digest"));
+	rb_image_stats_clear(&stats);
+	forget();
+}
+
+/* One of two files came out wrong: it comes again, the other one does not. */
+static void a_wrong_file_comes_again_alone(void)
+{
+	struct rb_buf layer[2] = {};
+	struct rb_image_stats stats = {};
+	struct rb_err err = {};
+	size_t first;
+
+	util_layer(&layer[0], 20, 40000, 1);
+	util_layer(&layer[1], 60, 400000, 100);
+	first = layer[0].len;
+	make_image(layer, 2);
+	rb_buf_free(&layer[0]);
+	rb_buf_free(&layer[1]);
+	damage_once = true;
+	CHECK_ERR(exchange(&stats, &err), 0, err);
+	CHECK_INT(round_number, 2);
+	CHECK(stats.bytes_missing >= first && stats.bytes_missing < first * 3);
+	CHECK_INT(stats.bytes_done, stats.bytes_total);
+	rb_image_stats_clear(&stats);
+	forget();
+}
+
+static void a_source_is_cancelled(void)
+{
+	_cleanup_buf_ struct rb_buf layer = {};
+	struct rb_image_stats stats = {};
+	struct rb_err err = {};
+
+	util_layer(&layer, 60, 400000, 1);
+	make_image(&layer, 1);
+	cancel_source = true;
+	CHECK_ERR(exchange(&stats, &err), -ECANCELED, err);
+	rb_image_stats_clear(&stats);
+	forget();
+}
+
+/* while the thread that looks for chunks does not look up: nobody else may wait for it */
+static void a_target_is_cancelled(void)
+{
+	_cleanup_buf_ struct rb_buf layer = {};
+	struct rb_image_stats stats = {};
+	struct rb_err err = {};
+
+	util_layer(&layer, 700, 400000, 1);
+	make_image(&layer, 1);
+	cancel_target = true;
+	CHECK_ERR(exchange(&stats, &err), -ECANCELED, err);
+	CHECK_HAS(err.msg, "h2: cancelled");
+	rb_image_stats_clear(&stats);
+	forget();
+}
+
+/* a slow disk, for longer than a connection lives whose peer does not read */
+static void a_slow_target_is_waited_for(void)
+{
+	_cleanup_buf_ struct rb_buf layer = {};
+	struct rb_image_stats stats = {};
+	struct rb_err err = {};
+
+	util_layer(&layer, 700, 400000, 1);
+	make_image(&layer, 1);
+	slow_ms = 7500;
+	CHECK_ERR(exchange(&stats, &err), 0, err);
 	rb_image_stats_clear(&stats);
 	forget();
 }
@@ -527,6 +632,10 @@ int main(void)
 	TAP_RUN(what_was_cut_goes_on);
 	TAP_RUN(a_stale_spool_mends_itself);
 	TAP_RUN(wrong_digests_are_refused);
+	TAP_RUN(a_wrong_file_comes_again_alone);
+	TAP_RUN(a_source_is_cancelled);
+	TAP_RUN(a_target_is_cancelled);
+	TAP_RUN(a_slow_target_is_waited_for);
 	TAP_RUN(a_target_that_answers_nonsense_is_left);
 	TAP_RUN(sources_that_break_the_rules_are_told);
 	TAP_RUN(a_recipe_has_the_chunks_that_it_says);
