@@ -198,7 +198,8 @@ int rb_image_index(const struct rb_node *node, int64_t budget_ms, bool (*hold)(v
 	struct rb_err why = {};
 	int r;
 
-	rb_spool_open(&spool, node->state_dir, NULL, NULL);
+	if (rb_spool_open(&spool, node->state_dir, NULL, NULL) == 0)
+		rb_spool_tidy(&spool);
 	rb_spool_close(&spool);
 	r = rb_engine_info(node->engine, &info, wait, err);
 	if (r < 0)

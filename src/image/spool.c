@@ -25,7 +25,7 @@
 #include "wait.h"
 
 #define OPEN_TRIES 8
-#define SHARE	   8 /* of the disk, for what was left */
+#define SHARE	   4 /* of the disk, for what was left */
 #define LOAD_TIMES 2 /* its size: the archive unpacked, and the layers */
 
 /* a folder that holds more than its share is emptied: nothing in it is needed, only useful */
@@ -50,6 +50,12 @@ static void keep_small(struct rb_spool *spool)
 		rb_spool_sweep(spool, 0);
 }
 
+void rb_spool_tidy(struct rb_spool *spool)
+{
+	rb_spool_sweep(spool, RB_SPOOL_KEEP_S);
+	keep_small(spool);
+}
+
 int rb_spool_open(struct rb_spool *spool, const char *state_dir, const char *docker_root,
 		  struct rb_err *err)
 {
@@ -67,8 +73,6 @@ int rb_spool_open(struct rb_spool *spool, const char *state_dir, const char *doc
 		return rb_err_set(err, -errno, "open '%s'", spool->path);
 	if (docker_root)
 		spool->docker_fd = open(docker_root, O_PATH | O_DIRECTORY | O_CLOEXEC);
-	rb_spool_sweep(spool, RB_SPOOL_KEEP_S);
-	keep_small(spool);
 	return 0;
 }
 

@@ -30,8 +30,7 @@ struct rb_spool {
  * rb_spool_open - make the folder if need be
  * @docker_root: Docker's folder, which has to have room, too; NULL: not known
  *
- * What is older than RB_SPOOL_KEEP_S goes, and all that nobody works on when it is more than an
- * eighth of the disk. Return: 0 or negative errno.
+ * Return: 0 or negative errno.
  */
 int rb_spool_open(struct rb_spool *spool, const char *state_dir, const char *docker_root,
 		  struct rb_err *err);
@@ -60,6 +59,10 @@ int rb_spool_nameless(struct rb_spool *spool, struct rb_err *err);
 
 /** rb_spool_forget - the object that @fd is open on is not needed any more */
 void rb_spool_forget(struct rb_spool *spool, const uint8_t key[RB_DIGEST_BYTES], int fd);
+
+/** rb_spool_tidy - what is older than RB_SPOOL_KEEP_S goes, and all that nobody works on when it is
+ * more than a quarter of the disk */
+void rb_spool_tidy(struct rb_spool *spool);
 
 /** rb_spool_sweep - remove what nobody has locked, or written to for @age_s seconds */
 void rb_spool_sweep(struct rb_spool *spool, int64_t age_s);

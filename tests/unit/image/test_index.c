@@ -393,7 +393,7 @@ static void the_spool_keeps_and_forgets(void)
 	snprintf(command, sizeof(command), "find %s -type f -exec touch -d '2 days ago' {} +",
 		 spool.path);
 	CHECK_INT(system(command), 0);
-	rb_spool_sweep(&spool, RB_SPOOL_KEEP_S);
+	rb_spool_tidy(&spool);
 	snprintf(command, sizeof(command), "test -z \"$(ls -A %s)\"", spool.path);
 	CHECK_INT(system(command), 0);
 	rb_spool_close(&spool);
