@@ -178,10 +178,9 @@ int watch_system_of(const struct rb_watch *watch, const void *fsid)
 
 /* Return: false when it is nothing that we know. */
 static bool parse(const struct rb_watch *watch, const struct fanotify_event_metadata *event,
-		  struct happened *ret)
+		  const char *data, struct happened *ret)
 {
-	const char *at = (const char *)event + event->metadata_len,
-		   *end = (const char *)event + event->event_len;
+	const char *at = data + event->metadata_len, *end = data + event->event_len;
 
 	*ret = (struct happened){ .mask = event->mask, .fs = -1 };
 	while (at < end) {
@@ -215,17 +214,22 @@ static bool parse(const struct rb_watch *watch, const struct fanotify_event_meta
 /* Until there are no more; with the lock held. */
 void watch_read_events(struct rb_watch *watch)
 {
+	struct fanotify_event_metadata event; /* a copy: the kernel aligns them to 4 bytes only */
+	struct happened happened;
 	ssize_t n;
 
 	while ((n = read(watch->group_fd, watch->events, WATCH_EVENTS_BYTES)) > 0 ||
 	       (n < 0 && errno == EINTR)) {
-		const struct fanotify_event_metadata *event = (const void *)watch->events;
-		struct happened happened;
-
-		for (; FAN_EVENT_OK(event, n); event = FAN_EVENT_NEXT(event, n)) {
-			if ((event->mask & FAN_Q_OVERFLOW) ||
-			    event->vers != FANOTIFY_METADATA_VERSION ||
-			    !parse(watch, event, &happened))
+		for (const char *at = watch->events; n > 0; at += event.event_len) {
+			memcpy(&event, at, sizeof(event));
+			if (event.event_len < sizeof(event)) {
+				lose_all(watch, -1);
+				break;
+			}
+			n -= event.event_len;
+			if ((event.mask & FAN_Q_OVERFLOW) ||
+			    event.vers != FANOTIFY_METADATA_VERSION ||
+			    !parse(watch, &event, at, &happened))
 				lose_all(watch, -1);
 			else
 				note(watch, &happened);

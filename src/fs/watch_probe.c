@@ -9,6 +9,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
+#include <string.h>
 #include <sys/fanotify.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
@@ -44,16 +45,20 @@ static int overlay_over(int tmpfs_fd)
 	return mount_nowhere(fs_fd);
 }
 
-/* Among what is read there is a file that was written to. */
+/* Among what is read there is a file that was written to. The kernel aligns events to 4 bytes only.
+ */
 static bool was_seen(int group_fd)
 {
-	char buf[4096] __attribute__((aligned(__alignof__(struct fanotify_event_metadata))));
+	struct fanotify_event_metadata event;
+	char buf[4096];
 	ssize_t n = read(group_fd, buf, sizeof(buf));
-	const struct fanotify_event_metadata *event = (const void *)buf;
 
-	for (; FAN_EVENT_OK(event, n); event = FAN_EVENT_NEXT(event, n))
-		if (event->mask & FAN_MODIFY)
+	for (const char *at = buf; n > 0; at += event.event_len) {
+		memcpy(&event, at, sizeof(event));
+		n -= event.event_len;
+		if (event.mask & FAN_MODIFY)
 			return true;
+	}
 	return false;
 }
 
