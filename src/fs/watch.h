@@ -14,14 +14,14 @@
  *    elsewhere and removed, or opened with O_TMPFILE, that name is none, or by now another file's.
  * So such events count by their inode alone.
  *  - Stores into a shared mapping are not seen, but the end of the last mapping is
- * (FAN_CLOSE_WRITE), since a mapping keeps the file open. Those that are still there are found by
- * mapped.c.
- *  - Writes by io_submit(2) to a file that is on no overlay are not seen (fs/aio.c has no hook);
- * nor is the end of one with O_DIRECT anywhere. mapped.c finds who can do that.
+ * (FAN_CLOSE_WRITE), since a mapping keeps the file open.
+ *  - write(2), ftruncate, fallocate, copy_file_range: seen, when they end. io_uring too (source
+ *    read: io_uring/rw.c), but in the task, which may be frozen before; CRIU dumps no such rings.
+ *  - Not seen: writes by io_submit(2) to a file that is on no overlay (fs/aio.c has no hook), the
+ *    end of one with O_DIRECT anywhere, and splice(2) and sendfile(2) into a file of an overlay
+ *    (fs/backing-file.c has none). writers.h finds who can do that, and who has mappings.
  *  - A file system whose files are written to elsewhere (NFS) reports little of it, and one with
  *    subvolumes (btrfs) has several numbers: only ext4, xfs and tmpfs are watched.
- *  - write(2), ftruncate, fallocate, splice, sendfile, copy_file_range, io_uring: seen, when they
- * end.
  *
  * A thread reads the events, always, since the kernel's queue is short; it resolves inodes at once,
  * and folders by a table of those that a walk has found. What does not fit (the kernel's queue, our
