@@ -193,7 +193,8 @@ void rb_tree_source_arrived(struct rb_tree_source *source)
 /* --- who may write unseen */
 
 struct looking {
-	struct rb_tree_source *source;
+	struct rb_tree_source *const *sources;
+	size_t n;
 	int found;
 };
 
@@ -274,29 +275,35 @@ static int mark_below_overlay(struct rb_tree_source *source, const struct writer
 static int note_writer(const struct writer *writer, void *arg)
 {
 	struct looking *looking = arg;
-	struct rb_tree_source *source = looking->source;
 	int r = 0;
 
-	if (writer->st.st_dev == source->dev)
-		r = source_each_name(source, writer->st.st_ino, mark_name, (void *)writer);
-	else if (source->overlay && writer->overlay)
-		r = mark_below_overlay(source, writer);
-	if (r > 0)
-		looking->found++;
+	for (size_t i = 0; r >= 0 && i < looking->n; i++) {
+		struct rb_tree_source *source = looking->sources[i];
+
+		if (!source->sent)
+			continue;
+		r = 0;
+		if (writer->st.st_dev == source->dev)
+			r = source_each_name(source, writer->st.st_ino, mark_name, (void *)writer);
+		else if (source->overlay && writer->overlay)
+			r = mark_below_overlay(source, writer);
+		looking->found += r > 0;
+	}
 	return r;
 }
 
-int rb_tree_source_look(struct rb_tree_source *source, const pid_t *pids, size_t n,
-			struct rb_err *err)
+int rb_tree_sources_look(struct rb_tree_source *const *sources, size_t n_sources, const pid_t *pids,
+			 size_t n, struct rb_err *err)
 {
-	struct looking looking = { .source = source };
-	int r = settle(source, err);
+	struct looking looking = { .sources = sources, .n = n_sources };
+	int r = 0;
 
-	if (r < 0 || !source->sent)
+	for (size_t i = 0; r == 0 && i < n_sources; i++)
+		r = settle(sources[i], err);
+	if (r < 0)
 		return r;
 	r = writers_each(pids, n, note_writer, &looking, err);
 	if (r == -ENOMEM)
-		return rb_err_set(err, r, "look for files of '%s' that are being written to",
-				  source->root);
+		return rb_err_set(err, r, "look for files that are being written to");
 	return r < 0 ? r : looking.found;
 }

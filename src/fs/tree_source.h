@@ -44,17 +44,18 @@ int rb_tree_source_open(const char *root, bool overlay, struct rb_watch *watch,
 void rb_tree_source_free(struct rb_tree_source *source);
 
 /**
- * rb_tree_source_look - files that these processes may write to unseen are compared in the next
- * round, those that they have mapped are sent
+ * rb_tree_sources_look - files that these processes may write to unseen are compared in the next
+ * round of the trees that they are in, those that they have mapped are sent
  *
- * To be called after each round (what is open or mapped then may not be when the next one begins,
- * and the watch may have lost its end), and with the tasks frozen before the last one. Needs
- * CAP_SYS_PTRACE or root. A pid that is gone is passed over.
+ * For all trees at once, since it takes a look at each descriptor and mapping. To be called after
+ * each round (what is open or mapped then may not be when the next one begins, and the watch may
+ * have lost its end), and with the tasks frozen before the last one. Needs CAP_SYS_PTRACE or root.
+ * A pid that is gone is passed over.
  *
  * Return: number of files found, or negative errno.
  */
-int rb_tree_source_look(struct rb_tree_source *source, const pid_t *pids, size_t n,
-			struct rb_err *err);
+int rb_tree_sources_look(struct rb_tree_source *const *sources, size_t n_sources, const pid_t *pids,
+			 size_t n, struct rb_err *err);
 
 /**
  * rb_tree_source_send - a round: send what differs from what the receiver has (tree.h)

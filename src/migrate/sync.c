@@ -45,8 +45,6 @@ struct tree {
 	struct rb_tree_source *source;
 	struct rb_blocks *blocks; /* of its large files */
 	size_t rounds;		  /* that arrived */
-	pid_t others[MAX_OTHERS]; /* processes of nobody that moves, which may write to it unseen */
-	size_t n_others;
 };
 
 struct rb_sync {
@@ -55,6 +53,9 @@ struct rb_sync {
 	struct rb_watch *watch;
 	const char *log_path; /* NULL: another log driver than json-file */
 	struct rb_log_position log_at;
+	pid_t others[MAX_OTHERS]; /* of the first member: processes that do not move, and may write
+				   */
+	size_t n_others;	  /* unseen to a tree that does */
 };
 
 void rb_sync_free(struct rb_sync *sync)
@@ -134,9 +135,15 @@ static int open_sync(struct rb_member *c, struct rb_err *err)
 	return r;
 }
 
+/* All trees of all members. */
+struct sources {
+	struct rb_tree_source *list[RB_MEMBERS_MAX * MAX_TREES];
+	size_t n;
+};
+
 /* With a volume that others use as well: whoever is on this host. They do not stand still, so that
  * nobody can have their last state; but each round has what they did before. */
-static int look_at_others(struct tree *tree, struct rb_err *err)
+static int look_at_others(struct rb_sync *sync, const struct sources *sources, struct rb_err *err)
 {
 	_cleanup_closedir_ DIR *proc = opendir("/proc");
 	struct dirent *d;
@@ -144,28 +151,32 @@ static int look_at_others(struct tree *tree, struct rb_err *err)
 
 	if (!proc)
 		return rb_err_set(err, -errno, "open /proc");
-	tree->n_others = 0;
+	sync->n_others = 0;
 	while (r >= 0 && (d = readdir(proc))) {
 		pid_t pid = (pid_t)atoi(d->d_name);
 
 		if (pid <= 0 || pid == getpid())
 			continue;
-		r = rb_tree_source_look(tree->source, &pid, 1, err);
-		if (r > 0 && tree->n_others < MAX_OTHERS)
-			tree->others[tree->n_others++] = pid;
+		r = rb_tree_sources_look(sources->list, sources->n, &pid, 1, err);
+		if (r > 0 && sync->n_others < MAX_OTHERS)
+			sync->others[sync->n_others++] = pid;
 	}
 	return r;
 }
 
 /* Who writes without anybody hearing of it; a volume may be written to by any of the containers. */
-static int look_at_writers(struct rb_migration *m, struct tree *tree, struct rb_err *err)
+static int look_at_writers(struct rb_migration *m, struct rb_err *err)
 {
-	bool used_by_others =
-		strcmp(tree->what, "rootfs") != 0 && !tree->file &&
-		strcmp(rb_json_str(m->entry.facts, "volume_in_use", "refuse"), "copy") == 0;
+	const char *in_use = rb_json_str(m->entry.facts, "volume_in_use", "refuse");
+	struct rb_sync *first = m->members[0].sync;
+	struct sources sources = {};
 	pid_t pids[MAX_TASKS];
 	int r = 0;
 
+	rb_each_member (c, m)
+		for (size_t i = 0; c->sync && i < c->sync->n; i++)
+			if (c->sync->trees[i].source)
+				sources.list[sources.n++] = c->sync->trees[i].source;
 	rb_each_member (c, m) {
 		int n = rb_freezer_pids(rb_json_str(c->facts, "freezer", ""), pids, MAX_TASKS,
 					NULL);
@@ -174,13 +185,14 @@ static int look_at_writers(struct rb_migration *m, struct tree *tree, struct rb_
 			return rb_err_code(err, RB_E_REFUSED, -E2BIG,
 					   "the container has more than %d processes", MAX_TASKS);
 		if (r >= 0 && n > 0)
-			r = rb_tree_source_look(tree->source, pids, (size_t)n, err);
+			r = rb_tree_sources_look(sources.list, sources.n, pids, (size_t)n, err);
 	}
-	if (r < 0 || !used_by_others)
+	if (r < 0 || !first || strcmp(in_use, "copy") != 0)
 		return r;
 	/* in the freeze there is no time to ask everybody */
-	return m->frozen_us ? rb_tree_source_look(tree->source, tree->others, tree->n_others, err)
-			    : look_at_others(tree, err);
+	return m->frozen_us ? rb_tree_sources_look(sources.list, sources.n, first->others,
+						   first->n_others, err)
+			    : look_at_others(first, &sources, err);
 }
 
 /* What is not watched is looked at as a whole each time; a staged file is one file. */
@@ -269,16 +281,11 @@ static int send_tree(struct rb_migration *m, struct rb_member *c, struct tree *t
 	if (r >= 0 && m->frozen_us)
 		rb_blocks_frozen(tree->blocks);
 	if (r >= 0)
-		r = look_at_writers(m, tree, err);
-	if (r >= 0)
 		r = send_stream(m, c, tree, &stats, err);
 	if (r < 0)
 		return r;
 	note_round(m, c, tree, &stats, rb_now_us() - began_us);
-	/* and now, since what is open or mapped may not be when the next round starts; not when all
-	 * stand still: should they go on, there is one before the next round, and what they close
-	 * then has an event */
-	return m->frozen_us ? 0 : look_at_writers(m, tree, err);
+	return 0;
 }
 
 static int send_log(struct rb_migration *m, struct rb_member *c, struct rb_err *err)
@@ -315,12 +322,17 @@ static int sync_one(struct rb_migration *m, struct rb_member *c, struct rb_err *
 
 int rb_sync_round(struct rb_migration *m, struct rb_err *err)
 {
-	int r = 0;
+	int r = look_at_writers(m, err);
 
 	rb_each_member (c, m)
 		if (r >= 0)
 			r = sync_one(m, c, err);
-	return r < 0 ? r : rb_storage_flush(m, err);
+	if (r >= 0)
+		r = rb_storage_flush(m, err);
+	/* and now, since what is open or mapped may not be when the next round starts; not when all
+	 * stand still: should they go on, there is a look before the next round, and what they
+	 * close before that has an event */
+	return r < 0 || m->frozen_us ? r : look_at_writers(m, err);
 }
 
 static int verify_tree(struct rb_migration *m, struct rb_member *c, const struct tree *tree,

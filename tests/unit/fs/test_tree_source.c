@@ -77,7 +77,7 @@ static int look(struct set *s)
 {
 	pid_t self = getpid();
 
-	return rb_tree_source_look(s->source, &self, 1, &s->err);
+	return rb_tree_sources_look(&s->source, 1, &self, 1, &s->err);
 }
 
 static int one_round(struct set *s)
