@@ -268,6 +268,7 @@ static int add_chunk(struct rb_gather *gather, const struct rb_item *item,
 struct answer {
 	uint8_t record[RB_RECIPE_WANT_MAX];
 	unsigned int count, announced; /* chunks: so far, and what there is room for */
+	size_t data_len;	       /* what they stand for */
 	struct rb_pending *pending;
 };
 
@@ -289,6 +290,9 @@ static int take_item(struct rb_gather *gather, const struct rb_item *item, struc
 	}
 	if (answer->count == answer->announced)
 		return nonsense(err, "a recipe of more chunks than it says");
+	answer->data_len += item->len;
+	if (answer->data_len > RB_RECIPE_DATA_MAX)
+		return nonsense(err, "a batch that stands for too much");
 	chunk = &answer->pending->chunks[answer->pending->count];
 	r = add_chunk(gather, item, chunk, err);
 	answer->pending->count += r > 0;
@@ -339,6 +343,8 @@ static int settle(struct rb_gather *gather, struct rb_err *err)
 
 			if (r < 0)
 				return r;
+			if (is_stopped(gather))
+				return rb_err_code(err, RB_E_CANCELED, -ECANCELED, "cancelled");
 			pending->at++;
 		}
 		if (pending->at < pending->count)

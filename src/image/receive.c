@@ -131,6 +131,8 @@ static int receive(struct rb_incoming *incoming, struct rb_gather_options *optio
 	options->whole = (const uint8_t(*)[RB_DIGEST_BYTES])incoming->wrong;
 	options->whole_count = incoming->wrong_count;
 	incoming->last = true;
+	if (options->spool)
+		options->spool->announced = 0;
 	r = rb_incoming_run(incoming, conn, ret, wait, err);
 	free(TAKE_PTR(incoming->wrong));
 	return r;

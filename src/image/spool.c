@@ -25,29 +25,51 @@
 #include "wait.h"
 
 #define OPEN_TRIES 8
+#define RECENT_S   3600
 #define SHARE	   4 /* of the disk, for what was left */
 #define LOAD_TIMES 2 /* its size: the archive unpacked, and the layers */
 
-/* a folder that holds more than its share is emptied: nothing in it is needed, only useful */
-static void keep_small(struct rb_spool *spool)
+/* what all of them take, and since when the oldest was not written to */
+static uint64_t bytes_of_all(struct rb_spool *spool, int64_t *ret_oldest_s)
 {
 	_cleanup_closedir_ DIR *dir = NULL;
 	int fd = openat(spool->dir_fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	uint64_t bytes = 0;
 	struct dirent *entry;
-	struct statvfs fs;
 	struct stat st;
 
+	*ret_oldest_s = 0;
 	dir = fd < 0 ? NULL : fdopendir(fd);
 	if (!dir && fd >= 0)
 		close(fd);
-	while (dir && (entry = readdir(dir)) != NULL)
-		if (fstatat(spool->dir_fd, entry->d_name, &st, AT_SYMLINK_NOFOLLOW) == 0 &&
-		    S_ISREG(st.st_mode))
-			bytes += (uint64_t)st.st_blocks * 512;
-	if (fstatvfs(spool->dir_fd, &fs) == 0 &&
-	    bytes > (uint64_t)fs.f_blocks * fs.f_frsize / SHARE)
-		rb_spool_sweep(spool, 0);
+	while (dir && (entry = readdir(dir)) != NULL) {
+		int64_t age_s;
+
+		if (fstatat(spool->dir_fd, entry->d_name, &st, AT_SYMLINK_NOFOLLOW) < 0 ||
+		    !S_ISREG(st.st_mode))
+			continue;
+		bytes += (uint64_t)st.st_blocks * 512;
+		age_s = time(NULL) - st.st_mtime;
+		if (age_s > *ret_oldest_s)
+			*ret_oldest_s = age_s;
+	}
+	return bytes;
+}
+
+/* A folder that holds more than its share loses the oldest, but nothing that somebody may be about
+ * to go on with. */
+static void keep_small(struct rb_spool *spool)
+{
+	int64_t oldest_s, before_s = INT64_MAX;
+	struct statvfs fs;
+
+	if (fstatvfs(spool->dir_fd, &fs) < 0)
+		return;
+	while (bytes_of_all(spool, &oldest_s) > (uint64_t)fs.f_blocks * fs.f_frsize / SHARE &&
+	       oldest_s > RECENT_S && oldest_s < before_s) {
+		rb_spool_sweep(spool, oldest_s);
+		before_s = oldest_s;
+	}
 }
 
 void rb_spool_tidy(struct rb_spool *spool)
@@ -154,7 +176,10 @@ static int check_room(struct rb_spool *spool, uint64_t spooled, uint64_t loaded,
 {
 	if (has_room(spool, spooled, loaded))
 		return 0;
-	/* what others have left may help */
+	/* what others have left may help; what came lately, perhaps of this very image, is last */
+	rb_spool_sweep(spool, RECENT_S);
+	if (has_room(spool, spooled, loaded))
+		return 0;
 	rb_spool_sweep(spool, 0);
 	if (has_room(spool, spooled, loaded))
 		return 0;

@@ -60,8 +60,8 @@ int rb_spool_nameless(struct rb_spool *spool, struct rb_err *err);
 /** rb_spool_forget - the object that @fd is open on is not needed any more */
 void rb_spool_forget(struct rb_spool *spool, const uint8_t key[RB_DIGEST_BYTES], int fd);
 
-/** rb_spool_tidy - what is older than RB_SPOOL_KEEP_S goes, and all that nobody works on when it is
- * more than a quarter of the disk */
+/** rb_spool_tidy - what is older than RB_SPOOL_KEEP_S goes, and the oldest when all is
+ * more than a quarter of the disk, but for what came in the last hour */
 void rb_spool_tidy(struct rb_spool *spool);
 
 /** rb_spool_sweep - remove what nobody has locked, or written to for @age_s seconds */

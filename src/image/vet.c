@@ -20,6 +20,7 @@
 
 #include <archive.h>
 #include <archive_entry.h>
+#include <ctype.h>
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -30,6 +31,7 @@
 #include "json.h"
 
 #define TEXT_MAX  ((int64_t)8 << 20) /* of a configuration or manifest */
+#define TYPE_AT	  156
 #define READ_SIZE ((size_t)64 << 10)
 
 struct vet {
@@ -125,6 +127,23 @@ static int vet_config(struct vet *v)
 	return strncmp(hex, v->path, RB_DIGEST_DIGITS) == 0 ? 0 : refuse(v, "its digest is wrong");
 }
 
+/* Go takes keys without regard to case, so one that is not known may be one that is. */
+static bool has_only(const json_t *object, const char *const *keys)
+{
+	const char *key;
+	json_t *value;
+
+	json_object_foreach ((json_t *)object, key, value) {
+		const char *const *known = keys;
+
+		while (*known && strcmp(*known, key) != 0)
+			known++;
+		if (!*known)
+			return false;
+	}
+	return json_is_object(object);
+}
+
 static int vet_layers(struct vet *v, const json_t *files)
 {
 	const json_t *file;
@@ -141,6 +160,7 @@ static int vet_layers(struct vet *v, const json_t *files)
 
 static int vet_manifest(struct vet *v)
 {
+	static const char *const keys[] = { "Config", "RepoTags", "Layers", "LayerSources", NULL };
 	_cleanup_free_ char *text = NULL;
 	_cleanup_json_ json_t *manifest = NULL;
 	const json_t *image, *names;
@@ -158,8 +178,8 @@ static int vet_manifest(struct vet *v)
 	names = json_object_get(image, "RepoTags");
 	if (names && !json_is_null(names) && json_array_size(names) + !json_is_array(names))
 		return refuse(v, "it brings names");
-	if (json_object_get(image, "Parent"))
-		return refuse(v, "it brings a parent");
+	if (!has_only(image, keys))
+		return refuse(v, "it says more than where its layers are");
 	config = rb_json_str(image, "Config", "");
 	if (!is_blob(config) && !is_digits(config, ".json"))
 		return refuse(v, "it names a configuration that is elsewhere");
@@ -169,37 +189,39 @@ static int vet_manifest(struct vet *v)
 	return vet_layers(v, json_object_get(image, "Layers"));
 }
 
-/* "docker.io/library/redis:7" is what containerd calls "redis:7" */
-static bool is_name_of(const char *name, const char *tag)
+/* containerd takes names from here. An image that is saved by its ID has none but that. */
+static int vet_index_entry(struct vet *v, const json_t *one)
 {
-	size_t len = strlen(name), tag_len = tag ? strlen(tag) : 0;
+	static const char *const keys[] = { "mediaType",   "digest",	   "size", "platform",
+					    "annotations", "artifactType", NULL };
+	const char *name =
+		rb_json_str(json_object_get(one, "annotations"), "io.containerd.image.name", NULL);
 
-	return tag_len && len >= tag_len && strcmp(name + len - tag_len, tag) == 0;
+	if (!has_only(one, keys))
+		return refuse(v, "it says more than where its manifests are");
+	if (name && strncmp(name, "docker.io/library/", 18) == 0)
+		name += 18;
+	return name && strncmp(name, "sha256:", 7) != 0 ? refuse(v, "it brings a name") : 0;
 }
 
-/* containerd takes names from here: only such as were described */
 static int vet_index(struct vet *v)
 {
+	static const char *const keys[] = { "schemaVersion", "mediaType", "manifests", NULL };
 	_cleanup_free_ char *text = NULL;
 	_cleanup_json_ json_t *index = NULL;
-	const json_t *one, *tag;
-	size_t i, j, len = 0;
+	const json_t *one;
+	size_t i, len = 0;
 	int r = 0;
 
 	text = read_text(v, &len, &r);
 	if (r < 0)
 		return r;
-	if (rb_json_parse(text, len, &index, NULL) < 0)
-		return refuse(v, "it is no JSON");
+	if (rb_json_parse(text, len, &index, NULL) < 0 || !has_only(index, keys))
+		return refuse(v, "it is no index of one image");
 	json_array_foreach (json_object_get(index, "manifests"), i, one) {
-		const char *name = rb_json_str(json_object_get(one, "annotations"),
-					       "io.containerd.image.name", NULL);
-		bool described = !name;
-
-		json_array_foreach (json_object_get(v->description, "tags"), j, tag)
-			described = described || is_name_of(name, json_string_value(tag));
-		if (!described)
-			return refuse(v, "it brings a name");
+		r = vet_index_entry(v, one);
+		if (r < 0)
+			return r;
 	}
 	return 0;
 }
@@ -270,9 +292,31 @@ static int vet_entry(struct vet *v)
 	return refuse(v, "belongs there in no archive");
 }
 
+/*
+ * Docker looks for the beginning of a compressed stream first. A name can look like one, and what
+ * libarchive shows may come from a header of another kind; so the first has to be a plain one.
+ */
+static int vet_beginning(struct vet *v)
+{
+	size_t have = 0;
+	ssize_t n;
+
+	v->path = "its beginning";
+	while (have < TYPE_AT + 1 &&
+	       (n = rb_gather_read(v->gather, v->buf + have, READ_SIZE - have)) > 0)
+		have += (size_t)n;
+	rb_gather_rewind(v->gather);
+	if (have < TYPE_AT + 1 || !isalnum(v->buf[0]) || !strchr("025", v->buf[TYPE_AT]))
+		return refuse(v, "that of no archive");
+	return 0;
+}
+
 static int vet_all(struct vet *v)
 {
-	int a;
+	int a, r = vet_beginning(v);
+
+	if (r < 0)
+		return r;
 
 	archive_read_support_format_tar(v->in);
 	archive_read_set_read_callback(v->in, on_read);
@@ -282,8 +326,7 @@ static int vet_all(struct vet *v)
 	while (a >= ARCHIVE_WARN &&
 	       (a = archive_read_next_header(v->in, &v->entry)) >= ARCHIVE_WARN &&
 	       a != ARCHIVE_EOF) {
-		int r = vet_entry(v);
-
+		r = vet_entry(v);
 		if (r < 0)
 			return r;
 	}

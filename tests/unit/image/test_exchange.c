@@ -475,7 +475,7 @@ static void a_target_is_cancelled(void)
 	make_image(&layer, 1);
 	cancel_target = true;
 	CHECK_ERR(exchange(&stats, &err), -ECANCELED, err);
-	CHECK_HAS(err.msg, "h2: cancelled");
+	CHECK_HAS(err.msg, "cancelled");
 	rb_image_stats_clear(&stats);
 	forget();
 }

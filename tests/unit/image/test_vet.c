@@ -185,7 +185,9 @@ static void good_ones_pass(void)
 
 	begin(&p);
 	add_blobs(&p);
-	add(&p, "index.json", "{\"manifests\":[{\"annotations\":{}}]}", NULL, AROUND);
+	add(&p, "index.json",
+	    "{\"schemaVersion\":2,\"manifests\":[{\"digest\":\"sha256:1\",\"annotations\":{}}]}",
+	    NULL, AROUND);
 	add(&p, "manifest.json", manifest(",\"RepoTags\":null", of("blobs/sha256/", "config")),
 	    NULL, AROUND);
 	add(&p, "oci-layout", "{}", NULL, AROUND);
@@ -300,14 +302,16 @@ static void strange_manifests_are_refused(void)
 	} cases[] = {
 		{ ",\"RepoTags\":[\"nginx:latest\"]", "config", "names" },
 		{ ",\"RepoTags\":\"nginx\"", "config", "names" },
-		{ ",\"Parent\":\"sha256:1\"", "config", "parent" },
+		{ ",\"Parent\":\"sha256:1\"", "config", "more than" },
+		{ ",\"repotags\":[\"nginx:latest\"]", "config", "more than" },
+		{ ",\"layers\":[]", "config", "more than" },
 		{ "", "other", "another image" },
 		{ "},{\"Layers\":[]", "config", "one image" },
 		{ "[{\"Config\":\"/etc/passwd\"}]", NULL, "elsewhere" },
 		{ "[{\"Config\":\"../../etc/passwd.json\"}]", NULL, "elsewhere" },
 		{ "{}", NULL, "one image" },
 		{ "[]", NULL, "one image" },
-		{ "[1]", NULL, "elsewhere" },
+		{ "[1]", NULL, "more than" },
 		{ "x", NULL, "one image" },
 	};
 
@@ -382,7 +386,7 @@ static void other_files_are_refused(void)
 	}
 }
 
-static void a_described_name_passes(void)
+static void an_id_passes_as_a_name(void)
 {
 	struct peer_archive p;
 	struct rb_err err = {};
@@ -390,12 +394,32 @@ static void a_described_name_passes(void)
 	begin(&p);
 	add_blobs(&p);
 	add(&p, "index.json",
-	    "{\"manifests\":[{\"annotations\":{\"io.containerd.image.name\":"
-	    "\"docker.io/library/redis:7\"}}]}",
+	    "{\"manifests\":[{\"annotations\":{\"io.containerd.image.name\":\"sha256:12\"}}]}",
 	    NULL, AROUND);
 	/* in containerd's store the ID is not the configuration's */
 	add(&p, "manifest.json", manifest("", of("blobs/sha256/", "config")), NULL, AROUND);
 	CHECK_INT(finish(&p, "containerd", &err), 0);
+	begin(&p);
+	add_blobs(&p);
+	add(&p, "index.json",
+	    "{\"manifests\":[{\"Annotations\":{\"io.containerd.image.name\":\"nginx:1\"}}]}", NULL,
+	    AROUND);
+	add(&p, "manifest.json", manifest("", of("blobs/sha256/", "config")), NULL, AROUND);
+	CHECK_INT(finish(&p, "containerd", &err), -EBADMSG);
+}
+
+/* one that Docker would take for something compressed */
+static void a_strange_beginning_is_refused(void)
+{
+	struct peer_archive p;
+	struct rb_err err = {};
+
+	begin(&p);
+	add(&p, "\x1f\x8b\x08/", "", NULL, AROUND);
+	add_blobs(&p);
+	add(&p, "manifest.json", manifest("", of("blobs/sha256/", "config")), NULL, AROUND);
+	CHECK_INT(finish(&p, "layers", &err), -EBADMSG);
+	CHECK(strstr(err.msg, "beginning"));
 }
 
 static void an_archive_without_a_manifest_is_refused(void)
@@ -423,7 +447,8 @@ int main(void)
 	TAP_RUN(strange_manifests_are_refused);
 	TAP_RUN(layers_from_elsewhere_are_refused);
 	TAP_RUN(other_files_are_refused);
-	TAP_RUN(a_described_name_passes);
+	TAP_RUN(an_id_passes_as_a_name);
+	TAP_RUN(a_strange_beginning_is_refused);
 	TAP_RUN(an_archive_without_a_manifest_is_refused);
 	snprintf(command, sizeof(command), "rm -rf %s", dir);
 	return system(command) ? 1 : tap_done();
