@@ -33,6 +33,13 @@ static const json_t *volumes_of(const struct rb_member *c)
 	return rb_json_path(c->facts, "offer.volumes");
 }
 
+/* Where a volume is that was made here, or NULL. Only of those that we made, as Docker said; the
+ * offer is the peer's word, and has no say in which folder is emptied and written to. */
+static const char *volume_here(const struct rb_member *c, const char *name)
+{
+	return rb_json_str(json_object_get(c->facts, "volumes_here"), name, NULL);
+}
+
 /* --- may it be here? --- */
 
 static bool same_options(const json_t *a, const json_t *b)
@@ -165,9 +172,11 @@ static int lock_storage(const struct rb_migration *m, struct rb_err *err)
 	return TAKE_FD(fd);
 }
 
-static int create_volume(struct rb_migration *m, json_t *volume, json_t *made,
+static int create_volume(struct rb_migration *m, struct rb_member *c, const json_t *volume,
 			 const struct rb_wait *wait, struct rb_err *err)
 {
+	json_t *made = json_object_get(c->facts, "volumes_made");
+	json_t *here = json_object_get(c->facts, "volumes_here");
 	_cleanup_json_ json_t *answer = NULL;
 	const char *name, *path;
 	int r = rb_json_need_str(volume, "name", &name, err);
@@ -185,7 +194,7 @@ static int create_volume(struct rb_migration *m, json_t *volume, json_t *made,
 	if (r < 0)
 		return r;
 	if (!rb_storage_is_shared(volume))
-		json_object_set_new(volume, "here", json_string(path));
+		json_object_set_new(here, name, json_string(path));
 	return 0;
 }
 
@@ -194,14 +203,15 @@ int rb_target_create_storage(struct rb_migration *m, struct rb_member *c,
 {
 	_cleanup_close_ int lock = lock_storage(m, err);
 	_cleanup_json_ json_t *info = NULL;
-	json_t *made = json_array(), *volume;
+	const json_t *volume;
 	size_t i;
 	int r = lock < 0 ? lock : 0;
 
-	rb_member_fact(c, "volumes_made", made);
+	rb_member_fact(c, "volumes_made", json_array());
+	rb_member_fact(c, "volumes_here", json_object());
 	json_array_foreach (volumes_of(c), i, volume)
 		if (r >= 0)
-			r = create_volume(m, volume, made, wait, err);
+			r = create_volume(m, c, volume, wait, err);
 	if (r < 0 || !json_array_size(rb_json_path(c->facts, "offer.binds")))
 		return r;
 	r = rb_engine_info(m->node->engine, &info, wait, err);
@@ -237,7 +247,7 @@ int rb_target_empty_storage(struct rb_member *c, struct rb_err *err)
 	size_t i;
 
 	json_array_foreach (volumes_of(c), i, volume) {
-		const char *path = rb_json_str(volume, "here", NULL);
+		const char *path = volume_here(c, rb_json_str(volume, "name", ""));
 		int r = path ? rb_rm_rf(path, err) : 0;
 
 		if (r >= 0 && path)
@@ -264,7 +274,7 @@ int rb_target_sync_storage(const struct rb_member *c, struct rb_err *err)
 	int r = 0;
 
 	json_array_foreach (volumes_of(c), i, entry) {
-		const char *here = rb_json_str(entry, "here", NULL);
+		const char *here = volume_here(c, rb_json_str(entry, "name", ""));
 
 		if (r >= 0 && here)
 			r = rb_tree_sync(here, err);
@@ -308,15 +318,10 @@ static void release_place(struct place_of_tree *place)
 /* Return: 0; 1 when there is no such volume; negative errno */
 static int find_volume(const struct rb_member *c, const char *name, struct place_of_tree *ret)
 {
-	const json_t *volume;
-	size_t i;
+	const char *here = volume_here(c, name);
 
-	json_array_foreach (volumes_of(c), i, volume) {
-		const char *here = rb_json_str(volume, "here", NULL);
-
-		if (here && strcmp(rb_json_str(volume, "name", ""), name) == 0)
-			return rb_path(ret->path, sizeof(ret->path), "%s", here);
-	}
+	if (here)
+		return rb_path(ret->path, sizeof(ret->path), "%s", here);
 	return 1;
 }
 
