@@ -8,7 +8,7 @@
  *   "file"		true: a file, not a folder
  *   "top"		the first folder above it that is to be made, or absent
  *   "aside"		where what is there goes meanwhile (left by the container), or absent
- *   "dev", "ino"	once it is made
+ *   "dev", "ino", "born"	once it is made: which inode; when it came to be, in ns, or 0
  *   "mode", "uid", "gid", "mtime", "mtime_ns"	of one that was there, and empty
  */
 #include <dirent.h>
@@ -20,6 +20,7 @@
 #include <string.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
+#include <sys/sysmacros.h>
 #include <unistd.h>
 
 #include "cleanup.h"
@@ -117,15 +118,34 @@ static int put_aside(const char *path, const char *aside, struct rb_err *err)
 	return 0;
 }
 
+struct inode {
+	int64_t dev, ino, born; /* born: ns, or 0 where the file system does not tell */
+};
+
+static int look_at_inode(int fd, struct inode *ret)
+{
+	struct statx stx;
+
+	if (statx(fd, "", AT_EMPTY_PATH | AT_SYMLINK_NOFOLLOW, STATX_INO | STATX_BTIME, &stx) < 0)
+		return -errno;
+	*ret = (struct inode){ .dev = (int64_t)makedev(stx.stx_dev_major, stx.stx_dev_minor),
+			       .ino = (int64_t)stx.stx_ino };
+	if (stx.stx_mask & STATX_BTIME)
+		ret->born = stx.stx_btime.tv_sec * 1000000000 + stx.stx_btime.tv_nsec;
+	return 0;
+}
+
 static int note_inode(json_t *made, const char *path, struct rb_err *err)
 {
 	_cleanup_close_ int fd = open_real(path, O_PATH);
-	struct stat st;
+	struct inode inode;
+	int r = fd < 0 ? fd : look_at_inode(fd, &inode);
 
-	if (fd < 0 || fstat(fd, &st) < 0)
-		return rb_err_set(err, fd < 0 ? fd : -errno, "open '%s'", path);
-	json_object_set_new(made, "dev", json_integer((json_int_t)st.st_dev));
-	json_object_set_new(made, "ino", json_integer((json_int_t)st.st_ino));
+	if (r < 0)
+		return rb_err_set(err, r, "open '%s'", path);
+	json_object_set_new(made, "dev", json_integer(inode.dev));
+	json_object_set_new(made, "ino", json_integer(inode.ino));
+	json_object_set_new(made, "born", json_integer(inode.born));
 	return 0;
 }
 
@@ -246,21 +266,33 @@ int rb_binds_make_inside(struct rb_migration *m, const char *docker_root,
 	return r;
 }
 
-static bool is_inode(const json_t *made, const struct stat *st)
+/*
+ * Is this the one that was made? Numbers of inodes are used again, and numbers of devices are
+ * others after a reboot (btrfs, device mapper, disks that are found in another order). So where the
+ * time is known in which an inode came to be, that and its number are enough once a reboot may have
+ * come between.
+ *
+ * @now: there was none, the device must be the same as well
+ */
+static bool is_inode(const json_t *made, const struct inode *inode, bool now)
 {
-	return rb_json_int(made, "ino", 0) && rb_json_int(made, "ino", 0) == (int64_t)st->st_ino &&
-	       rb_json_int(made, "dev", 0) == (int64_t)st->st_dev;
+	bool device = rb_json_int(made, "dev", 0) == inode->dev;
+	int64_t born = rb_json_int(made, "born", 0);
+
+	return rb_json_int(made, "ino", 0) && rb_json_int(made, "ino", 0) == inode->ino &&
+	       born == inode->born && (device || (born && !now));
 }
 
-static int open_made(const json_t *made, int flags, struct rb_err *err)
+static int open_made(const json_t *made, int flags, bool now, struct rb_err *err)
 {
 	const char *path = rb_json_str(made, "path", "");
 	_cleanup_close_ int fd = open_real(path, flags);
-	struct stat st;
+	struct inode inode;
+	int r = fd < 0 ? fd : look_at_inode(fd, &inode);
 
-	if (fd < 0 || fstat(fd, &st) < 0)
-		return rb_err_set(err, fd < 0 ? fd : -errno, "open '%s'", path);
-	if (!is_inode(made, &st))
+	if (r < 0)
+		return rb_err_set(err, r, "open '%s'", path);
+	if (!is_inode(made, &inode, now))
 		return rb_err_code(err, RB_E_CONFLICT, -ESTALE,
 				   "somebody else has replaced '%s', which was made for the "
 				   "container",
@@ -272,7 +304,7 @@ int rb_binds_open(const struct rb_member *c, const char *source, int flags, stru
 {
 	const json_t *made = find_made(c, source);
 
-	return made ? open_made(made, flags, err)
+	return made ? open_made(made, flags, true, err)
 		    : rb_err_code(err, RB_E_PROTOCOL, -EPROTO, "there is no bind mount '%.200s'",
 				  source);
 }
@@ -309,12 +341,16 @@ static int give_back(const json_t *made, struct rb_err *err)
 				    { rb_json_int(made, "mtime", 0),
 				      rb_json_int(made, "mtime_ns", 0) } };
 	struct rb_err why = {};
-	_cleanup_close_ int fd = open_made(made, file ? O_WRONLY : O_RDONLY | O_DIRECTORY, &why);
+	_cleanup_close_ int fd =
+		open_made(made, file ? O_WRONLY : O_RDONLY | O_DIRECTORY, false, &why);
 	int r = 0;
 
 	/* it is not there any more, or not it: not ours to touch */
-	if (fd < 0)
+	if (fd < 0) {
+		if (fd != -ENOENT)
+			rb_warn("undo: what came is not removed again: %s", why.msg);
 		return 0;
+	}
 	if (!file)
 		r = empty_folder(fd, err);
 	else if (ftruncate(fd, 0) < 0)
@@ -332,16 +368,21 @@ static int give_back(const json_t *made, struct rb_err *err)
 static int remove_made(const json_t *made, struct rb_err *err)
 {
 	const char *path = rb_json_str(made, "path", ""), *name;
-	_cleanup_close_ int parent = open_parent(path, &name);
+	_cleanup_close_ int parent = open_parent(path, &name), fd = -EBADF;
+	struct inode inode;
 	struct stat st;
 
-	if (parent < 0 || fstatat(parent, name, &st, AT_SYMLINK_NOFOLLOW) < 0)
+	if (parent >= 0)
+		fd = openat(parent, name, O_PATH | O_NOFOLLOW | O_CLOEXEC);
+	if (fd < 0 || fstat(fd, &st) < 0 || look_at_inode(fd, &inode) < 0)
 		return 0;
-	if (is_inode(made, &st))
+	if (is_inode(made, &inode, false))
 		return remove_entry(parent, name, err);
-	if (!rb_json_int(made, "ino", 0) && S_ISDIR(st.st_mode))
+	if (rb_json_int(made, "ino", 0))
+		rb_warn("undo: '%s' stays: it is not the one that was made", path);
+	else if (S_ISDIR(st.st_mode))
 		unlinkat(parent, name, AT_REMOVEDIR);
-	else if (!rb_json_int(made, "ino", 0) && S_ISREG(st.st_mode) && st.st_size == 0)
+	else if (S_ISREG(st.st_mode) && st.st_size == 0)
 		unlinkat(parent, name, 0);
 	return 0;
 }

@@ -216,6 +216,49 @@ static void what_was_not_made_is_not_removed(void)
 	CHECK_INT(stat(in("srv/moved"), &st), 0);
 }
 
+static json_t *first_made(void)
+{
+	return json_array_get(json_object_get(c->facts, "binds_made"), 0);
+}
+
+/* as after a reboot: the disk has another number */
+static void change_number(const char *key)
+{
+	json_object_set_new(first_made(), key, json_integer(rb_json_int(first_made(), key, 0) + 1));
+	rb_migration_save(&m, NULL);
+}
+
+static void disks_may_have_other_numbers_after_a_reboot(void)
+{
+	begin_one("srv/data");
+	CHECK_INT(make(NULL), 0);
+	if (!rb_json_int(first_made(), "born", 0)) {
+		printf("# the file system does not tell when inodes came to be\n");
+		return;
+	}
+	write_text("srv/data/came", "x");
+	change_number("dev");
+	CHECK_INT(rb_binds_open(c, in("srv/data"), O_PATH | O_DIRECTORY, NULL), -ESTALE);
+	CHECK_INT(undo(), 0);
+	CHECK(!exists("srv/data"));
+	/* one that was there */
+	begin_one("srv/data");
+	mkdir(in("srv/data"), 0755);
+	CHECK_INT(make(NULL), 0);
+	write_text("srv/data/came", "x");
+	change_number("dev");
+	CHECK_INT(undo(), 0);
+	CHECK(exists("srv/data"));
+	CHECK(!exists("srv/data/came"));
+	/* another inode that has the same number by now */
+	begin_one("srv/data");
+	CHECK_INT(make(NULL), 0);
+	write_text("srv/data/theirs", "x");
+	change_number("born");
+	CHECK_INT(undo(), 0);
+	CHECK(exists("srv/data/theirs"));
+}
+
 /* An earlier move of container "web" away from here. */
 static void leave(const char *name)
 {
@@ -469,6 +512,7 @@ int main(void)
 	TAP_RUN(an_empty_folder_is_used_and_given_back);
 	TAP_RUN(what_has_something_in_it_is_refused_and_stays);
 	TAP_RUN(what_was_not_made_is_not_removed);
+	TAP_RUN(disks_may_have_other_numbers_after_a_reboot);
 	TAP_RUN(what_it_had_left_makes_way_and_comes_back);
 	TAP_RUN(what_was_changed_since_stays);
 	TAP_RUN(single_files);
