@@ -91,9 +91,10 @@ void rb_storage_note_left(struct rb_migration *m);
  * rb_storage_was_left - did the container leave this here, and has nobody changed it since?
  * @source: path of the bind mount, as the container knows it
  * @path: the same without symbolic links
+ * @stamp: receives that of @path (rb_tree_stamp()), RB_STAMP_SIZE bytes
  */
 bool rb_storage_was_left(const struct rb_node *node, const char *container, const char *source,
-			 const char *path, const struct rb_wait *wait);
+			 const char *path, char *stamp, const struct rb_wait *wait);
 
 /* --- target (target_storage.c, target_binds.c, target_binds_made.c) --- */
 

@@ -84,12 +84,14 @@ static int find_left(void *arg, const struct rb_entry *entry)
 }
 
 bool rb_storage_was_left(const struct rb_node *node, const char *container, const char *source,
-			 const char *path, const struct rb_wait *wait)
+			 const char *path, char *stamp, const struct rb_wait *wait)
 {
 	struct search search = { .container = container, .source = source };
 
-	return node->journal && rb_tree_stamp(path, search.stamp, wait, NULL) >= 0 &&
-	       rb_journal_each(node->journal, false, find_left, &search, NULL) == 1;
+	if (!node->journal || rb_tree_stamp(path, search.stamp, wait, NULL) < 0)
+		return false;
+	memcpy(stamp, search.stamp, RB_STAMP_SIZE);
+	return rb_journal_each(node->journal, false, find_left, &search, NULL) == 1;
 }
 
 static void add(json_t *list, const struct rb_member *c, const char *kind, const char *name,

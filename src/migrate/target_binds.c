@@ -173,7 +173,7 @@ enum bind_fate bind_judge(const struct rb_node *node, const char *container, con
 			      user);
 	if (is_empty(j->path, &j->st))
 		return BIND_EMPTY;
-	if (!rb_storage_was_left(node, container, source, j->path, wait))
+	if (!rb_storage_was_left(node, container, source, j->path, j->stamp, wait))
 		return refuse(
 			j, "empty or rename it; or say --shared-volume if it is the same on both",
 			"node '%s' has '%s' with something in it, which this container has "

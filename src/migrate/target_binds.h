@@ -8,6 +8,8 @@
 #include <limits.h>
 #include <sys/stat.h>
 
+#include "tree.h"
+
 struct rb_node;
 struct rb_wait;
 
@@ -19,8 +21,9 @@ enum bind_fate {
 };
 
 struct bind_judged {
-	char path[PATH_MAX]; /* without links */
-	struct stat st;	     /* of what is there */
+	char path[PATH_MAX];	   /* without links */
+	struct stat st;		   /* of what is there */
+	char stamp[RB_STAMP_SIZE]; /* of what was left */
 	char what[PATH_MAX + 300];
 	const char *remedy; /* or NULL */
 };

@@ -8,6 +8,7 @@
  *   "file"		true: a file, not a folder
  *   "top"		the first folder above it that is to be made, or absent
  *   "aside"		where what is there goes meanwhile (left by the container), or absent
+ *   "stamp"		of that, rb_tree_stamp()
  *   "dev", "ino", "born"	once it is made: which inode; when it came to be, in ns, or 0
  *   "mode", "uid", "gid", "mtime", "mtime_ns"	of one that was there, and empty
  */
@@ -168,9 +169,11 @@ static int make_one(struct rb_migration *m, const json_t *bind, const struct bin
 		r = note_inode(made, j->path, err);
 		return r < 0 ? r : rb_migration_save(m, err);
 	}
-	if (fate == BIND_LEFT)
+	if (fate == BIND_LEFT) {
 		json_object_set_new(made, "aside",
 				    json_sprintf("%s.reberth-%s", j->path, m->entry.id));
+		json_object_set_new(made, "stamp", json_string(j->stamp));
+	}
 	r = rb_migration_save(m, err);
 	if (r >= 0 && fate == BIND_LEFT)
 		r = put_aside(j->path, rb_json_str(made, "aside", ""), err);
@@ -457,9 +460,19 @@ void rb_binds_settle(struct rb_member *c)
 	json_array_foreach (json_object_get(c->facts, "binds_made"), i, made) {
 		const char *aside = rb_json_str(made, "aside", NULL), *name;
 		_cleanup_close_ int parent = aside ? open_parent(aside, &name) : -EBADF;
+		char path[64 + NAME_MAX], stamp[RB_STAMP_SIZE] = "";
 		struct rb_err why = {};
 
-		if (parent >= 0 && remove_entry(parent, name, &why) < 0)
+		if (parent < 0)
+			continue;
+		/* who had it open, or worked in it, did not care that it got another name */
+		snprintf(path, sizeof(path), "/proc/self/fd/%d/%s", parent, name);
+		if (rb_tree_stamp(path, stamp, NULL, &why) < 0)
+			rb_warn("finish: '%s' stays here: %s", aside, why.msg);
+		else if (strcmp(stamp, rb_json_str(made, "stamp", "")) != 0)
+			rb_warn("finish: '%s' stays here: somebody has changed it during the move",
+				aside);
+		else if (remove_entry(parent, name, &why) < 0)
 			rb_warn("finish: '%s' stays here: %s", aside, why.msg);
 	}
 }

@@ -306,6 +306,29 @@ static void what_it_had_left_makes_way_and_comes_back(void)
 	CHECK_INT(rmdir(in("srv")), 0);
 }
 
+/* by somebody who has it open, or works in it */
+static void what_is_changed_under_its_other_name_stays(void)
+{
+	const char *aside;
+	char file[PATH_MAX + 300];
+	int fd;
+
+	begin_one("srv/data");
+	mkdir(in("srv/data"), 0755);
+	write_text("srv/data/old", "x");
+	leave("srv/data");
+	fd = open(in("srv/data"), O_PATH | O_DIRECTORY | O_CLOEXEC);
+	CHECK_INT(make(NULL), 0);
+	aside = rb_json_str(first_made(), "aside", "");
+	snprintf(file, sizeof(file), "%s/theirs", aside);
+	close(openat(fd, "theirs", O_WRONLY | O_CREAT | O_CLOEXEC, 0644));
+	close(fd);
+	rb_binds_settle(c);
+	CHECK_INT(access(file, F_OK), 0);
+	CHECK(exists("srv/data"));
+	CHECK(!exists("srv/data/old"));
+}
+
 static void what_was_changed_since_stays(void)
 {
 	begin_one("srv/data");
@@ -514,6 +537,7 @@ int main(void)
 	TAP_RUN(what_was_not_made_is_not_removed);
 	TAP_RUN(disks_may_have_other_numbers_after_a_reboot);
 	TAP_RUN(what_it_had_left_makes_way_and_comes_back);
+	TAP_RUN(what_is_changed_under_its_other_name_stays);
 	TAP_RUN(what_was_changed_since_stays);
 	TAP_RUN(single_files);
 	TAP_RUN(links_lead_nowhere);
