@@ -103,6 +103,9 @@ int manifest_diff(struct rb_manifest *now, const struct rb_manifest *base, struc
  */
 void manifest_mark_held(struct rb_manifest *now, const struct rb_manifest *base);
 
+/** manifest_stamp - that of rb_tree_stamp(), of a tree that looked like this */
+void manifest_stamp(const struct rb_manifest *m, char ret[RB_STAMP_SIZE]);
+
 /** manifest_copy - add an entry of another one, at the end. Return: 0 or -ENOMEM */
 int manifest_copy(struct rb_manifest *to, const struct rb_manifest *from,
 		  const struct manifest_entry *e);

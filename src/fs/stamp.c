@@ -43,48 +43,57 @@ static void add_root(XXH3_state_t *state, struct manifest_entry e)
 	add_entry(state, "", &e);
 }
 
-/* @fd: a folder, or a single file */
-static int add_all(XXH3_state_t *state, int fd, const char *path, const struct stat *st,
-		   const struct rb_wait *wait, struct rb_err *err)
+static void finish(XXH3_state_t *state, char ret[RB_STAMP_SIZE])
+{
+	XXH128_hash_t hash = XXH3_128bits_digest(state);
+
+	snprintf(ret, RB_STAMP_SIZE, "%016" PRIx64 "%016" PRIx64, hash.high64, hash.low64);
+}
+
+void manifest_stamp(const struct rb_manifest *m, char ret[RB_STAMP_SIZE])
+{
+	XXH3_state_t state;
+
+	XXH3_128bits_reset(&state);
+	add_root(&state, m->entries[0]);
+	for (size_t i = 1; i < m->n; i++)
+		add_entry(&state, manifest_path(m, &m->entries[i]), &m->entries[i]);
+	finish(&state, ret);
+}
+
+int rb_tree_stamp_fd(int fd, const char *path, char ret[RB_STAMP_SIZE], const struct rb_wait *wait,
+		     struct rb_err *err)
 {
 	struct rb_manifest *m = NULL;
+	XXH3_state_t state;
+	struct stat st;
 	int r;
 
-	if (!S_ISDIR(st->st_mode)) {
-		struct manifest_entry e = { .ino = st->st_ino,
-					    .size = (uint64_t)st->st_size,
-					    .mode = st->st_mode,
-					    .mtime_s = st->st_mtim.tv_sec,
-					    .mtime_ns = (uint32_t)st->st_mtim.tv_nsec };
-
-		add_root(state, e);
+	if (fstat(fd, &st) < 0)
+		return rb_err_set(err, -errno, "look at '%s'", path);
+	if (!S_ISDIR(st.st_mode)) {
+		XXH3_128bits_reset(&state);
+		add_root(&state,
+			 (struct manifest_entry){ .ino = st.st_ino,
+						  .size = (uint64_t)st.st_size,
+						  .mode = st.st_mode,
+						  .mtime_s = st.st_mtim.tv_sec,
+						  .mtime_ns = (uint32_t)st.st_mtim.tv_nsec });
+		finish(&state, ret);
 		return 0;
 	}
 	r = manifest_scan(fd, path, NULL, &m, wait, err);
 	if (r >= 0)
-		add_root(state, m->entries[0]);
-	for (size_t i = 1; r >= 0 && i < m->n; i++)
-		add_entry(state, manifest_path(m, &m->entries[i]), &m->entries[i]);
+		manifest_stamp(m, ret);
 	rb_manifest_free(m);
-	return r;
+	return r < 0 ? r : 0;
 }
 
 int rb_tree_stamp(const char *path, char ret[RB_STAMP_SIZE], const struct rb_wait *wait,
 		  struct rb_err *err)
 {
 	_cleanup_close_ int fd = open(path, O_RDONLY | O_NONBLOCK | O_NOFOLLOW | O_CLOEXEC);
-	XXH128_hash_t hash;
-	XXH3_state_t state;
-	struct stat st;
-	int r;
 
-	if (fd < 0 || fstat(fd, &st) < 0)
-		return rb_err_set(err, -errno, "open '%s'", path);
-	XXH3_128bits_reset(&state);
-	r = add_all(&state, fd, path, &st, wait, err);
-	if (r < 0)
-		return r;
-	hash = XXH3_128bits_digest(&state);
-	snprintf(ret, RB_STAMP_SIZE, "%016" PRIx64 "%016" PRIx64, hash.high64, hash.low64);
-	return 0;
+	return fd < 0 ? rb_err_set(err, -errno, "open '%s'", path)
+		      : rb_tree_stamp_fd(fd, path, ret, wait, err);
 }

@@ -119,5 +119,10 @@ int rb_tree_size(const char *root, uint64_t *ret_bytes, struct rb_err *err);
 int rb_tree_stamp(const char *path, char ret[RB_STAMP_SIZE], const struct rb_wait *wait,
 		  struct rb_err *err);
 
+/** rb_tree_stamp_fd - the same of what is open
+ * @path: for messages */
+int rb_tree_stamp_fd(int fd, const char *path, char ret[RB_STAMP_SIZE], const struct rb_wait *wait,
+		     struct rb_err *err);
+
 /** rb_manifest_free - NULL is allowed */
 void rb_manifest_free(struct rb_manifest *manifest);

@@ -190,6 +190,18 @@ void rb_tree_source_arrived(struct rb_tree_source *source)
 	watch_changes_release(&source->todo);
 }
 
+int rb_tree_source_stamp(struct rb_tree_source *source, char *ret, struct rb_err *err)
+{
+	int r = settle(source, err);
+
+	if (r < 0)
+		return r;
+	if (!source->sent || !source->sent->n || source->sent->n_unknown)
+		return rb_err_set(err, -EAGAIN, "remember '%s'", source->root);
+	manifest_stamp(source->sent, ret);
+	return 0;
+}
+
 /* --- who may write unseen */
 
 struct looking {

@@ -71,5 +71,13 @@ int rb_tree_source_send(struct rb_conn *conn, struct rb_tree_source *source,
 			struct rb_blocks *blocks, struct rb_tree_stats *stats,
 			const struct rb_wait *wait, struct rb_err *err);
 
+/**
+ * rb_tree_source_stamp - that of rb_tree_stamp(), of the tree as the last round saw it
+ * @ret: RB_STAMP_SIZE bytes
+ *
+ * Return: 0, -EAGAIN when the receiver does not have all of it, or another negative errno.
+ */
+int rb_tree_source_stamp(struct rb_tree_source *source, char *ret, struct rb_err *err);
+
 /** rb_tree_source_arrived - the receiver has said that it has all of the last round */
 void rb_tree_source_arrived(struct rb_tree_source *source);

@@ -310,6 +310,8 @@ int rb_source_finish(struct rb_migration *m, struct rb_err *err)
 	struct rb_wait wait = rb_migration_cleanup_wait(CLEANUP_MS);
 	int r;
 
+	rb_storage_note_left(m);
+	rb_migration_save(m, NULL);
 	/* nobody has to hear of each file that is removed now */
 	rb_each_member (c, m)
 		rb_sync_free(TAKE_PTR(c->sync));
@@ -319,10 +321,8 @@ int rb_source_finish(struct rb_migration *m, struct rb_err *err)
 		r = kill_frozen(m, &wait, err);
 	if (r >= 0)
 		r = remove_all(m, &wait, err);
-	if (r >= 0) {
-		rb_storage_note_left(m);
+	if (r >= 0)
 		r = rb_migration_save(m, err);
-	}
 	if (r >= 0)
 		r = rb_migration_remove_work(m, err);
 	if (r < 0)

@@ -362,7 +362,7 @@ int rb_storage_staged(const struct rb_member *c, const char *source, char *ret, 
 	return rb_err_code(err, RB_E_PROTOCOL, -EPROTO, "there is no bind mount '%.200s'", source);
 }
 
-int rb_storage_stage(struct rb_migration *m, struct rb_member *c, const json_t *bind,
+int rb_storage_stage(struct rb_migration *m, struct rb_member *c, const json_t *bind, char *stamp,
 		     struct rb_err *err)
 {
 	const char *source = rb_json_str(bind, "source", "");
@@ -373,6 +373,8 @@ int rb_storage_stage(struct rb_migration *m, struct rb_member *c, const json_t *
 	if (fd < 0)
 		return rb_err_set(err, -errno, "open '%s'", source);
 	r = rb_storage_staged(c, source, folder, sizeof(folder), err);
+	if (r >= 0)
+		r = rb_tree_stamp_fd(fd, source, stamp, NULL, err);
 	/* in the freeze in any case: stores through a shared mapping do not move its times */
 	return r < 0 ? r : rb_single_take(fd, source, folder, m->frozen_us != 0, err);
 }

@@ -58,8 +58,9 @@ bool rb_storage_is_file(const json_t *bind);
 int rb_storage_staged(const struct rb_member *c, const char *source, char *ret, size_t size,
 		      struct rb_err *err);
 
-/** rb_storage_stage - have the file as it is now in there, before it is sent */
-int rb_storage_stage(struct rb_migration *m, struct rb_member *c, const json_t *bind,
+/** rb_storage_stage - have the file as it is now in there, before it is sent
+ * @stamp: receives that of the file (rb_tree_stamp()) before it was read, RB_STAMP_SIZE bytes */
+int rb_storage_stage(struct rb_migration *m, struct rb_member *c, const json_t *bind, char *stamp,
 		     struct rb_err *err);
 
 /**
@@ -83,8 +84,10 @@ bool rb_storage_task_locks(pid_t pid, const struct rb_place *place);
  * "file_system", "declared"}] */
 json_t *rb_storage_list(const struct rb_migration *m);
 
-/** rb_storage_note_left - the container has gone: remember what its bind mounts were like that stay
- * here, as the fact "left" of each member, to be saved */
+/** rb_storage_note_left - remember what the bind mounts that stay here were like when the last
+ * round of files saw them, as the fact "left" of each member, to be saved. What anybody does to
+ * them after that is not what the container left. Nothing is noted without the rounds, after a
+ * restart. */
 void rb_storage_note_left(struct rb_migration *m);
 
 /**

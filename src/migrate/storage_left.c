@@ -18,6 +18,7 @@
 #include "log.h"
 #include "migration.h"
 #include "storage.h"
+#include "sync.h"
 #include "tree.h"
 
 void rb_storage_note_left(struct rb_migration *m)
@@ -26,17 +27,21 @@ void rb_storage_note_left(struct rb_migration *m)
 	size_t i;
 
 	rb_each_member (c, m) {
-		json_t *left = json_array();
+		json_t *left;
+
+		/* what an earlier worker noted, or did not, stands */
+		if (!c->sync)
+			continue;
+		left = json_array();
 
 		json_array_foreach (json_object_get(c->facts, "binds"), i, bind) {
 			const char *source = rb_json_str(bind, "source", "");
-			_cleanup_free_ char *real = realpath(source, NULL);
 			struct rb_err why = {};
 			char stamp[RB_STAMP_SIZE];
 
 			if (!rb_storage_is_copied(bind))
 				continue;
-			if (rb_tree_stamp(real ? real : source, stamp, NULL, &why) < 0)
+			if (rb_sync_stamp(c, source, stamp, &why) < 0)
 				rb_warn("finish: '%s' stays here, and is in the way of coming "
 					"back: %s",
 					source, why.msg);

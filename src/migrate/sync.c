@@ -42,6 +42,7 @@ struct tree {
 	const char *path;
 	const json_t *file; /* a single file, which is copied to @path first (storage.h); or NULL */
 	char *staged;	    /* @path, where it is ours */
+	char stamp[RB_STAMP_SIZE]; /* of the file when it was copied to @path */
 	struct rb_tree_source *source;
 	struct rb_blocks *blocks; /* of its large files */
 	size_t rounds;		  /* that arrived */
@@ -274,7 +275,7 @@ static int send_tree(struct rb_migration *m, struct rb_member *c, struct tree *t
 {
 	struct rb_tree_stats stats = {};
 	int64_t began_us = rb_now_us();
-	int r = tree->file ? rb_storage_stage(m, c, tree->file, err) : 0;
+	int r = tree->file ? rb_storage_stage(m, c, tree->file, tree->stamp, err) : 0;
 
 	if (r >= 0)
 		r = open_source(c->sync, tree, err);
@@ -333,6 +334,24 @@ int rb_sync_round(struct rb_migration *m, struct rb_err *err)
 	 * stand still: should they go on, there is a look before the next round, and what they
 	 * close before that has an event */
 	return r < 0 || m->frozen_us ? r : look_at_writers(m, err);
+}
+
+int rb_sync_stamp(const struct rb_member *c, const char *source, char *ret, struct rb_err *err)
+{
+	for (size_t i = 0; c->sync && i < c->sync->n; i++) {
+		struct tree *tree = &c->sync->trees[i];
+
+		if (strcmp(tree->what, "bind") != 0 || strcmp(tree->name, source) != 0 ||
+		    !tree->rounds)
+			continue;
+		if (tree->n_others)
+			return rb_err_set(err, -EBUSY, "others use '%s'", source);
+		if (!tree->file)
+			return rb_tree_source_stamp(tree->source, ret, err);
+		memcpy(ret, tree->stamp, RB_STAMP_SIZE);
+		return 0;
+	}
+	return rb_err_set(err, -ENOENT, "remember '%s'", source);
 }
 
 static int verify_tree(struct rb_migration *m, struct rb_member *c, const struct tree *tree,

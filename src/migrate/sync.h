@@ -10,6 +10,7 @@
 #include <stdint.h>
 
 struct rb_err;
+struct rb_member;
 struct rb_migration;
 struct rb_sync;
 
@@ -23,5 +24,13 @@ int rb_sync_verify(struct rb_migration *m, struct rb_err *err);
 
 /** rb_sync_size - bytes on disk of all trees, for the space check and the progress */
 int rb_sync_size(struct rb_migration *m, uint64_t *ret_bytes, struct rb_err *err);
+
+/**
+ * rb_sync_stamp - that of rb_tree_stamp(), of a bind mount as the last round saw it
+ * @ret: RB_STAMP_SIZE bytes
+ *
+ * Return: 0 or negative errno, also when others have it open, who may change it unseen.
+ */
+int rb_sync_stamp(const struct rb_member *c, const char *source, char *ret, struct rb_err *err);
 
 void rb_sync_free(struct rb_sync *sync);

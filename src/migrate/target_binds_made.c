@@ -467,6 +467,8 @@ void rb_binds_settle(struct rb_member *c)
 			continue;
 		/* who had it open, or worked in it, did not care that it got another name */
 		snprintf(path, sizeof(path), "/proc/self/fd/%d/%s", parent, name);
+		if (faccessat(parent, name, F_OK, AT_SYMLINK_NOFOLLOW) < 0 && errno == ENOENT)
+			continue;
 		if (rb_tree_stamp(path, stamp, NULL, &why) < 0)
 			rb_warn("finish: '%s' stays here: %s", aside, why.msg);
 		else if (strcmp(stamp, rb_json_str(made, "stamp", "")) != 0)

@@ -9,6 +9,7 @@
 #include <linux/aio_abi.h>
 #include <sched.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/mman.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
@@ -22,6 +23,7 @@
 #include "err.h"
 #include "fake_conn.h"
 #include "tap.h"
+#include "tree.h"
 #include "tree_source.h"
 #include "tree_util.h"
 #include "watch.h"
@@ -686,6 +688,30 @@ static void anything_meanwhile(void)
 	munmap(stop, 4096);
 }
 
+/* What anybody does after the last round is in no stamp of it. */
+static void the_stamp_is_of_the_last_round(void)
+{
+	_cleanup_set_ struct set s = {};
+	char seen[RB_STAMP_SIZE] = "", now[RB_STAMP_SIZE] = "";
+
+	CHECK_INT(make_folders(&s), 0);
+	put_file(s.from, "file", "before", 0644);
+	CHECK_INT(begin(&s, NULL), 0);
+	CHECK_INT(first_rounds(&s), 0);
+	put_file(s.from, "other", "before", 0644);
+	let_clock_tick();
+	CHECK_INT(one_round(&s), 0);
+	CHECK_INT(rb_tree_source_stamp(s.source, seen, NULL), 0);
+	CHECK_INT(rb_tree_stamp(s.from, now, NULL, NULL), 0);
+	CHECK_STR(seen, now);
+	let_clock_tick();
+	put_file(s.from, "file", "behind", 0644);
+	CHECK_INT(rb_tree_source_stamp(s.source, seen, NULL), 0);
+	CHECK_STR(seen, now);
+	CHECK_INT(rb_tree_stamp(s.from, now, NULL, NULL), 0);
+	CHECK(strcmp(seen, now) != 0);
+}
+
 int main(void)
 {
 	if (geteuid() != 0 || unshare(CLONE_NEWNS) < 0 ||
@@ -713,6 +739,7 @@ int main(void)
 		TAP_RUN(lost);
 		TAP_RUN(without_watch);
 		TAP_RUN(a_round_fails);
+		TAP_RUN(the_stamp_is_of_the_last_round);
 		if (is_overlay)
 			TAP_RUN(mapped_copied_up);
 		if (is_overlay)

@@ -19,6 +19,7 @@
 #include "obstacles.h"
 #include "storage.h"
 #include "tap.h"
+#include "tree.h"
 
 static char top[PATH_MAX] = "/var/tmp/reberth-binds-XXXXXX";
 static struct rb_node node = { .name = "h2" };
@@ -264,15 +265,14 @@ static void leave(const char *name)
 {
 	static int number;
 	struct rb_entry entry = { .role = RB_SOURCE };
-	struct rb_migration left = { .node = &node, .members_count = 1 };
+	char stamp[RB_STAMP_SIZE] = "";
 
 	rb_journal_new_id(entry.id);
 	snprintf(entry.container, sizeof(entry.container), "web%d", number++);
 	strcpy(entry.peer, "h1");
-	entry.facts = json_pack("{s:[{s:s, s:s}], s:[{s:s}]}", "binds", "source", in(name), "how",
-				"copied", "members", "container", "web");
-	left.members[0].facts = entry.facts;
-	rb_storage_note_left(&left);
+	rb_tree_stamp(in(name), stamp, NULL, NULL);
+	entry.facts = json_pack("{s:[{s:s, s:s}], s:[{s:s}]}", "left", "path", in(name), "stamp",
+				stamp, "members", "container", "web");
 	/* a member of a group has its own list */
 	json_object_set(json_array_get(json_object_get(entry.facts, "members"), 0), "left",
 			json_object_get(entry.facts, "left"));
