@@ -289,6 +289,8 @@ static void settle_bind(struct rb_migration *m, struct rb_member *c, json_t *bin
 	    (found && rb_place_is_shared(&place) && !is_named(m, source))) {
 		settle(bind, "shared");
 		json_object_set_new(bind, "place", rb_place_json(&place));
+		json_object_set_new(json_object_get(bind, "place"), "ino",
+				    json_integer((json_int_t)st.st_ino));
 		if (is_declared(m, source))
 			json_object_set_new(bind, "declared", json_true());
 	} else if (!is_wanted(m, source)) {

@@ -191,23 +191,30 @@ static void check_shared(const struct rb_node *node, const json_t *bind, json_t 
 {
 	const char *source = rb_json_str(bind, "source", "");
 	_cleanup_free_ char *real = is_clean(source) ? realpath(source, NULL) : NULL;
-	struct rb_place place;
+	const json_t *theirs = json_object_get(bind, "place");
+	bool declared = rb_json_bool(bind, "declared", false), found;
+	struct rb_place place = {};
+	struct stat st = {};
 
+	found = real && rb_place_find("/proc/self/mountinfo", real, &place, NULL) >= 0;
 	if (!real)
 		rb_obstacle_add(obstacles, "error", "mount it there",
 				"node '%s' has no '%s', which is on storage that both share",
 				node->name, source);
-	else if (!rb_json_bool(bind, "declared", false) &&
-		 (rb_place_find("/proc/self/mountinfo", real, &place, NULL) < 0 ||
-		  !rb_place_is_same(&place, json_object_get(bind, "place"))))
+	else if (declared && (!found || stat(real, &st) < 0 ||
+			      !rb_place_may_be_same(&place, st.st_ino, theirs)))
+		rb_obstacle_add(obstacles, "error", "mount it there",
+				"'%s' is on storage of type %s, and that of node '%s' is on a disk "
+				"of its own: nothing is mounted there",
+				source, rb_json_str(theirs, "type", "?"), node->name);
+	else if (!declared && (!found || !rb_place_is_same(&place, theirs)))
 		rb_obstacle_add(obstacles, "error",
 				"mount the same there; or say --shared-volume if it is the same, "
 				"or --with-bind=PATH to have it copied",
 				"'%s' is on storage of type %s from '%s', and that of node '%s' is "
 				"not",
-				source, rb_json_str(json_object_get(bind, "place"), "type", "?"),
-				rb_json_str(json_object_get(bind, "place"), "source", "?"),
-				node->name);
+				source, rb_json_str(theirs, "type", "?"),
+				rb_json_str(theirs, "source", "?"), node->name);
 }
 
 void rb_binds_check(const struct rb_node *node, const json_t *offer, const char *docker_root,

@@ -474,6 +474,7 @@ static void only_where_the_configuration_lets_it(void)
 static void what_is_shared_must_be_there(void)
 {
 	_cleanup_json_ json_t *obstacles = NULL, *declared = NULL;
+	struct stat st;
 	json_t *bind;
 
 	begin_one("srv/data");
@@ -491,7 +492,23 @@ static void what_is_shared_must_be_there(void)
 	CHECK_INT(json_array_size(obstacles), 1);
 	CHECK(strstr(rb_json_str(json_array_get(obstacles, 0), "what", ""),
 		     "is on storage of type nfs from 'server:/x', and that of node 'h2' is not"));
+	/* whatever the user says: an empty mount point is not what they have */
 	json_object_set_new(bind, "declared", json_true());
+	json_object_set_new(json_object_get(bind, "place"), "ino", json_integer(1));
+	declared = check();
+	CHECK_INT(json_array_size(declared), 1);
+	CHECK(strstr(rb_json_str(json_array_get(declared, 0), "what", ""), "nothing is mounted"));
+	/* the server itself has it on a disk */
+	CHECK_INT(stat(in("srv/data"), &st), 0);
+	json_object_set_new(json_object_get(bind, "place"), "ino",
+			    json_integer((json_int_t)st.st_ino));
+	json_decref(declared);
+	declared = check();
+	CHECK_INT(json_array_size(declared), 0);
+	/* on a disk of each of them, which the user has made the same */
+	json_object_set_new(json_object_get(bind, "place"), "type", json_string("ext4"));
+	json_object_del(json_object_get(bind, "place"), "ino");
+	json_decref(declared);
 	declared = check();
 	CHECK_INT(json_array_size(declared), 0);
 	/* nothing is made, and nothing removed */
