@@ -75,10 +75,18 @@ static int check_entry(struct rb_migration *m, const json_t *entry, struct rb_er
 
 	rb_place_from_json(json_object_get(entry, "place"), &place);
 	rb_each_member (c, m) {
-		int n = rb_freezer_pids(rb_json_str(c->facts, "freezer", ""), pids, MAX_TASKS,
-					NULL);
+		int n = rb_freezer_pids(rb_json_str(c->facts, "freezer", ""), pids, MAX_TASKS, err);
 
-		for (int i = 0; i < n && i < MAX_TASKS; i++)
+		/* what cannot be looked at may hold one */
+		if (n < 0)
+			return n;
+		if (n > MAX_TASKS)
+			return rb_err_code(err, RB_E_REFUSED, -E2BIG,
+					   "'%s' has more than %d processes, too many to look for "
+					   "file locks",
+					   c->name, MAX_TASKS);
+
+		for (int i = 0; i < n; i++)
 			if (rb_storage_task_locks(pids[i], &place))
 				return rb_err_code(
 					err, RB_E_REFUSED, -ENOTSUP,
