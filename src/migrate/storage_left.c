@@ -41,7 +41,7 @@ void rb_storage_note_left(struct rb_migration *m)
 
 			if (!rb_storage_is_copied(bind))
 				continue;
-			if (rb_sync_stamp(c, source, stamp, &why) < 0)
+			if (rb_sync_stamp(m, c, source, stamp, &why) < 0)
 				rb_warn("finish: '%s' stays here, and is in the way of coming "
 					"back: %s",
 					source, why.msg);

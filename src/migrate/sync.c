@@ -336,15 +336,18 @@ int rb_sync_round(struct rb_migration *m, struct rb_err *err)
 	return r < 0 || m->frozen_us ? r : look_at_writers(m, err);
 }
 
-int rb_sync_stamp(const struct rb_member *c, const char *source, char *ret, struct rb_err *err)
+int rb_sync_stamp(const struct rb_migration *m, const struct rb_member *c, const char *source,
+		  char *ret, struct rb_err *err)
 {
+	const struct rb_sync *first = m->members[0].sync;
+
 	for (size_t i = 0; c->sync && i < c->sync->n; i++) {
 		struct tree *tree = &c->sync->trees[i];
 
 		if (strcmp(tree->what, "bind") != 0 || strcmp(tree->name, source) != 0 ||
 		    !tree->rounds)
 			continue;
-		if (tree->n_others)
+		if (first && first->n_others)
 			return rb_err_set(err, -EBUSY, "others use '%s'", source);
 		if (!tree->file)
 			return rb_tree_source_stamp(tree->source, ret, err);

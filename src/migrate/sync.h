@@ -31,6 +31,7 @@ int rb_sync_size(struct rb_migration *m, uint64_t *ret_bytes, struct rb_err *err
  *
  * Return: 0 or negative errno, also when others have it open, who may change it unseen.
  */
-int rb_sync_stamp(const struct rb_member *c, const char *source, char *ret, struct rb_err *err);
+int rb_sync_stamp(const struct rb_migration *m, const struct rb_member *c, const char *source,
+		  char *ret, struct rb_err *err);
 
 void rb_sync_free(struct rb_sync *sync);
