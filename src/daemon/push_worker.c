@@ -110,9 +110,14 @@ static int push_to(struct worker *w, const json_t *description, const json_t *si
 
 	note_figures(w->now, &push);
 	json_object_set_new(w->now, "ms", json_integer(rb_now_ms() - began_ms));
-	if (r == -ECANCELED)
-		rb_err_code(err, RB_E_CANCELED, r,
-			    "it was cancelled: pushed again it goes on where it stopped");
+	/* the other side may be cancelled, too: by a host that shuts down, say */
+	if (r < 0 && rb_wait_ms(0, wait, NULL) == -ECANCELED)
+		r = rb_err_code(err, RB_E_CANCELED, -ECANCELED,
+				"it was cancelled: pushed again it goes on where it stopped");
+	else if (r == -ECANCELED || (r < 0 && err->code == RB_E_CANCELED))
+		r = rb_err_code(err, RB_E_PEER, -ECONNABORTED,
+				"node '%s' has ended it: pushed again it goes on where it stopped",
+				push.peer);
 	json_object_set_new(w->now, "state",
 			    json_string(r >= 0		  ? "completed"
 					: r == -ECANCELED ? "canceled"
