@@ -22,7 +22,8 @@
 #include "beneath.h"
 
 /* A write(2) does not last longer. */
-#define LONG_WRITE_S 60
+#define LONG_WRITE_S   60
+#define CLOSED_WRITE_S 10
 
 /* What is gathered for one round. */
 struct gather {
@@ -124,20 +125,29 @@ static int queue_set(struct gather *g, const struct path_set *set)
 	return r;
 }
 
-/* A file that is being written to: when the watch has lost the event, its times do not tell that a
- * write(2) had begun before it was looked at, and ended after it was read. */
-static void doubt_open_files(struct rb_tree_source *source)
+/*
+ * Without events the times have to tell, and they do not tell that a write(2) had begun before a
+ * file was looked at, and ended after it was read; nor what was stored through a mapping to a page
+ * that was dirty already. Who still had it open when he was looked for is known; who had closed it
+ * by then had begun a while before the last look, at the earliest.
+ */
+static void doubt_recent_files(struct rb_tree_source *source)
 {
 	const struct path_set *set = &source->again;
+	struct rb_manifest *sent = source->sent;
 
 	for (size_t i = 0; i < set->n; i++) {
-		struct manifest_entry *e = manifest_find(source->sent, path_set_at(set, i));
+		struct manifest_entry *e = manifest_find(sent, path_set_at(set, i));
 
 		if (e && ((set->items[i].flags & WATCH_SEND) ||
 			  ((set->items[i].flags & SOURCE_OPEN) &&
 			   e->ctime_s >= source->sent_at_s - LONG_WRITE_S)))
 			e->again = true;
 	}
+	for (size_t i = 0; i < sent->n; i++)
+		if (S_ISREG(sent->entries[i].mode) &&
+		    sent->entries[i].ctime_s >= source->sent_at_s - CLOSED_WRITE_S)
+			sent->entries[i].again = true;
 }
 
 static int queue_inodes(struct gather *g)
@@ -379,7 +389,7 @@ int source_look_at_all(struct rb_tree_source *source, const struct rb_wait *wait
 		if (r < 0)
 			return rb_err_set(err, r, "compare '%s' with what was sent before",
 					  source->root);
-		doubt_open_files(source);
+		doubt_recent_files(source);
 	}
 	source->part.walked = true;
 	if (source->watched)

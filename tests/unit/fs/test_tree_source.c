@@ -537,6 +537,31 @@ static void without_watch(void)
 	CHECK_SAME(s);
 }
 
+/* Through a mapping to a page that is dirty already, after the file was read; nobody looks for
+ * writers before the mapping is gone. */
+static void stored_without_watch(void)
+{
+	_cleanup_set_ struct set s = {};
+	char *map;
+	int fd;
+
+	CHECK_INT(make_folders(&s), 0);
+	put_file(s.seen, "a", "12345678", 0644);
+	CHECK_INT(rb_tree_source_open(s.from, is_overlay, NULL, &s.source, &s.err), 0);
+	fd = open_seen(&s, "a", O_RDWR);
+	map = mmap(NULL, 8, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+	CHECK(map != MAP_FAILED);
+	close(fd);
+	map[0] = 'x';
+	let_clock_tick();
+	CHECK_INT(tree_round(s.source, s.to, &s.sent, &s.err), 0);
+	rb_tree_source_arrived(s.source);
+	map[1] = 'y';
+	munmap(map, 8);
+	CHECK_INT(tree_round(s.source, s.to, &s.sent, &s.err), 0);
+	CHECK_SAME(s);
+}
+
 /* What a failed round has brought, or not, does not count as sent. */
 static void a_round_fails(void)
 {
@@ -761,6 +786,7 @@ int main(void)
 		RUN(path_too_long);
 		RUN(lost);
 		RUN(without_watch);
+		RUN(stored_without_watch);
 		RUN(a_round_fails);
 		RUN(the_stamp_is_of_the_last_round);
 		if (is_overlay)
