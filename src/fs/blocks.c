@@ -127,10 +127,10 @@ void rb_blocks_free(struct rb_blocks *blocks)
 	free(blocks);
 }
 
-void rb_blocks_frozen(struct rb_blocks *blocks)
+void rb_blocks_frozen(struct rb_blocks *blocks, bool frozen)
 {
 	if (blocks)
-		blocks->frozen = true;
+		blocks->frozen = frozen;
 }
 
 const char *rb_blocks_why(const struct rb_blocks *blocks)

@@ -33,9 +33,9 @@ int rb_blocks_new(struct rb_blocks **ret, struct rb_err *err);
 /** rb_blocks_free - NULL is allowed */
 void rb_blocks_free(struct rb_blocks *blocks);
 
-/** rb_blocks_frozen - who writes to the tree stands still from now on: files are not written to
- * disk any more before they are sent, which would only make a later round cheaper */
-void rb_blocks_frozen(struct rb_blocks *blocks);
+/** rb_blocks_frozen - does who writes to the tree stand still? Then files are not written to disk
+ * before they are sent, which would only make a later round cheaper. NULL is allowed. */
+void rb_blocks_frozen(struct rb_blocks *blocks, bool frozen);
 
 /**
  * rb_blocks_commit - the receiver has answered that it has what rb_tree_send() sent

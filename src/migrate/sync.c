@@ -279,8 +279,8 @@ static int send_tree(struct rb_migration *m, struct rb_member *c, struct tree *t
 
 	if (r >= 0)
 		r = open_source(c->sync, tree, err);
-	if (r >= 0 && m->frozen_us)
-		rb_blocks_frozen(tree->blocks);
+	/* a freeze that did not come about is tried again later */
+	rb_blocks_frozen(tree->blocks, m->frozen_us != 0);
 	if (r >= 0)
 		r = send_stream(m, c, tree, &stats, err);
 	if (r < 0)
