@@ -30,6 +30,7 @@
 #include "cleanup.h"
 #include "engine.h"
 #include "err.h"
+#include "facts.h"
 #include "json.h"
 #include "migration.h"
 #include "obstacles.h"
@@ -312,6 +313,23 @@ static void settle_bind(struct rb_migration *m, struct rb_member *c, json_t *bin
 	}
 }
 
+void rb_storage_check_staging(const struct rb_node *node, const json_t *binds, json_t *obstacles)
+{
+	uint64_t bytes = 0;
+	const json_t *bind;
+	size_t i;
+
+	json_array_foreach (binds, i, bind)
+		if (rb_storage_is_copied(bind) && rb_storage_is_file(bind))
+			bytes += (uint64_t)rb_json_int(bind, "bytes", 0);
+	if (bytes && node->state_dir && rb_disk_free(node->state_dir) < bytes + RB_STORAGE_RESERVE)
+		rb_obstacle_add(obstacles, "error", "make room there",
+				"node '%s' has too little disk space in %s, where single files are "
+				"copied first: %llu MiB needed",
+				node->name, node->state_dir,
+				(unsigned long long)((bytes + RB_STORAGE_RESERVE) >> 20));
+}
+
 int rb_storage_settle(struct rb_migration *m, struct rb_member *c, json_t *obstacles,
 		      const struct rb_wait *wait, struct rb_err *err)
 {
@@ -330,6 +348,7 @@ int rb_storage_settle(struct rb_migration *m, struct rb_member *c, json_t *obsta
 	json_array_foreach (binds, i, entry)
 		settle_bind(m, c, entry, rb_json_str(info, "DockerRootDir", "/var/lib/docker"),
 			    obstacles);
+	rb_storage_check_staging(m->node, binds, obstacles);
 	return 0;
 }
 

@@ -54,6 +54,12 @@ bool rb_storage_is_shared(const json_t *entry);
 /** rb_storage_is_file - a bind mount of a single file, which travels as a folder of its own */
 bool rb_storage_is_file(const json_t *bind);
 
+#define RB_STORAGE_RESERVE ((uint64_t)64 << 20) /* bytes that are left free on a disk */
+
+/** rb_storage_check_staging - an obstacle where this host has no room for the copies of the single
+ * files in @binds, which are made in its state folder, beside the journal */
+void rb_storage_check_staging(const struct rb_node *node, const json_t *binds, json_t *obstacles);
+
 /** rb_storage_staged - that folder, on either side */
 int rb_storage_staged(const struct rb_member *c, const char *source, char *ret, size_t size,
 		      struct rb_err *err);

@@ -32,8 +32,6 @@
 #include "storage.h"
 #include "target_binds.h"
 
-#define RESERVE_BYTES ((uint64_t)64 << 20)
-
 /* --- may it be there? --- */
 
 /* absolute, and without anything that Docker would have cleaned away */
@@ -234,11 +232,12 @@ void rb_binds_check(const struct rb_node *node, const json_t *offer, const char 
 			continue;
 		if (bind_judge(node, container, bind, docker_root, wait, &j) == BIND_REFUSED)
 			rb_obstacle_add(obstacles, "error", j.remedy, "%s", j.what);
-		else if (rb_disk_free(j.path) < bytes + RESERVE_BYTES)
+		else if (rb_disk_free(j.path) < bytes + RB_STORAGE_RESERVE)
 			rb_obstacle_add(obstacles, "error", "make room there",
 					"node '%s' has too little disk space for '%s': %llu MiB "
 					"needed",
 					node->name, rb_json_str(bind, "source", ""),
-					(unsigned long long)((bytes + RESERVE_BYTES) >> 20));
+					(unsigned long long)((bytes + RB_STORAGE_RESERVE) >> 20));
 	}
+	rb_storage_check_staging(node, json_object_get(offer, "binds"), obstacles);
 }

@@ -262,6 +262,28 @@ static void locks_are_found_by_the_mount_that_they_are_on(void)
 	CHECK_INT(locks_in_child("folder/file"), 0);
 }
 
+/* The journal is on the disk where single files are copied first. */
+static void copies_of_single_files_need_room(void)
+{
+	const struct rb_node here = { .name = "h1", .state_dir = top };
+	_cleanup_json_ json_t *obstacles = json_array();
+	_cleanup_json_ json_t *small =
+		parse("[{\"how\":\"copied\",\"kind\":\"file\",\"bytes\":1}]");
+	_cleanup_json_ json_t *many =
+		parse("[{\"how\":\"copied\",\"kind\":\"file\",\"bytes\":1},"
+		      "{\"how\":\"copied\",\"kind\":\"file\",\"bytes\":4000000000000000000}]");
+	_cleanup_json_ json_t *folders =
+		parse("[{\"how\":\"copied\",\"kind\":\"folder\",\"bytes\":4000000000000000000}]");
+
+	rb_storage_check_staging(&here, small, obstacles);
+	rb_storage_check_staging(&here, folders, obstacles);
+	CHECK_INT(json_array_size(obstacles), 0);
+	rb_storage_check_staging(&here, many, obstacles);
+	CHECK_INT(json_array_size(obstacles), 1);
+	CHECK(strstr(rb_json_str(json_array_get(obstacles, 0), "what", ""),
+		     "where single files are copied first"));
+}
+
 int main(void)
 {
 	char path[PATH_MAX + 16];
@@ -286,6 +308,7 @@ int main(void)
 	TAP_RUN(what_the_user_names_must_be_there);
 	TAP_RUN(paths_that_never_travel);
 	TAP_RUN(locks_are_found_by_the_mount_that_they_are_on);
+	TAP_RUN(copies_of_single_files_need_room);
 	rb_rm_rf(top, NULL);
 	return tap_done();
 }
