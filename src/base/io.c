@@ -282,8 +282,8 @@ int rb_unix_listen(const char *path, mode_t mode, struct rb_err *err)
 	if (r < 0)
 		return rb_err_set(err, r, "listen on '%s'", path);
 	unlink(path);
-	/* nobody can connect before listen(), so the mode is in force before anybody could. A client
-	 * that does not block fails when the queue is full, instead of waiting */
+	/* nobody can connect before listen(), so the mode is in force before anybody could. A
+	 * client that does not block fails when the queue is full, instead of waiting */
 	if (bind(fd, (struct sockaddr *)&addr, sizeof(addr)) < 0 || chmod(path, mode) < 0 ||
 	    listen(fd, SOMAXCONN) < 0)
 		return rb_err_set(err, -errno, "listen on '%s'", path);
