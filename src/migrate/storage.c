@@ -402,9 +402,10 @@ int rb_storage_stage(struct rb_migration *m, struct rb_member *c, const json_t *
 
 /* --- shared storage --- */
 
-static int each_shared(struct rb_migration *m,
-		       int (*fn)(struct rb_member *c, const json_t *entry, struct rb_err *err),
-		       struct rb_err *err)
+int rb_storage_each_shared(struct rb_migration *m,
+			   int (*fn)(struct rb_migration *m, const json_t *entry,
+				     struct rb_err *err),
+			   struct rb_err *err)
 {
 	static const char *const lists[] = { "volumes", "binds" };
 	const json_t *entry;
@@ -415,16 +416,16 @@ static int each_shared(struct rb_migration *m,
 		for (size_t k = 0; k < ARRAY_SIZE(lists); k++)
 			json_array_foreach (json_object_get(c->facts, lists[k]), i, entry)
 				if (r >= 0 && rb_storage_is_shared(entry))
-					r = fn(c, entry, err);
+					r = fn(m, entry, err);
 	return r;
 }
 
-static int flush_one(struct rb_member *c, const json_t *entry, struct rb_err *err)
+static int flush_one(struct rb_migration *m, const json_t *entry, struct rb_err *err)
 {
 	const char *source = rb_json_str(entry, "source", "");
 	_cleanup_close_ int fd = open(source, O_RDONLY | O_NONBLOCK | O_CLOEXEC);
 
-	(void)c;
+	(void)m;
 	/* by way of it nothing was written */
 	if (!rb_json_bool(entry, "rw", true))
 		return 0;
@@ -438,5 +439,5 @@ static int flush_one(struct rb_member *c, const json_t *entry, struct rb_err *er
 
 int rb_storage_flush(struct rb_migration *m, struct rb_err *err)
 {
-	return each_shared(m, flush_one, err);
+	return rb_storage_each_shared(m, flush_one, err);
 }

@@ -69,6 +69,13 @@ int rb_storage_staged(const struct rb_member *c, const char *source, char *ret, 
 int rb_storage_stage(struct rb_migration *m, struct rb_member *c, const json_t *bind, char *stamp,
 		     struct rb_err *err);
 
+/** rb_storage_each_shared - call @fn for all volumes and bind mounts that are shared, until it
+ * fails. Return: what it returned last, or 0 */
+int rb_storage_each_shared(struct rb_migration *m,
+			   int (*fn)(struct rb_migration *m, const json_t *entry,
+				     struct rb_err *err),
+			   struct rb_err *err);
+
 /**
  * rb_storage_flush - have everything that was written to shared storage reach it
  *

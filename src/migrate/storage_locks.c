@@ -100,15 +100,5 @@ static int check_entry(struct rb_migration *m, const json_t *entry, struct rb_er
 
 int rb_storage_locked(struct rb_migration *m, struct rb_err *err)
 {
-	static const char *const lists[] = { "volumes", "binds" };
-	const json_t *entry;
-	size_t i;
-	int r = 0;
-
-	rb_each_member (c, m)
-		for (size_t k = 0; k < ARRAY_SIZE(lists); k++)
-			json_array_foreach (json_object_get(c->facts, lists[k]), i, entry)
-				if (r >= 0 && rb_storage_is_shared(entry))
-					r = check_entry(m, entry, err);
-	return r;
+	return rb_storage_each_shared(m, check_entry, err);
 }

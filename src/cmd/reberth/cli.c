@@ -274,6 +274,17 @@ int cli_print_json(const json_t *value)
 	return 0;
 }
 
+int cli_print_id(const struct cli *cli, const char *id)
+{
+	if (cli->json) {
+		_cleanup_json_ json_t *value = json_pack("{s:s}", "id", id);
+
+		return cli_print_json(value);
+	}
+	printf("%s\n", id);
+	return 0;
+}
+
 bool cli_interactive(void)
 {
 	return isatty(STDIN_FILENO) && isatty(STDERR_FILENO) &&

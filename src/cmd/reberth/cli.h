@@ -79,6 +79,9 @@ int cli_fail_usage(const struct cli *cli, const char *verb, const char *fmt, ...
 /** cli_print_json - value to standard output, indented. Return: exit status. */
 int cli_print_json(const json_t *value);
 
+/** cli_print_id - of what goes on without us, for --detach. Return: exit status. */
+int cli_print_id(const struct cli *cli, const char *id);
+
 /** cli_error_json - {"code","errno","stage","message"}, new reference */
 json_t *cli_error_json(const struct rb_err *err);
 

@@ -96,16 +96,6 @@ static int print_result(const struct cli *cli, const json_t *push)
 	return completed ? 0 : rb_code_exit(err.code);
 }
 
-static int detached(const struct cli *cli, const char *id)
-{
-	_cleanup_json_ json_t *value = json_pack("{s:s}", "id", id);
-
-	if (cli->json)
-		return cli_print_json(value);
-	printf("%s\n", id);
-	return 0;
-}
-
 /* The user left while it was still under way. */
 static int left(const struct cli *cli, const char *id)
 {
@@ -134,7 +124,7 @@ static int push(const struct cli *cli, struct client *client, const json_t *body
 	    rb_json_need_str(started, "id", &id, &err) < 0)
 		return cli_fail(cli, &err);
 	if (detach)
-		return detached(cli, id);
+		return cli_print_id(cli, id);
 	r = follow(&follow_push, client, id, signal_fd, cli->json, &pushed, &err);
 	if (r < 0)
 		return cli_fail(cli, &err);

@@ -243,17 +243,6 @@ static int dry_run(const struct cli *cli, struct client *client, const struct re
 	return migrate_print_plan(cli, plan);
 }
 
-static int detached(const struct cli *cli, const char *id)
-{
-	if (cli->json) {
-		_cleanup_json_ json_t *value = json_pack("{s:s}", "id", id);
-
-		return cli_print_json(value);
-	}
-	printf("%s\n", id);
-	return 0;
-}
-
 /* The user left while it was still under way. */
 static int left(const struct cli *cli, const char *id)
 {
@@ -282,7 +271,7 @@ static int migrate(const struct cli *cli, struct client *client, const struct re
 	    rb_json_need_str(started, "id", &id, &err) < 0)
 		return cli_fail(cli, &err);
 	if (req->detach)
-		return detached(cli, id);
+		return cli_print_id(cli, id);
 	r = follow(&follow_migration, client, id, signal_fd, cli->json, &migration, &err);
 	if (r < 0)
 		return cli_fail(cli, &err);
