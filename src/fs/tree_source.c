@@ -69,11 +69,27 @@ void rb_tree_source_free(struct rb_tree_source *source)
 	part_release(&source->part);
 	watch_changes_release(&source->todo);
 	path_set_free(&source->again);
+	path_set_free(&source->before);
 	rb_manifest_free(source->sent);
 	free(source->by_inode);
 	rb_close_fd(&source->root_fd);
 	free(source->root);
 	free(source);
+}
+
+/* Whoever could write unseen when the last round began may have done so after the file was read. If
+ * he ends before the next look, only an event tells; so it is known to a walk, which has none. */
+static int keep_writers(struct rb_tree_source *source)
+{
+	const struct path_set *again = &source->again;
+	int r = 0;
+
+	path_set_free(&source->before);
+	for (size_t i = 0; r >= 0 && i < again->n; i++)
+		if (again->items[i].flags & (WATCH_SEND | SOURCE_OPEN))
+			r = path_set_add(&source->before, path_set_at(again, i),
+					 again->items[i].flags);
+	return r;
 }
 
 /* To be looked at in the next round: what may change without a trace, or was not there any more
@@ -82,7 +98,7 @@ static int note_again(struct rb_tree_source *source)
 {
 	const struct rb_manifest *m = source->sent;
 	const struct path_set *looked = &source->part.looked;
-	int r = 0;
+	int r = keep_writers(source);
 
 	if (source->part.arrived)
 		path_set_free(&source->again);
@@ -149,7 +165,7 @@ static int look(struct rb_tree_source *source, const struct rb_wait *wait, struc
 	clock_gettime(CLOCK_REALTIME, &now);
 	r = r > 0 && source->sent ? source_look_at_part(source, wait, err)
 				  : source_look_at_all(source, wait, err);
-	source->sent_at_s = now.tv_sec;
+	source->sent_at_s = source->looked_at_s ?: now.tv_sec;
 	return r;
 }
 
@@ -308,12 +324,16 @@ int rb_tree_sources_look(struct rb_tree_source *const *sources, size_t n_sources
 			 size_t n, struct rb_err *err)
 {
 	struct looking looking = { .sources = sources, .n = n_sources };
+	struct timespec now;
 	int r = 0;
 
 	for (size_t i = 0; r == 0 && i < n_sources; i++)
 		r = settle(sources[i], err);
 	if (r < 0)
 		return r;
+	clock_gettime(CLOCK_REALTIME, &now);
+	for (size_t i = 0; i < n_sources; i++)
+		sources[i]->looked_at_s = now.tv_sec;
 	r = writers_each(pids, n, note_writer, &looking, err);
 	if (r == -ENOMEM)
 		return rb_err_set(err, r, "look for files that are being written to");

@@ -38,10 +38,12 @@ struct rb_tree_source {
 	bool overlay;
 	struct watched *watched;   /* NULL: not at all */
 	struct rb_manifest *sent;  /* what the receiver has; NULL: nothing */
-	int64_t sent_at_s;	   /* when that was looked at */
+	int64_t looked_at_s;	   /* when writers were looked for last; 0: never */
+	int64_t sent_at_s;	   /* when they were, or else the tree, before what was sent last */
 	size_t *by_inode;	   /* entries of it, in the order of their inodes */
 	struct watch_changes todo; /* taken from the watch, and not arrived */
 	struct path_set again;	   /* to be looked at in the next round, whatever the watch says */
+	struct path_set before;	   /* who could be written to unseen when the last round began */
 	struct source_part part;   /* of the last round */
 };
 

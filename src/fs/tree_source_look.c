@@ -128,12 +128,12 @@ static int queue_set(struct gather *g, const struct path_set *set)
 /*
  * Without events the times have to tell, and they do not tell that a write(2) had begun before a
  * file was looked at, and ended after it was read; nor what was stored through a mapping to a page
- * that was dirty already. Who still had it open when he was looked for is known; who had closed it
- * by then had begun a while before the last look, at the earliest.
+ * that was dirty already. Who had it open when writers were looked for, before or after the file
+ * was read, is known; who had it open in between only, had begun a while before the first of these
+ * looks, at the earliest.
  */
-static void doubt_recent_files(struct rb_tree_source *source)
+static void doubt_written(struct rb_tree_source *source, const struct path_set *set)
 {
-	const struct path_set *set = &source->again;
 	struct rb_manifest *sent = source->sent;
 
 	for (size_t i = 0; i < set->n; i++) {
@@ -144,6 +144,14 @@ static void doubt_recent_files(struct rb_tree_source *source)
 			   e->ctime_s >= source->sent_at_s - LONG_WRITE_S)))
 			e->again = true;
 	}
+}
+
+static void doubt_recent_files(struct rb_tree_source *source)
+{
+	struct rb_manifest *sent = source->sent;
+
+	doubt_written(source, &source->again);
+	doubt_written(source, &source->before);
 	for (size_t i = 0; i < sent->n; i++)
 		if (S_ISREG(sent->entries[i].mode) &&
 		    sent->entries[i].ctime_s >= source->sent_at_s - CLOSED_WRITE_S)

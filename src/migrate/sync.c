@@ -331,8 +331,9 @@ int rb_sync_round(struct rb_migration *m, struct rb_err *err)
 	if (r >= 0)
 		r = rb_storage_flush(m, err);
 	/* and now, since what is open or mapped may not be when the next round starts; not when all
-	 * stand still: should they go on, there is a look before the next round, and what they
-	 * close before that has an event */
+	 * stand still: should they go on, there is a look before the next round, and of what they
+	 * close before that there is an event, or where there are none it is sent once more,
+	 * since it was open when this round began */
 	return r < 0 || m->frozen_us ? r : look_at_writers(m, err);
 }
 

@@ -25,6 +25,7 @@
 #include "tap.h"
 #include "tree.h"
 #include "tree_source.h"
+#include "tree_source_internal.h"
 #include "tree_util.h"
 #include "watch.h"
 
@@ -562,6 +563,96 @@ static void stored_without_watch(void)
 	CHECK_SAME(s);
 }
 
+/* The last look was before the round, as in a freeze that is tried again; and the page had been
+ * dirty for longer than times are doubted. */
+static void stored_after_the_last_look(struct set *s)
+{
+	char *map;
+	int fd;
+
+	put_file(s->seen, "a", "12345678", 0644);
+	fd = open_seen(s, "a", O_RDWR);
+	map = mmap(NULL, 8, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+	CHECK(map != MAP_FAILED);
+	close(fd);
+	CHECK_INT(one_round(s), 0);
+	map[0] = 'x';
+	let_clock_tick();
+	CHECK_INT(one_round(s), 0);
+	s->source->sent_at_s += 1000;
+	map[1] = 'y';
+	munmap(map, 8);
+}
+
+static void stored_after_the_last_look_without_watch(void)
+{
+	_cleanup_set_ struct set s = {};
+
+	CHECK_INT(make_folders(&s), 0);
+	CHECK_INT(rb_tree_source_open(s.from, is_overlay, NULL, &s.source, &s.err), 0);
+	stored_after_the_last_look(&s);
+	CHECK_INT(tree_round(s.source, s.to, &s.sent, &s.err), 0);
+	CHECK_SAME(s);
+	rb_tree_source_arrived(s.source);
+	/* and that is all */
+	s.source->sent_at_s += 1000;
+	CHECK_INT(one_round(&s), 0);
+	CHECK_INT(s.sent.files, 0);
+}
+
+/* More than is remembered happens after the last round, and with it the end of the mapping. */
+static void lose_all_events(struct set *s)
+{
+	char name[32];
+
+	for (int i = 0; i < 1500; i++) {
+		snprintf(name, sizeof(name), "%d", i);
+		put_file(s->seen, name, name, 0644);
+	}
+}
+
+static void stored_after_the_last_look_and_lost(void)
+{
+	const struct rb_watch_limits limits = { .change_bytes = 16384 };
+	_cleanup_set_ struct set s = {};
+
+	CHECK_INT(make_folders(&s), 0);
+	CHECK_INT(begin(&s, &limits), 0);
+	stored_after_the_last_look(&s);
+	lose_all_events(&s);
+	CHECK_INT(tree_round(s.source, s.to, &s.sent, &s.err), 0);
+	CHECK_INT(s.sent.walked, true);
+	CHECK_SAME(s);
+}
+
+/* It was opened after the look, and this tree's turn came much later than that. */
+static void stored_between_look_and_round(void)
+{
+	_cleanup_set_ struct set s = {};
+	char *map;
+	int fd;
+
+	CHECK_INT(make_folders(&s), 0);
+	put_file(s.seen, "a", "12345678", 0644);
+	CHECK_INT(rb_tree_source_open(s.from, is_overlay, NULL, &s.source, &s.err), 0);
+	CHECK_INT(one_round(&s), 0);
+	CHECK_INT(look(&s), 0);
+	s.source->looked_at_s -= 1000;
+	fd = open_seen(&s, "a", O_RDWR);
+	map = mmap(NULL, 8, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+	CHECK(map != MAP_FAILED);
+	close(fd);
+	map[0] = 'x';
+	let_clock_tick();
+	CHECK_INT(tree_round(s.source, s.to, &s.sent, &s.err), 0);
+	rb_tree_source_arrived(s.source);
+	CHECK_INT(s.source->sent_at_s, s.source->looked_at_s);
+	map[1] = 'y';
+	munmap(map, 8);
+	CHECK_INT(tree_round(s.source, s.to, &s.sent, &s.err), 0);
+	CHECK_SAME(s);
+}
+
 /* What a failed round has brought, or not, does not count as sent. */
 static void a_round_fails(void)
 {
@@ -787,6 +878,9 @@ int main(void)
 		RUN(lost);
 		RUN(without_watch);
 		RUN(stored_without_watch);
+		RUN(stored_after_the_last_look_without_watch);
+		RUN(stored_after_the_last_look_and_lost);
+		RUN(stored_between_look_and_round);
 		RUN(a_round_fails);
 		RUN(the_stamp_is_of_the_last_round);
 		if (is_overlay)
