@@ -85,6 +85,7 @@ static int keep_writers(struct rb_tree_source *source)
 	int r = 0;
 
 	path_set_free(&source->before);
+	source->before_any = source->again_any;
 	for (size_t i = 0; r >= 0 && i < again->n; i++)
 		if (again->items[i].flags & (WATCH_SEND | SOURCE_OPEN))
 			r = path_set_add(&source->before, path_set_at(again, i),
@@ -100,8 +101,10 @@ static int note_again(struct rb_tree_source *source)
 	const struct path_set *looked = &source->part.looked;
 	int r = keep_writers(source);
 
-	if (source->part.arrived)
+	if (source->part.arrived) {
 		path_set_free(&source->again);
+		source->again_any = false;
+	}
 	for (size_t i = 0; r >= 0 && i < m->n; i++)
 		if (m->entries[i].again)
 			r = path_set_add(&source->again, manifest_path(m, &m->entries[i]),
@@ -309,6 +312,9 @@ static int note_writer(const struct writer *writer, void *arg)
 		struct rb_tree_source *source = looking->sources[i];
 
 		if (!source->sent)
+			continue;
+		source->again_any |= writer->unknown;
+		if (writer->unknown)
 			continue;
 		r = 0;
 		if (writer->st.st_dev == source->dev)

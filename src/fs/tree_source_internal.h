@@ -44,7 +44,8 @@ struct rb_tree_source {
 	struct watch_changes todo; /* taken from the watch, and not arrived */
 	struct path_set again;	   /* to be looked at in the next round, whatever the watch says */
 	struct path_set before;	   /* who could be written to unseen when the last round began */
-	struct source_part part;   /* of the last round */
+	bool again_any, before_any; /* or it is not known what was */
+	struct source_part part;    /* of the last round */
 };
 
 /** source_index - fill by_inode. Return: 0 or -ENOMEM */

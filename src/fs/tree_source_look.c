@@ -149,12 +149,13 @@ static void doubt_written(struct rb_tree_source *source, const struct path_set *
 static void doubt_recent_files(struct rb_tree_source *source)
 {
 	struct rb_manifest *sent = source->sent;
+	bool any = source->again_any || source->before_any;
 
 	doubt_written(source, &source->again);
 	doubt_written(source, &source->before);
 	for (size_t i = 0; i < sent->n; i++)
 		if (S_ISREG(sent->entries[i].mode) &&
-		    sent->entries[i].ctime_s >= source->sent_at_s - CLOSED_WRITE_S)
+		    (any || sent->entries[i].ctime_s >= source->sent_at_s - CLOSED_WRITE_S))
 			sent->entries[i].again = true;
 }
 

@@ -1,5 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
-/* writers.c - who may write to a file without anybody hearing of it */
+/*
+ * writers.c - who may write to a file without anybody hearing of it
+ *
+ * A link in map_files keeps the mode of the first mapping that was looked for in this range of
+ * addresses, whatever is mapped there by now (Linux 6.18, fs/proc/base.c: map_files_d_revalidate()
+ * does not set it anew). So each look has a procfs of its own, which nobody has looked into before.
+ */
 #include "writers.h"
 
 #include <dirent.h>
@@ -10,6 +16,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mount.h>
 #include <sys/statfs.h>
 #include <unistd.h>
 
@@ -17,12 +24,16 @@
 #include "err.h"
 #include "io.h"
 
+#define MAPS_TRIES 8
+
 struct look {
+	int proc_fd; /* /proc */
 	pid_t pid;
 	int dir_fd;   /* /proc/PID/map_files, then /proc/PID/fd */
 	dev_t dev;    /* that was looked at last */
 	bool overlay; /* is it one? */
 	bool submits; /* it has a ring of io_submit(2) */
+	bool missed;  /* a file that was in its list had gone from there a moment later */
 	int (*fn)(const struct writer *writer, void *arg);
 	void *arg;
 	struct rb_err *err;
@@ -55,10 +66,13 @@ static int tell(struct look *look, const char *link, bool unseen)
 	struct writer writer = { .path = path, .unseen = unseen };
 	ssize_t len;
 
-	if (fstatat(look->dir_fd, link, &writer.st, 0) < 0)
-		return is_gone(errno) ? 0
-				      : rb_err_set(look->err, -errno,
-						   "look at a file of process %d", (int)look->pid);
+	if (fstatat(look->dir_fd, link, &writer.st, 0) < 0) {
+		if (!is_gone(errno))
+			return rb_err_set(look->err, -errno, "look at a file of process %d",
+					  (int)look->pid);
+		look->missed = true;
+		return 0;
+	}
 	if (!S_ISREG(writer.st.st_mode) || writer.st.st_nlink == 0)
 		return 0;
 	writer.overlay = is_overlay(look, link, writer.st.st_dev);
@@ -90,9 +104,22 @@ static int look_at_line(struct look *look, char *line)
 		return 0;
 	if (strncmp(line + at, "/[aio]", 6) == 0)
 		look->submits = true;
-	if (perms[3] != 's' || inode == 0 || !opened_for_writing(look->dir_fd, range))
+	if (perms[3] != 's' || inode == 0 ||
+	    (perms[1] != 'w' && !opened_for_writing(look->dir_fd, range)))
 		return 0;
 	return tell(look, range, true);
+}
+
+/* Mounted nowhere, if that can be. Before Linux 5.8 it shows the same links as any other. */
+static int open_procfs(void)
+{
+	_cleanup_close_ int fs = fsopen("proc", FSOPEN_CLOEXEC);
+	int fd;
+
+	if (fs < 0 || fsconfig(fs, FSCONFIG_CMD_CREATE, NULL, NULL, 0) < 0)
+		return open("/proc", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	fd = fsmount(fs, FSMOUNT_CLOEXEC, 0);
+	return fd < 0 ? open("/proc", O_RDONLY | O_DIRECTORY | O_CLOEXEC) : fd;
 }
 
 static int open_proc(const struct look *look, const char *what)
@@ -100,14 +127,14 @@ static int open_proc(const struct look *look, const char *what)
 	char path[64];
 	int fd;
 
-	snprintf(path, sizeof(path), "/proc/%d/%s", (int)look->pid, what);
-	fd = open(path, O_RDONLY | O_CLOEXEC);
+	snprintf(path, sizeof(path), "%d/%s", (int)look->pid, what);
+	fd = openat(look->proc_fd, path, O_RDONLY | O_CLOEXEC);
 	if (fd < 0 && !is_gone(errno))
-		return rb_err_set(look->err, -errno, "open '%s'", path);
+		return rb_err_set(look->err, -errno, "open '/proc/%s'", path);
 	return fd < 0 ? -ESRCH : fd;
 }
 
-static int look_at_mappings(struct look *look)
+static int look_at_maps(struct look *look)
 {
 	_cleanup_close_ int maps_fd = open_proc(look, "maps"),
 			    files_fd = maps_fd < 0 ? maps_fd : open_proc(look, "map_files");
@@ -130,6 +157,21 @@ static int look_at_mappings(struct look *look)
 		return rb_err_set(look->err, -errno, "read the mappings of process %d",
 				  (int)look->pid);
 	return r;
+}
+
+/* A mapping that is split, or merged with its neighbour, has another range, by which it is not
+ * found any more: what is left of it is found in the next look at all of them. */
+static int look_at_mappings(struct look *look)
+{
+	int r;
+
+	for (int i = 0; i < MAPS_TRIES; i++) {
+		look->missed = false;
+		r = look_at_maps(look);
+		if (r < 0 || !look->missed)
+			return r;
+	}
+	return look->fn(&(struct writer){ .path = "", .unknown = true }, look->arg);
 }
 
 static int look_at_descriptors(struct look *look)
@@ -159,10 +201,15 @@ static int look_at_descriptors(struct look *look)
 int writers_each(const pid_t *pids, size_t n, int (*fn)(const struct writer *writer, void *arg),
 		 void *arg, struct rb_err *err)
 {
+	_cleanup_close_ int proc_fd = open_procfs();
 	int r = 0;
 
+	if (proc_fd < 0)
+		return rb_err_set(err, -errno, "open /proc");
 	for (size_t i = 0; r >= 0 && i < n; i++) {
-		struct look look = { .pid = pids[i], .fn = fn, .arg = arg, .err = err };
+		struct look look = {
+			.proc_fd = proc_fd, .pid = pids[i], .fn = fn, .arg = arg, .err = err
+		};
 
 		r = look_at_mappings(&look);
 		if (r >= 0)

@@ -29,14 +29,17 @@ struct writer {
 	const char *path; /* where the process opened it; "" when that is not known */
 	bool overlay;	  /* on one */
 	bool unseen;	  /* what it writes need not move the file's times */
+	bool unknown; /* it has something mapped, and not for long enough to see what: nothing else
+			 is set */
 };
 
 /**
  * writers_each - call @fn for each regular file that one of the processes may write to so
  * @fn: negative ends it
  *
- * A file may come several times; one without any name does not come. A process that is gone is
- * passed over. Needs CAP_SYS_PTRACE or root.
+ * A file may come several times, a process whose mappings change all the time may come as unknown;
+ * one without any name does not come. A process that is gone is passed over. Needs CAP_SYS_PTRACE
+ * or root.
  *
  * Return: 0, what @fn returned, or negative errno.
  */

@@ -595,6 +595,8 @@ static void stored_after_the_last_look_without_watch(void)
 	CHECK_SAME(s);
 	rb_tree_source_arrived(s.source);
 	/* and that is all */
+	let_clock_tick();
+	CHECK_INT(one_round(&s), 0);
 	s.source->sent_at_s += 1000;
 	CHECK_INT(one_round(&s), 0);
 	CHECK_INT(s.sent.files, 0);
