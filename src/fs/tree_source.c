@@ -226,6 +226,8 @@ int rb_tree_source_stamp(struct rb_tree_source *source, char *ret, struct rb_err
 struct looking {
 	struct rb_tree_source *const *sources;
 	size_t n;
+	const struct rb_wait *wait;
+	struct rb_err *err;
 	int found;
 };
 
@@ -327,9 +329,9 @@ static int note_writer(const struct writer *writer, void *arg)
 }
 
 int rb_tree_sources_look(struct rb_tree_source *const *sources, size_t n_sources, const pid_t *pids,
-			 size_t n, struct rb_err *err)
+			 size_t n, const struct rb_wait *wait, struct rb_err *err)
 {
-	struct looking looking = { .sources = sources, .n = n_sources };
+	struct looking looking = { .sources = sources, .n = n_sources, .wait = wait, .err = err };
 	struct timespec now;
 	int r = 0;
 

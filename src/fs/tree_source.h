@@ -50,12 +50,12 @@ void rb_tree_source_free(struct rb_tree_source *source);
  * For all trees at once, since it takes a look at each descriptor and mapping. To be called after
  * each round (what is open or mapped then may not be when the next one begins, and the watch may
  * have lost its end), and with the tasks frozen before the last one. Needs CAP_SYS_PTRACE or root.
- * A pid that is gone is passed over.
+ * A pid that is gone is passed over. @wait ends it early.
  *
  * Return: number of files found, or negative errno.
  */
 int rb_tree_sources_look(struct rb_tree_source *const *sources, size_t n_sources, const pid_t *pids,
-			 size_t n, struct rb_err *err);
+			 size_t n, const struct rb_wait *wait, struct rb_err *err);
 
 /**
  * rb_tree_source_send - a round: send what differs from what the receiver has (tree.h)

@@ -8,7 +8,6 @@
  */
 #include "sync.h"
 
-#include <dirent.h>
 #include <errno.h>
 #include <limits.h>
 #include <stdio.h>
@@ -25,16 +24,16 @@
 #include "log.h"
 #include "logfile.h"
 #include "migration.h"
+#include "others.h"
 #include "storage.h"
 #include "tree.h"
 #include "tree_source.h"
 #include "verify.h"
 #include "watch.h"
 
-#define MAX_TREES  64
-#define MAX_TASKS  4096
-#define MAX_OTHERS 256
-#define SETTLE_MS  50
+#define MAX_TREES 64
+#define MAX_TASKS 4096
+#define SETTLE_MS 50
 
 struct tree {
 	const char *what; /* "rootfs", "volume" or "bind" */
@@ -54,9 +53,7 @@ struct rb_sync {
 	struct rb_watch *watch;
 	const char *log_path; /* NULL: another log driver than json-file */
 	struct rb_log_position log_at;
-	pid_t others[MAX_OTHERS]; /* of the first member: processes that do not move, and may write
-				   */
-	size_t n_others;	  /* unseen to a tree that does */
+	struct rb_others others; /* of the first member */
 };
 
 void rb_sync_free(struct rb_sync *sync)
@@ -68,6 +65,7 @@ void rb_sync_free(struct rb_sync *sync)
 		rb_blocks_free(sync->trees[i].blocks);
 		free(sync->trees[i].staged);
 	}
+	rb_others_free(&sync->others);
 	rb_watch_close(sync->watch);
 	free(sync);
 }
@@ -142,29 +140,6 @@ struct sources {
 	size_t n;
 };
 
-/* With a volume that others use as well: whoever is on this host. They do not stand still, so that
- * nobody can have their last state; but each round has what they did before. */
-static int look_at_others(struct rb_sync *sync, const struct sources *sources, struct rb_err *err)
-{
-	_cleanup_closedir_ DIR *proc = opendir("/proc");
-	struct dirent *d;
-	int r = 0;
-
-	if (!proc)
-		return rb_err_set(err, -errno, "open /proc");
-	sync->n_others = 0;
-	while (r >= 0 && (d = readdir(proc))) {
-		pid_t pid = (pid_t)atoi(d->d_name);
-
-		if (pid <= 0 || pid == getpid())
-			continue;
-		r = rb_tree_sources_look(sources->list, sources->n, &pid, 1, err);
-		if (r > 0 && sync->n_others < MAX_OTHERS)
-			sync->others[sync->n_others++] = pid;
-	}
-	return r;
-}
-
 /* Who writes without anybody hearing of it; a volume may be written to by any of the containers. */
 static int look_at_writers(struct rb_migration *m, struct rb_err *err)
 {
@@ -186,14 +161,17 @@ static int look_at_writers(struct rb_migration *m, struct rb_err *err)
 			return rb_err_code(err, RB_E_REFUSED, -E2BIG,
 					   "the container has more than %d processes", MAX_TASKS);
 		if (r >= 0 && n > 0)
-			r = rb_tree_sources_look(sources.list, sources.n, pids, (size_t)n, err);
+			r = rb_tree_sources_look(sources.list, sources.n, pids, (size_t)n, &m->wait,
+						 err);
 	}
 	if (r < 0 || !first || strcmp(in_use, "copy") != 0)
 		return r;
-	/* in the freeze there is no time to ask everybody */
-	return m->frozen_us ? rb_tree_sources_look(sources.list, sources.n, first->others,
-						   first->n_others, err)
-			    : look_at_others(first, &sources, err);
+	/* They do not stand still, so that nobody can have their last state; but each round has
+	 * what they did before. In the freeze there is no time to ask everybody. */
+	return m->frozen_us
+		       ? rb_tree_sources_look(sources.list, sources.n, first->others.pids,
+					      first->others.n, &m->wait, err)
+		       : rb_others_find(&first->others, sources.list, sources.n, &m->wait, err);
 }
 
 /* What is not watched is looked at as a whole each time; a staged file is one file. */
@@ -348,7 +326,7 @@ int rb_sync_stamp(const struct rb_migration *m, const struct rb_member *c, const
 		if (strcmp(tree->what, "bind") != 0 || strcmp(tree->name, source) != 0 ||
 		    !tree->rounds)
 			continue;
-		if (first && first->n_others)
+		if (first && first->others.n)
 			return rb_err_set(err, -EBUSY, "others use '%s'", source);
 		if (!tree->file)
 			return rb_tree_source_stamp(tree->source, ret, err);

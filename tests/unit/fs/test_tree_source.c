@@ -8,10 +8,12 @@
 #include <limits.h>
 #include <linux/aio_abi.h>
 #include <sched.h>
+#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/mount.h>
+#include <sys/prctl.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/sysmacros.h>
@@ -22,12 +24,15 @@
 #include "cleanup.h"
 #include "err.h"
 #include "fake_conn.h"
+#include "others.h"
 #include "tap.h"
 #include "tree.h"
 #include "tree_source.h"
 #include "tree_source_internal.h"
 #include "tree_util.h"
 #include "watch.h"
+
+#define OTHERS 300
 
 static bool is_overlay;
 
@@ -80,7 +85,7 @@ static int look(struct set *s)
 {
 	pid_t self = getpid();
 
-	return rb_tree_sources_look(&s->source, 1, &self, 1, &s->err);
+	return rb_tree_sources_look(&s->source, 1, &self, 1, NULL, &s->err);
 }
 
 static int one_round(struct set *s)
@@ -447,6 +452,73 @@ static void spliced(void)
 }
 
 /* --- what must not be passed over in silence */
+
+static pid_t fork_idle(void)
+{
+	pid_t pid = fork();
+
+	if (pid == 0) {
+		prctl(PR_SET_PDEATHSIG, SIGKILL);
+		pause();
+		_exit(0);
+	}
+	return pid;
+}
+
+/* As the first process of a PID namespace. Return: how many of its children are not found, or
+ * negative errno */
+static int look_for_children(struct set *s)
+{
+	_cleanup_(rb_others_free) struct rb_others others = {};
+	int r, missing = OTHERS;
+
+	if (mount("proc", "/proc", "proc", 0, NULL) < 0)
+		return -errno;
+	for (int i = 0; i < OTHERS; i++)
+		fork_idle();
+	r = rb_others_find(&others, &s->source, 1, NULL, &s->err);
+	if (r < 0) {
+		printf("# %s\n", s->err.msg);
+		return r;
+	}
+	for (size_t i = 0; i < others.n; i++)
+		missing -= others.pids[i] > 1;
+	return missing;
+}
+
+/* Writers that do not move, more than a few: each is found. */
+static void many_others(void)
+{
+	_cleanup_set_ struct set s = {};
+	int *missing = mmap(NULL, sizeof(*missing), PROT_READ | PROT_WRITE,
+			    MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	pid_t helper, child;
+	int fd;
+
+	CHECK_INT(make_folders(&s), 0);
+	put_file(s.seen, "common", "1", 0644);
+	CHECK_BEGIN(s);
+	fd = open_seen(&s, "common", O_RDWR);
+	*missing = -1;
+	fflush(stdout);
+	helper = fork();
+	if (helper == 0) {
+		if (unshare(CLONE_NEWPID | CLONE_NEWNS) < 0)
+			_exit(1);
+		child = fork();
+		if (child == 0) {
+			*missing = look_for_children(&s);
+			fflush(stdout);
+			_exit(0);
+		}
+		waitpid(child, NULL, 0);
+		_exit(0);
+	}
+	waitpid(helper, NULL, 0);
+	close(fd);
+	CHECK_INT(*missing, 0);
+	munmap(missing, sizeof(*missing));
+}
 
 static void mounted_late(void)
 {
@@ -875,6 +947,7 @@ int main(void)
 		RUN(mapped_elsewhere);
 		RUN(submitted);
 		RUN(spliced);
+		RUN(many_others);
 		RUN(mounted_late);
 		RUN(path_too_long);
 		RUN(lost);
