@@ -24,18 +24,21 @@
 #include "tree.h"
 #include "tree_send.h"
 #include "tree_source_internal.h"
+#include "wait.h"
 #include "writers.h"
 
-int rb_tree_source_open(const char *root, bool overlay, struct rb_watch *watch,
+#define ASK_CANCEL 256 /* look for a cancel this often */
+
+int rb_tree_source_open(const char *root, const char *overlay, struct rb_watch *watch,
 			struct rb_tree_source **ret, struct rb_err *err)
 {
 	struct rb_tree_source *source = calloc(1, sizeof(*source));
-	struct stat st;
+	struct stat st, top;
 	int r = 0;
 
 	if (!source)
 		return rb_err_set(err, -ENOMEM, "send '%s'", root);
-	source->overlay = overlay;
+	source->overlay = overlay != NULL;
 	source->root = strdup(root);
 	source->root_fd = open(root, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	if (!source->root)
@@ -44,6 +47,9 @@ int rb_tree_source_open(const char *root, bool overlay, struct rb_watch *watch,
 		r = rb_err_set(err, -errno, "open folder '%s'", root);
 	else
 		source->dev = st.st_dev;
+	/* when it is not mounted there (any more) there is a folder, of the file system below */
+	if (r == 0 && overlay && stat(overlay, &top) == 0 && top.st_dev != st.st_dev)
+		source->overlay_dev = top.st_dev;
 	if (r == 0 && watch && watch_tree(watch, source->root_fd, &source->watched) < 0)
 		r = rb_err_set(err, -ENOMEM, "watch '%s'", root);
 	if (r < 0)
@@ -279,9 +285,10 @@ static int mark_name_below(struct rb_tree_source *source, struct manifest_entry 
 /*
  * The path is as somebody in the container, or on the host, sees it: "/<mount point>/<path in the
  * tree>". Where a folder of the container is mounted elsewhere in it, it is another one altogether:
- * then all files of the same size are asked.
+ * then all files of the same size are asked, which takes a while.
  */
-static int mark_below_overlay(struct rb_tree_source *source, const struct writer *writer)
+static int mark_below_overlay(struct looking *looking, struct rb_tree_source *source,
+			      const struct writer *writer)
 {
 	struct rb_manifest *sent = source->sent;
 	int found = source_each_name(source, writer->st.st_ino, mark_name_below, (void *)writer);
@@ -296,13 +303,23 @@ static int mark_below_overlay(struct rb_tree_source *source, const struct writer
 		/* or it is new, and had an event */
 		found = e ? mark(source, e, writer->unseen) : 1;
 	}
-	for (size_t i = 0; found == 0 && i < sent->n; i++) {
+	for (size_t i = 0, asked = 0; found == 0 && i < sent->n; i++) {
 		struct manifest_entry *e = &sent->entries[i];
 
-		if (S_ISREG(e->mode) && e->size == (uint64_t)writer->st.st_size)
-			found = mark_name_below(source, e, (void *)writer);
+		if (e->mode != writer->st.st_mode || e->size != (uint64_t)writer->st.st_size)
+			continue;
+		found = mark_name_below(source, e, (void *)writer);
+		if (found == 0 && ++asked % ASK_CANCEL == 0)
+			found = rb_wait_ms(0, looking->wait, looking->err);
 	}
 	return found;
+}
+
+static bool is_of_overlay(const struct rb_tree_source *source, const struct writer *writer)
+{
+	return source->overlay && writer->overlay &&
+	       (!source->overlay_dev || !writer->mount_dev ||
+		source->overlay_dev == writer->mount_dev);
 }
 
 static int note_writer(const struct writer *writer, void *arg)
@@ -321,8 +338,8 @@ static int note_writer(const struct writer *writer, void *arg)
 		r = 0;
 		if (writer->st.st_dev == source->dev)
 			r = source_each_name(source, writer->st.st_ino, mark_name, (void *)writer);
-		else if (source->overlay && writer->overlay)
-			r = mark_below_overlay(source, writer);
+		else if (is_of_overlay(source, writer))
+			r = mark_below_overlay(looking, source, writer);
 		looking->found += r > 0;
 	}
 	return r;

@@ -32,12 +32,13 @@ struct rb_watch;
 /**
  * rb_tree_source_open - begin with a tree of which the receiver has nothing
  * @root: folder
- * @overlay: it is the upper folder of an overlay, by which its files are opened
+ * @overlay: NULL, or it is the upper folder of an overlay, by which its files are opened: where
+ * that is mounted; "" when that is not known
  * @watch: shared by all trees, and longer there than they are; NULL: each round walks
  *
  * Return: 0 or negative errno.
  */
-int rb_tree_source_open(const char *root, bool overlay, struct rb_watch *watch,
+int rb_tree_source_open(const char *root, const char *overlay, struct rb_watch *watch,
 			struct rb_tree_source **ret, struct rb_err *err);
 
 /** rb_tree_source_free - NULL is allowed */

@@ -36,6 +36,7 @@ struct rb_tree_source {
 	int root_fd;
 	dev_t dev;
 	bool overlay;
+	dev_t overlay_dev;	   /* of the overlay; 0: not known */
 	struct watched *watched;   /* NULL: not at all */
 	struct rb_manifest *sent;  /* what the receiver has; NULL: nothing */
 	int64_t looked_at_s;	   /* when writers were looked for last; 0: never */

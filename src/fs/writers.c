@@ -18,22 +18,25 @@
 #include <string.h>
 #include <sys/mount.h>
 #include <sys/statfs.h>
+#include <sys/sysmacros.h>
 #include <unistd.h>
 
 #include "cleanup.h"
 #include "err.h"
 #include "io.h"
+#include "mounts.h"
 
 #define MAPS_TRIES 8
 
 struct look {
 	int proc_fd; /* /proc */
 	pid_t pid;
-	int dir_fd;   /* /proc/PID/map_files, then /proc/PID/fd */
-	dev_t dev;    /* that was looked at last */
-	bool overlay; /* is it one? */
-	bool submits; /* it has a ring of io_submit(2) */
-	bool missed;  /* a file that was in its list had gone from there a moment later */
+	int dir_fd;	 /* /proc/PID/map_files, then /proc/PID/fd */
+	dev_t dev;	 /* that was looked at last */
+	bool overlay;	 /* is it one? */
+	dev_t mount_dev; /* and if so, which? */
+	bool submits;	 /* it has a ring of io_submit(2) */
+	bool missed;	 /* a file that was in its list had gone from there a moment later */
 	int (*fn)(const struct writer *writer, void *arg);
 	void *arg;
 	struct rb_err *err;
@@ -45,18 +48,47 @@ static bool is_gone(int error)
 	return error == ENOENT || error == ESRCH;
 }
 
-static bool is_overlay(struct look *look, const char *link, dev_t dev)
+struct mount_of {
+	int id;
+	dev_t dev;
+};
+
+static int is_mount_of(const struct mount_line *line, void *arg)
+{
+	struct mount_of *of = arg;
+	unsigned int major, minor;
+
+	if (line->id == of->id && sscanf(line->device, "%u:%u", &major, &minor) == 2)
+		of->dev = makedev(major, minor);
+	return 0;
+}
+
+/* A file of an overlay over several file systems has another device than the overlay, one for each
+ * of these. Return: 0 when it cannot be told, as for a mount of another namespace */
+static dev_t device_of_mount(const struct look *look, int fd)
+{
+	struct mount_of of = {};
+	char mountinfo[PATH_MAX];
+	struct statx st;
+
+	if (statx(fd, "", AT_EMPTY_PATH, STATX_MNT_ID, &st) < 0 || !(st.stx_mask & STATX_MNT_ID))
+		return 0;
+	of.id = (int)st.stx_mnt_id;
+	snprintf(mountinfo, sizeof(mountinfo), "/proc/%d/mountinfo", (int)look->pid);
+	return mounts_each(mountinfo, is_mount_of, &of) < 0 ? 0 : of.dev;
+}
+
+static void find_overlay(struct look *look, const char *link, dev_t dev)
 {
 	_cleanup_close_ int fd = -EBADF;
 	struct statfs fs;
 
-	if (look->dev != dev) {
-		fd = openat(look->dir_fd, link, O_PATH | O_CLOEXEC);
-		look->overlay = fd >= 0 && fstatfs(fd, &fs) == 0 &&
-				fs.f_type == OVERLAYFS_SUPER_MAGIC;
-		look->dev = fd >= 0 ? dev : 0;
-	}
-	return look->overlay;
+	if (look->dev == dev)
+		return;
+	fd = openat(look->dir_fd, link, O_PATH | O_CLOEXEC);
+	look->overlay = fd >= 0 && fstatfs(fd, &fs) == 0 && fs.f_type == OVERLAYFS_SUPER_MAGIC;
+	look->mount_dev = look->overlay ? device_of_mount(look, fd) : 0;
+	look->dev = fd >= 0 ? dev : 0;
 }
 
 static int tell(struct look *look, const char *link, bool unseen)
@@ -75,7 +107,9 @@ static int tell(struct look *look, const char *link, bool unseen)
 	}
 	if (!S_ISREG(writer.st.st_mode) || writer.st.st_nlink == 0)
 		return 0;
-	writer.overlay = is_overlay(look, link, writer.st.st_dev);
+	find_overlay(look, link, writer.st.st_dev);
+	writer.overlay = look->overlay;
+	writer.mount_dev = look->mount_dev;
 	len = readlinkat(look->dir_fd, link, path, sizeof(path) - 1);
 	path[len > 0 ? len : 0] = '\0';
 	/* of an overlay's file the number of links is right, and the name may still be gone */

@@ -28,6 +28,7 @@ struct writer {
 	struct stat st;	  /* as its own file system, or overlay, has it */
 	const char *path; /* where the process opened it; "" when that is not known */
 	bool overlay;	  /* on one */
+	dev_t mount_dev;  /* of its overlay as a whole, as its folders have it; 0: not known */
 	bool unseen;	  /* what it writes need not move the file's times */
 	bool unknown; /* it has something mapped, and not for long enough to see what: nothing else
 			 is set */

@@ -175,8 +175,12 @@ static int look_at_writers(struct rb_migration *m, struct rb_err *err)
 }
 
 /* What is not watched is looked at as a whole each time; a staged file is one file. */
-static int open_source(struct rb_sync *sync, struct tree *tree, struct rb_err *err)
+static int open_source(struct rb_member *c, struct tree *tree, struct rb_err *err)
 {
+	struct rb_sync *sync = c->sync;
+	const json_t *inspect = json_object_get(c->facts, "inspect");
+	const char *merged =
+		rb_json_str(rb_json_path(inspect, "GraphDriver.Data"), "MergedDir", "");
 	bool rootfs = strcmp(tree->what, "rootfs") == 0;
 	int r = 0;
 
@@ -189,8 +193,8 @@ static int open_source(struct rb_sync *sync, struct tree *tree, struct rb_err *e
 				rb_watch_why(sync->watch));
 	}
 	if (r >= 0)
-		r = rb_tree_source_open(tree->path, rootfs, tree->file ? NULL : sync->watch,
-					&tree->source, err);
+		r = rb_tree_source_open(tree->path, rootfs ? merged : NULL,
+					tree->file ? NULL : sync->watch, &tree->source, err);
 	return r < 0 ? r : rb_blocks_new(&tree->blocks, err);
 }
 
@@ -256,7 +260,7 @@ static int send_tree(struct rb_migration *m, struct rb_member *c, struct tree *t
 	int r = tree->file ? rb_storage_stage(m, c, tree->file, tree->stamp, err) : 0;
 
 	if (r >= 0)
-		r = open_source(c->sync, tree, err);
+		r = open_source(c, tree, err);
 	/* a freeze that did not come about is tried again later */
 	rb_blocks_frozen(tree->blocks, m->frozen_us != 0);
 	if (r >= 0)

@@ -30,6 +30,7 @@
 #include "tree_source.h"
 #include "tree_source_internal.h"
 #include "tree_util.h"
+#include "wait.h"
 #include "watch.h"
 
 #define OTHERS 300
@@ -69,7 +70,9 @@ static int begin(struct set *s, const struct rb_watch_limits *limits)
 {
 	int r = rb_watch_open(limits, &s->watch, &s->err);
 
-	return r < 0 ? r : rb_tree_source_open(s->from, is_overlay, s->watch, &s->source, &s->err);
+	return r < 0 ? r
+		     : rb_tree_source_open(s->from, is_overlay ? s->seen : NULL, s->watch,
+					   &s->source, &s->err);
 }
 
 static void set_close(struct set *s)
@@ -399,6 +402,40 @@ static void mapped_copied_up(void)
 	munmap(map, 5);
 }
 
+#define EQUALS 1000
+
+/* All files of its size are asked for a descriptor of which nothing else is known: of this overlay
+ * only, since there may be many, and not beyond a cancel. */
+static void of_another_overlay(void)
+{
+	_cleanup_set_ struct set s = {}, other = {};
+	_cleanup_close_ int fd = -EBADF;
+	char elsewhere[PATH_MAX], name[32];
+	struct rb_wait over = { .cancel_fd = -EBADF, .deadline_ms = 1 };
+	pid_t self = getpid();
+
+	CHECK_INT(make_folders(&s), 0);
+	CHECK_INT(make_folders(&other), 0);
+	snprintf(elsewhere, sizeof(elsewhere), "%s/elsewhere", s.top);
+	mkdir(elsewhere, 0755);
+	for (int i = 0; i < EQUALS; i++) {
+		snprintf(name, sizeof(name), "equal%d", i);
+		put_file(s.seen, name, "of the image", 0644);
+	}
+	fd = open_seen(&s, "image/file", O_RDWR); /* copies it up */
+	close(fd);
+	CHECK_BEGIN(s);
+	fd = open_seen(&other, "image/file", O_RDWR);
+	CHECK_INT(rb_tree_sources_look(&s.source, 1, &self, 1, &over, &s.err), 0);
+	close(fd);
+	CHECK_INT(mount(at(s.seen, "image"), elsewhere, NULL, MS_BIND, NULL), 0);
+	fd = open(at(elsewhere, "file"), O_RDWR | O_CLOEXEC);
+	CHECK(fd >= 0);
+	CHECK_INT(rb_tree_sources_look(&s.source, 1, &self, 1, NULL, &s.err), 1);
+	CHECK_INT(rb_tree_sources_look(&s.source, 1, &self, 1, &over, &s.err), -ETIMEDOUT);
+	umount2(elsewhere, MNT_DETACH);
+}
+
 static void submitted(void)
 {
 	static char block[4096] __attribute__((aligned(4096)));
@@ -601,7 +638,8 @@ static void without_watch(void)
 
 	CHECK_INT(make_folders(&s), 0);
 	put_file(s.seen, "a", "1", 0644);
-	CHECK_INT(rb_tree_source_open(s.from, is_overlay, NULL, &s.source, &s.err), 0);
+	CHECK_INT(rb_tree_source_open(s.from, is_overlay ? s.seen : NULL, NULL, &s.source, &s.err),
+		  0);
 	CHECK_INT(first_rounds(&s), 0);
 	CHECK_INT(s.sent.walked, true);
 	CHECK_SAME(s);
@@ -620,7 +658,8 @@ static void stored_without_watch(void)
 
 	CHECK_INT(make_folders(&s), 0);
 	put_file(s.seen, "a", "12345678", 0644);
-	CHECK_INT(rb_tree_source_open(s.from, is_overlay, NULL, &s.source, &s.err), 0);
+	CHECK_INT(rb_tree_source_open(s.from, is_overlay ? s.seen : NULL, NULL, &s.source, &s.err),
+		  0);
 	fd = open_seen(&s, "a", O_RDWR);
 	map = mmap(NULL, 8, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
 	CHECK(map != MAP_FAILED);
@@ -661,7 +700,8 @@ static void stored_after_the_last_look_without_watch(void)
 	_cleanup_set_ struct set s = {};
 
 	CHECK_INT(make_folders(&s), 0);
-	CHECK_INT(rb_tree_source_open(s.from, is_overlay, NULL, &s.source, &s.err), 0);
+	CHECK_INT(rb_tree_source_open(s.from, is_overlay ? s.seen : NULL, NULL, &s.source, &s.err),
+		  0);
 	stored_after_the_last_look(&s);
 	CHECK_INT(tree_round(s.source, s.to, &s.sent, &s.err), 0);
 	CHECK_SAME(s);
@@ -708,7 +748,8 @@ static void stored_between_look_and_round(void)
 
 	CHECK_INT(make_folders(&s), 0);
 	put_file(s.seen, "a", "12345678", 0644);
-	CHECK_INT(rb_tree_source_open(s.from, is_overlay, NULL, &s.source, &s.err), 0);
+	CHECK_INT(rb_tree_source_open(s.from, is_overlay ? s.seen : NULL, NULL, &s.source, &s.err),
+		  0);
 	CHECK_INT(one_round(&s), 0);
 	CHECK_INT(look(&s), 0);
 	s.source->looked_at_s -= 1000;
@@ -765,7 +806,9 @@ static void a_round_fails(void)
 	rb_tree_source_free(s.source);
 	CHECK_INT(rb_rm_rf(s.to, NULL), 0);
 	mkdir(s.to, 0755);
-	CHECK_INT(rb_tree_source_open(s.from, is_overlay, s.watch, &s.source, &s.err), 0);
+	CHECK_INT(
+		rb_tree_source_open(s.from, is_overlay ? s.seen : NULL, s.watch, &s.source, &s.err),
+		0);
 	CHECK_INT(tree_round(s.source, s.to, &s.sent, &s.err), 0);
 	CHECK_INT(unlink(at(s.seen, "d/f")), 0);
 	CHECK_INT(rb_rm_rf(at(s.seen, "d/new"), NULL), 0);
@@ -960,6 +1003,8 @@ int main(void)
 		RUN(the_stamp_is_of_the_last_round);
 		if (is_overlay)
 			RUN(mapped_copied_up);
+		if (is_overlay)
+			RUN(of_another_overlay);
 		if (is_overlay)
 			RUN(of_the_image);
 		RUN(anything);

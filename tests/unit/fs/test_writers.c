@@ -3,12 +3,15 @@
  * test_writers.c - who may write to a file unseen is found while he changes what can be found of
  * him
  */
+#include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
 #include <pthread.h>
+#include <sched.h>
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <sys/mman.h>
+#include <sys/mount.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -129,6 +132,78 @@ static void the_mode_of_its_descriptor_counts(void)
 	munmap(map, 8);
 }
 
+/* --- which overlay a file is of */
+
+struct overlay {
+	char folder[300], merged[320];
+};
+
+static int make_overlay(struct overlay *o, const char *name, bool lower_elsewhere)
+{
+	char options[1200], lower[320];
+
+	snprintf(o->folder, sizeof(o->folder), "%s/%s", top, name);
+	snprintf(o->merged, sizeof(o->merged), "%s/m", o->folder);
+	snprintf(lower, sizeof(lower), "%s/l", o->folder);
+	mkdir(o->folder, 0755);
+	for (size_t i = 0; i < 4; i++)
+		mkdir(at(o->folder, ((const char *[]){ "l", "u", "w", "m" })[i]), 0755);
+	if (lower_elsewhere && mount("tmpfs", lower, "tmpfs", 0, NULL) < 0)
+		return -errno;
+	snprintf(options, sizeof(options), "xino=off,lowerdir=%s/l,upperdir=%s/u,workdir=%s/w",
+		 o->folder, o->folder, o->folder);
+	return mount("overlay", o->merged, "overlay", 0, options) < 0 ? -errno : 0;
+}
+
+static void overlay_end(struct overlay *o)
+{
+	umount2(o->merged, MNT_DETACH);
+	umount2(at(o->folder, "l"), MNT_DETACH);
+}
+
+struct devices {
+	ino_t wanted;
+	dev_t file, mount;
+};
+
+static int note_devices(const struct writer *writer, void *arg)
+{
+	struct devices *devices = arg;
+
+	if (writer->overlay && writer->st.st_ino == devices->wanted) {
+		devices->file = writer->st.st_dev;
+		devices->mount = writer->mount_dev;
+	}
+	return 0;
+}
+
+static void each_overlay_has_its_device(void)
+{
+	_cleanup_(overlay_end) struct overlay one = {}, two = {};
+	struct overlay *overlays[] = { &one, &two };
+	pid_t self = getpid();
+	struct rb_err err = {};
+
+	CHECK_INT(make_overlay(&one, "one", false), 0);
+	CHECK_INT(make_overlay(&two, "two", true), 0);
+	for (size_t i = 0; i < 2; i++) {
+		_cleanup_close_ int fd = -EBADF;
+		struct devices devices = {};
+		struct stat st, folder;
+
+		put_file(overlays[i]->merged, "file", "1", 0644);
+		fd = open(at(overlays[i]->merged, "file"), O_RDWR | O_CLOEXEC);
+		CHECK_INT(fstat(fd, &st), 0);
+		CHECK_INT(stat(overlays[i]->merged, &folder), 0);
+		devices.wanted = st.st_ino;
+		CHECK_INT(writers_each(&self, 1, note_devices, &devices, &err), 0);
+		CHECK_INT(devices.file, st.st_dev);
+		CHECK_INT(devices.mount, folder.st_dev);
+		/* which a file need not have */
+		CHECK_INT(st.st_dev == folder.st_dev, i == 0);
+	}
+}
+
 int main(void)
 {
 	if (geteuid() != 0) {
@@ -138,6 +213,9 @@ int main(void)
 	page = (size_t)sysconf(_SC_PAGESIZE);
 	tree_folder(top, "writers");
 	TAP_RUN(a_mapping_is_found_while_it_is_split);
+	if (unshare(CLONE_NEWNS) < 0 || mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0)
+		return 99;
+	TAP_RUN(each_overlay_has_its_device);
 	TAP_RUN(the_mode_of_its_descriptor_counts);
 	return tap_done();
 }
