@@ -10,9 +10,9 @@
 #include <string.h>
 #include <sys/eventfd.h>
 #include <time.h>
-#include <zstd.h>
 
 #include "cleanup.h"
+#include "zstream.h"
 
 static void list_init(struct rb_batches *list)
 {
@@ -27,14 +27,14 @@ static int make_buffers(struct rb_out *out)
 		struct rb_batch *batch = &out->all[i];
 
 		batch->items = malloc(RB_RECIPE_ITEMS_MAX);
-		batch->frame = malloc(RB_RECIPE_HEADER + RB_RECIPE_ITEMS_MAX);
+		batch->frame = malloc(RB_RECIPE_RECORD_MAX);
 		batch->data = malloc(RB_RECIPE_DATA_MAX);
 		if (!batch->items || !batch->frame || !batch->data)
 			return -ENOMEM;
 		rb_out_put(out, &out->free, batch);
 	}
 	for (int i = 0; i < RB_OUT_BLOCKS; i++) {
-		out->blocks[i].bytes = malloc(RB_RECIPE_HEADER + RB_RECIPE_RAW_MAX);
+		out->blocks[i].bytes = malloc(RB_RECIPE_RECORD_MAX);
 		if (!out->blocks[i].bytes)
 			return -ENOMEM;
 	}
@@ -134,12 +134,19 @@ int rb_out_thread(pthread_t *ret, void *(*fn)(void *arg), void *arg, struct rb_e
 
 /* --- packing --- */
 
-static int64_t now_ns(void)
+struct state {
+	struct rb_out *out;
+	struct rb_zstream packer;
+	struct rb_level_block times; /* of the next block, so far */
+	uint8_t *raw;		     /* RB_RECIPE_RAW_MAX */
+};
+
+static double now_ns(clockid_t clock)
 {
 	struct timespec ts;
 
-	clock_gettime(CLOCK_MONOTONIC, &ts);
-	return (int64_t)ts.tv_sec * 1000000000 + ts.tv_nsec;
+	clock_gettime(clock, &ts);
+	return (double)ts.tv_sec * 1e9 + (double)ts.tv_nsec;
 }
 
 static bool is_wanted(const struct rb_batch *batch, unsigned int i)
@@ -148,8 +155,10 @@ static bool is_wanted(const struct rb_batch *batch, unsigned int i)
 }
 
 /* Return: where to put the next block; NULL when stopped */
-static uint8_t *wait_for_room(struct rb_out *out)
+static uint8_t *wait_for_room(struct state *s)
 {
+	double began = now_ns(CLOCK_MONOTONIC);
+	struct rb_out *out = s->out;
 	uint8_t *bytes = NULL;
 
 	pthread_mutex_lock(&out->lock);
@@ -158,38 +167,51 @@ static uint8_t *wait_for_room(struct rb_out *out)
 	if (!out->stopped)
 		bytes = out->blocks[(out->blocks_first + out->blocks_count) % RB_OUT_BLOCKS].bytes;
 	pthread_mutex_unlock(&out->lock);
+	s->times.full_ns = now_ns(CLOCK_MONOTONIC) - began;
 	return bytes;
 }
 
-static int pack_block(struct rb_out *out, ZSTD_CCtx *zstd, struct rb_recipe_record *record,
-		      const uint8_t *raw)
+static int choose_level(struct rb_out *out)
 {
-	uint8_t *bytes = wait_for_room(out);
-	unsigned int last;
-	int64_t began;
-	size_t len;
 	int choice;
+
+	pthread_mutex_lock(&out->lock);
+	choice = rb_level_choose(&out->level);
+	pthread_mutex_unlock(&out->lock);
+	return choice;
+}
+
+static int pack_block(struct state *s, struct rb_recipe_record *record)
+{
+	uint8_t *bytes = wait_for_room(s);
+	int choice = choose_level(s->out), len;
+	double began, began_on_processor;
+	struct rb_out *out = s->out;
+	unsigned int last;
 
 	if (!bytes)
 		return -ECANCELED;
+	began = now_ns(CLOCK_MONOTONIC);
+	began_on_processor = now_ns(CLOCK_THREAD_CPUTIME_ID);
+	len = rb_zstream_pack(&s->packer, rb_level_zstd(choice), record, s->raw, bytes);
+	if (len < 0)
+		return len;
+	s->times.processor_ns = now_ns(CLOCK_THREAD_CPUTIME_ID) - began_on_processor;
+	s->times.pack_ns = now_ns(CLOCK_MONOTONIC) - began;
+	s->times.raw = record->raw_len;
+	s->times.packed = record->len;
 	pthread_mutex_lock(&out->lock);
-	choice = rb_level_choice(&out->level);
-	pthread_mutex_unlock(&out->lock);
-	began = now_ns();
-	len = rb_recipe_pack(zstd, rb_level_zstd(choice), record, raw, bytes);
-	pthread_mutex_lock(&out->lock);
-	rb_level_packed(&out->level, choice, record->raw_len, record->len,
-			(double)(now_ns() - began));
+	rb_level_packed(&out->level, choice, &s->times);
 	last = (out->blocks_first + out->blocks_count++) % RB_OUT_BLOCKS;
-	out->blocks[last].len = len;
+	out->blocks[last].len = (size_t)len;
 	out->blocks[last].raw_len = record->raw_len;
 	pthread_mutex_unlock(&out->lock);
+	s->times = (struct rb_level_block){};
 	rb_out_wake(out);
 	return 0;
 }
 
-static int pack_batch(struct rb_out *out, ZSTD_CCtx *zstd, const struct rb_batch *batch,
-		      uint8_t *raw)
+static int pack_batch(struct state *s, const struct rb_batch *batch)
 {
 	struct rb_recipe_record record = { .kind = RB_RECIPE_BLOCK, .batch = batch->number };
 
@@ -199,41 +221,59 @@ static int pack_batch(struct rb_out *out, ZSTD_CCtx *zstd, const struct rb_batch
 		if (!is_wanted(batch, i))
 			continue;
 		if (record.raw_len + len > RB_RECIPE_RAW_MAX) {
-			int r = pack_block(out, zstd, &record, raw);
+			int r = pack_block(s, &record);
 
 			if (r < 0)
 				return r;
 			record.count = 0;
 			record.raw_len = 0;
 		}
-		memcpy(raw + record.raw_len, batch->data + batch->chunks[i].at, len);
+		memcpy(s->raw + record.raw_len, batch->data + batch->chunks[i].at, len);
 		record.raw_len += len;
 		record.count++;
 	}
-	return record.count ? pack_block(out, zstd, &record, raw) : 0;
+	return record.count ? pack_block(s, &record) : 0;
+}
+
+/* Return: the next batch; NULL when stopped */
+static struct rb_batch *wait_for_batch(struct state *s, bool is_first)
+{
+	double began = now_ns(CLOCK_MONOTONIC);
+	struct rb_batch *batch = rb_out_take(s->out, &s->out->wanted, true);
+
+	/* Docker's preparations say nothing of how fast it reads */
+	if (!is_first)
+		s->times.empty_ns += now_ns(CLOCK_MONOTONIC) - began;
+	return batch;
+}
+
+static int pack_all(struct state *s)
+{
+	struct rb_batch *batch = wait_for_batch(s, true);
+	int r = 0;
+
+	while (batch && r == 0) {
+		r = pack_batch(s, batch);
+		rb_out_put(s->out, &s->out->free, batch);
+		batch = r == 0 ? wait_for_batch(s, false) : NULL;
+	}
+	return r;
 }
 
 void *rb_out_pack(void *arg)
 {
 	struct rb_out *out = arg;
-	ZSTD_CCtx *zstd = ZSTD_createCCtx();
-	uint8_t *raw = malloc(RB_RECIPE_RAW_MAX);
-	struct rb_batch *batch;
+	struct state s = { .out = out, .raw = malloc(RB_RECIPE_RAW_MAX) };
+	int r = rb_zstream_init(&s.packer, RB_ZSTREAM_WINDOW_LOG);
 
-	while (zstd && raw && (batch = rb_out_take(out, &out->wanted, true)) != NULL) {
-		int r = pack_batch(out, zstd, batch, raw);
-
-		rb_out_put(out, &out->free, batch);
-		if (r < 0)
-			break;
-	}
-	if (!zstd || !raw) {
+	r = r < 0 || !s.raw ? -ENOMEM : pack_all(&s);
+	if (r < 0 && r != -ECANCELED) {
 		pthread_mutex_lock(&out->lock);
-		out->pack_error = -ENOMEM;
+		out->pack_error = r;
 		pthread_mutex_unlock(&out->lock);
 		rb_out_wake(out);
 	}
-	free(raw);
-	ZSTD_freeCCtx(zstd);
+	rb_zstream_free(&s.packer);
+	free(s.raw);
 	return NULL;
 }

@@ -30,7 +30,7 @@ struct rb_batch {
 	uint32_t number;
 	uint8_t *items; /* RB_RECIPE_ITEMS_MAX */
 	size_t items_len;
-	uint8_t *frame; /* the recipe's record, RB_RECIPE_HEADER + RB_RECIPE_ITEMS_MAX */
+	uint8_t *frame; /* the recipe's record, RB_RECIPE_RECORD_MAX */
 	size_t frame_len;
 	uint8_t *data; /* RB_RECIPE_DATA_MAX */
 	size_t data_len;

@@ -12,23 +12,23 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
-#include <zstd.h>
 
 #include "batch.h"
 #include "cdc.h"
 #include "cleanup.h"
 #include "filter.h"
+#include "zstream.h"
 #include "tarsplit.h"
 
 #define LITERAL_PART ((size_t)32 << 10)
-#define ITEMS_LEVEL  1 /* headers are mostly zeros: this is faster than sending them */
+#define ITEMS_LEVEL  3 /* headers are mostly zeros: this is faster than sending them */
 
 struct state {
 	struct rb_cutter *cutter;
 	struct rb_out *out;
 	struct rb_batch *batch;
 	struct rb_digest *digest;
-	struct ZSTD_CCtx_s *zstd;
+	struct rb_zstream packer;
 	struct rb_tarsplit split;
 	struct rb_cdc cdc;
 	size_t chunk_at;  /* in the batch's data, of the chunk under way */
@@ -42,33 +42,39 @@ struct state {
 /* --- batches --- */
 
 /* hand on what is there */
-static void finish_batch(struct state *s)
+static int finish_batch(struct state *s)
 {
-	struct rb_batch *batch = TAKE_PTR(s->batch);
 	struct rb_recipe_record record = { .kind = RB_RECIPE_ITEMS };
+	struct rb_batch *batch = s->batch;
+	int len;
 
 	s->literal = NULL;
 	if (!batch)
-		return;
+		return 0;
 	record.count = batch->count;
 	record.batch = batch->number;
 	record.raw_len = (uint32_t)batch->items_len;
-	batch->frame_len =
-		rb_recipe_pack(s->zstd, ITEMS_LEVEL, &record, batch->items, batch->frame);
+	len = rb_zstream_pack(&s->packer, ITEMS_LEVEL, &record, batch->items, batch->frame);
+	if (len < 0)
+		return rb_err_set(s->err, len, "pack a part of the image");
+	batch->frame_len = (size_t)len;
+	s->batch = NULL;
 	rb_out_put(s->out, &s->out->cut, batch);
+	return 0;
 }
 
 /* see to it that a batch is there with room for so many bytes of items and data */
 static int need_room(struct state *s, size_t items, size_t data)
 {
 	struct rb_batch *batch = s->batch;
+	int r = 0;
 
 	if (batch &&
 	    (batch->items_len + items > RB_RECIPE_ITEMS_MAX ||
 	     batch->data_len + data > RB_RECIPE_DATA_MAX || batch->count == RB_RECIPE_CHUNKS_MAX))
-		finish_batch(s);
-	if (s->batch)
-		return 0;
+		r = finish_batch(s);
+	if (r < 0 || s->batch)
+		return r;
 	s->batch = batch = rb_out_take(s->out, &s->out->free, true);
 	if (!batch)
 		return rb_err_code(s->err, RB_E_CANCELED, -ECANCELED, "cancelled");
@@ -256,8 +262,7 @@ static int cut(struct state *s)
 	int r;
 
 	s->digest = rb_digest_new();
-	s->zstd = ZSTD_createCCtx();
-	if (!s->digest || !s->zstd)
+	if (rb_zstream_init(&s->packer, RB_ZSTREAM_ITEMS_WINDOW_LOG) < 0 || !s->digest)
 		return rb_err_set(s->err, -ENOMEM, "read the image");
 	r = rb_image_filter_run(&filter, s->err);
 	pthread_mutex_lock(&s->out->lock);
@@ -280,9 +285,9 @@ void *rb_cutter_run(void *arg)
 		s->err = &err;
 		r = cut(s);
 		if (r == 0)
-			finish_batch(s);
+			r = finish_batch(s);
 		rb_digest_free(s->digest);
-		ZSTD_freeCCtx(s->zstd);
+		rb_zstream_free(&s->packer);
 		free(s);
 	}
 	pthread_mutex_lock(&out->lock);

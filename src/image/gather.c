@@ -22,6 +22,7 @@
 #include "err.h"
 #include "gather_internal.h"
 #include "io.h"
+#include "zstream.h"
 #include "spool.h"
 
 #define ROOM_EVERY ((size_t)16 << 20)
@@ -48,10 +49,12 @@ int rb_gather_new(const struct rb_gather_options *options, struct rb_gather **re
 	gather->pending_last = &gather->pending;
 	gather->recent = calloc(RB_GATHER_RECENT, sizeof(*gather->recent));
 	gather->digest = rb_digest_new();
-	gather->zstd = ZSTD_createDCtx();
+	gather->items_zstd = rb_zstream_new_decoder();
+	gather->block_zstd = rb_zstream_new_decoder();
 	gather->raw = malloc(RB_RECIPE_RAW_MAX);
 	gather->chunk = malloc(RB_CHUNK_MAX);
-	if (!gather->recent || !gather->digest || !gather->zstd || !gather->raw || !gather->chunk) {
+	if (!gather->recent || !gather->digest || !gather->items_zstd || !gather->block_zstd ||
+	    !gather->raw || !gather->chunk) {
 		rb_gather_free(gather);
 		return rb_err_set(err, -ENOMEM, "receive an image");
 	}
@@ -84,7 +87,8 @@ void rb_gather_free(struct rb_gather *gather)
 	pthread_cond_destroy(&gather->changed);
 	pthread_mutex_destroy(&gather->lock);
 	rb_digest_free(gather->digest);
-	ZSTD_freeDCtx(gather->zstd);
+	ZSTD_freeDCtx(gather->items_zstd);
+	ZSTD_freeDCtx(gather->block_zstd);
 	free(gather->recent);
 	free(gather->raw);
 	free(gather->chunk);
@@ -376,7 +380,7 @@ static int take_recipe(struct rb_gather *gather, const struct rb_recipe_record *
 		return rb_err_set(err, -ENOMEM, "receive an image");
 	pending->batch = record->batch;
 	answer.pending = pending;
-	r = rb_recipe_unpack(gather->zstd, record, gather->raw, err);
+	r = rb_zstream_unpack(gather->items_zstd, record, gather->raw, err);
 	if (r == 0)
 		r = take_items(gather, record, &answer, err);
 	if (r < 0)
@@ -438,7 +442,7 @@ static int take_block(struct rb_gather *gather, const struct rb_recipe_record *r
 		return nonsense(err, "chunks that were not asked for");
 	if (len != record->raw_len)
 		return nonsense(err, "chunks of another size than was asked for");
-	r = rb_recipe_unpack(gather->zstd, record, gather->raw, err);
+	r = rb_zstream_unpack(gather->block_zstd, record, gather->raw, err);
 	if (r == 0)
 		r = place_chunks(gather, pending, count, err);
 	return r < 0 ? r : settle(gather, err);

@@ -75,7 +75,7 @@ struct rb_gather {
 	unsigned int pending_count;
 	struct rb_recent *recent; /* RB_GATHER_RECENT */
 	struct rb_digest *digest;
-	ZSTD_DCtx *zstd;
+	ZSTD_DCtx *items_zstd, *block_zstd;
 	uint8_t *raw;	/* RB_RECIPE_RAW_MAX: a record as it was */
 	uint8_t *chunk; /* RB_CHUNK_MAX: one that was found here */
 

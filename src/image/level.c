@@ -2,41 +2,64 @@
 /*
  * level.c - how tightly an image's blocks are packed
  *
- * Packing and sending go on at once, so a byte takes what the slower of both takes:
+ * Reading, packing and sending go on at once, so a byte takes what the slowest of them takes:
  *
- *	max(pack, link * ratio)		ns per byte before packing
+ *	max(feed, pack, link * ratio)		ns per byte before packing
  *
- * The least wins; of two that are about equal the one that costs less processor. The link is
- * measured while writing takes much of the time. While it waits for blocks nothing is known; what
- *is believed of it then gets better by itself, slowly, until less is packed and it either keeps up,
- *or is measured again. Levels that are not in use are tried on a block now and then. What is
- *believed at first is a middling link and processor.
+ * The least wins; of those that are about equal the tightest. So where Docker's reading is what all
+ * wait for, as a rule, packing is done in its shadow and costs nothing. It is not free where there
+ * are fewer processors than work: packing that had to wait for one is tightened no further than
+ * CROWDED.
+ *
+ * Each is measured while it is what others wait for: the link while writing takes much of the time,
+ * the feed while the packer has nothing to do. Otherwise only the most that it can be is known, and
+ * what is believed gets better by itself below that, until it is measured again. What packing takes
+ * is known of the level in use; what is believed of the others follows slowly, so that one that was
+ * too slow is tried again later. How well the data pack is one number for all levels, and while
+ * they are sent as they are one block in TRY_BLOCKS tells it.
+ *
+ * A change costs what the stream could look back to (zstream.h), so there is none without reason: a
+ * tighter level needs room to spare.
  */
 #include "level.h"
 
-#define WEIGHT	    0.2
-#define LINK_WEIGHT 0.5
-#define LINK_BYTES  (8 << 20) /* so many, or for so long, until the link is judged: the socket's */
-#define LINK_NS	    0.25e9    /* buffer takes what it has room for at once, then nothing for long */
-#define LINK_BUSY   0.3	      /* the writer waits for the link, if it does for that part */
-#define LINK_FASTER 0.8
-#define WORTH_IT    0.97
-#define TRY_BLOCKS  48
+#define WEIGHT	      0.3
+#define FOLLOWS	      0.03
+#define MEASURE_BYTES (512 << 10)
+#define WAITS_NS      1.5 /* of time, at most, for each on a processor */
+#define WINDOW_BYTES \
+	(8 << 20)	  /* so many, or for so long, until link or feed are judged: socket's */
+#define WINDOW_NS  0.25e9 /* buffer takes what it has room for at once, then nothing for long */
+#define LINK_BUSY  0.3	  /* the writer waits for the link, if it does for that part */
+#define FEED_BUSY  0.1	  /* the packer waits for something to pack, likewise */
+#define FASTER	   0.8
+#define CROWDED_NS 1.3 /* of time, for each on a processor */
+#define CROWDED	   2   /* the last choice for which others are made to wait */
+#define WORTH_IT   0.97
+#define ROOM	   1.3 /* packing may take so much longer than it did, when it begins */
+#define ROOM_LEFT  1.05
+#define SETTLE	   8 /* blocks */
+#define TRY_BLOCKS 24
 
+/* as on a middling processor, of a system's files */
 static const struct {
 	int zstd;
 	double ns, ratio;
-} table[RB_LEVELS] = { { 0, 0, 1 }, { 1, 2.5, 0.45 }, { 3, 5, 0.42 }, { 7, 20, 0.39 } };
+} table[RB_LEVELS] = {
+	{ 0, 0, 1 }, { 2, 2.5, 0.44 }, { 3, 3, 0.41 }, { 6, 10, 0.385 }, { 9, 18, 0.37 }
+};
 
-#define LINK_FIRST 10.0
+/* what is believed at first: an archive that Docker reads, a link of 1 Gbit/s */
+#define FEED_FIRST 4.0
+#define LINK_FIRST 8.0
 
 void rb_level_init(struct rb_level *level)
 {
-	*level = (struct rb_level){ .link = LINK_FIRST };
-	for (int i = 0; i < RB_LEVELS; i++) {
-		level->levels[i].ns = table[i].ns;
-		level->levels[i].ratio = table[i].ratio;
-	}
+	*level = (struct rb_level){
+		.link = LINK_FIRST, .feed = FEED_FIRST, .gain = 1, .blocks = SETTLE
+	};
+	for (int i = 0; i < RB_LEVELS; i++)
+		level->ns[i] = table[i].ns;
 }
 
 int rb_level_zstd(int choice)
@@ -44,59 +67,128 @@ int rb_level_zstd(int choice)
 	return table[choice].zstd;
 }
 
+static double max(double a, double b)
+{
+	return a > b ? a : b;
+}
+
+static double min(double a, double b)
+{
+	return a < b ? a : b;
+}
+
+static double ratio(const struct rb_level *level, int i)
+{
+	return 1 - level->gain * (1 - table[i].ratio);
+}
+
 static double cost(const struct rb_level *level, int i)
 {
-	double link = level->link * level->levels[i].ratio;
+	double pack = level->ns[i] * (i <= level->now ? ROOM_LEFT : ROOM);
 
-	return level->levels[i].ns > link ? level->levels[i].ns : link;
+	return max(max(pack, level->feed), level->link * ratio(level, i));
 }
 
 static int best(const struct rb_level *level)
 {
-	int found = 0;
+	int fastest = 0, found;
 
 	for (int i = 1; i < RB_LEVELS; i++)
-		if (cost(level, i) < cost(level, found) * WORTH_IT)
+		if (cost(level, i) < cost(level, fastest) * WORTH_IT)
+			fastest = i;
+	found = fastest;
+	for (int i = fastest + 1; i < RB_LEVELS && !(level->crowded && i > CROWDED); i++)
+		if (cost(level, i) * WORTH_IT <= cost(level, fastest) &&
+		    ratio(level, i) < ratio(level, found) * 0.99)
 			found = i;
 	return found;
 }
 
-int rb_level_choice(const struct rb_level *level)
+int rb_level_choose(struct rb_level *level)
 {
-	int found = best(level);
+	int found;
 
 	if (level->fixed)
 		return level->fixed - 1;
-	/* those beside it are worth knowing; far above it none is */
-	for (int i = 1; i < RB_LEVELS && i <= found + 1; i++)
-		if (i != found && level->levels[i].unused >= TRY_BLOCKS * (uint64_t)i)
-			return i;
+	if (level->now == 0 && level->blocks >= TRY_BLOCKS) {
+		level->blocks = 0;
+		return 1;
+	}
+	found = level->blocks >= SETTLE ? best(level) : level->now;
+	if (found != level->now)
+		level->blocks = 0;
+	level->now = found;
 	return found;
 }
 
-void rb_level_packed(struct rb_level *level, int choice, size_t raw, size_t packed, double ns)
+static void add(struct rb_level_block *sum, const struct rb_level_block *block)
 {
-	double ratio = (double)packed / (double)raw;
+	sum->raw += block->raw;
+	sum->packed += block->packed;
+	sum->pack_ns += block->pack_ns;
+	sum->processor_ns += block->processor_ns;
+	sum->empty_ns += block->empty_ns;
+	sum->full_ns += block->full_ns;
+}
 
-	for (int i = 0; i < RB_LEVELS; i++)
-		level->levels[i].unused++;
-	level->levels[choice].unused = 0;
-	if (choice == 0)
+/* A block alone says little: it may be small, and a thread that has to wait for a processor does so
+ * for longer than a block takes. How long that is depends on what else there is to do, not on how
+ * tightly is packed, so it counts up to a limit only. */
+static void note_packing(struct rb_level *level, int choice, const struct rb_level_block *block)
+{
+	struct rb_level_block *sum = &level->packed;
+	double ns, gain;
+
+	if (choice != level->packed_by)
+		*sum = (struct rb_level_block){};
+	level->packed_by = choice;
+	add(sum, block);
+	if (sum->raw < MEASURE_BYTES)
 		return;
-	level->levels[choice].ns += (ns / (double)raw - level->levels[choice].ns) * WEIGHT;
-	level->levels[choice].ratio += (ratio - level->levels[choice].ratio) * WEIGHT;
+	ns = min(sum->pack_ns, sum->processor_ns * WAITS_NS) / (double)sum->raw;
+	gain = (1 - (double)sum->packed / (double)sum->raw) / (1 - table[choice].ratio);
+	*sum = (struct rb_level_block){};
+	level->gain += (max(gain, 0) - level->gain) * WEIGHT;
+	level->ns[choice] += (ns - level->ns[choice]) * WEIGHT;
+	for (int i = 1; i < RB_LEVELS; i++)
+		level->ns[i] +=
+			(level->ns[choice] * table[i].ns / table[choice].ns - level->ns[i]) *
+			(i == choice ? 0 : FOLLOWS);
+}
+
+void rb_level_packed(struct rb_level *level, int choice, const struct rb_level_block *block)
+{
+	struct rb_level_block *sum = &level->taken;
+	double ns;
+
+	level->blocks++;
+	if (choice)
+		note_packing(level, choice, block);
+	add(sum, block);
+	ns = sum->pack_ns + sum->empty_ns + sum->full_ns;
+	if (sum->raw < WINDOW_BYTES && ns < WINDOW_NS)
+		return;
+	if (sum->empty_ns > ns * FEED_BUSY)
+		level->feed += (ns / (double)sum->raw - level->feed) / 2;
+	else
+		level->feed = min(level->feed * FASTER, ns / (double)sum->raw);
+	level->crowded = sum->pack_ns > sum->processor_ns * CROWDED_NS;
+	*sum = (struct rb_level_block){};
 }
 
 void rb_level_sent(struct rb_level *level, size_t bytes, double ns, double write_ns)
 {
-	level->bytes += (double)bytes;
-	level->ns += ns;
-	level->write_ns += write_ns;
-	if (level->bytes < LINK_BYTES && level->ns < LINK_NS)
+	double each;
+
+	level->sent.bytes += (double)bytes;
+	level->sent.ns += ns;
+	level->sent.write_ns += write_ns;
+	if (level->sent.bytes < WINDOW_BYTES && level->sent.ns < WINDOW_NS)
 		return;
-	if (level->write_ns > level->ns * LINK_BUSY)
-		level->link += (level->ns / level->bytes - level->link) * LINK_WEIGHT;
+	each = level->sent.ns / level->sent.bytes;
+	if (level->sent.write_ns > level->sent.ns * LINK_BUSY)
+		level->link += (each - level->link) / 2;
 	else
-		level->link *= LINK_FASTER;
-	level->bytes = level->ns = level->write_ns = 0;
+		level->link = min(level->link * FASTER, each);
+	level->sent.bytes = level->sent.ns = level->sent.write_ns = 0;
 }

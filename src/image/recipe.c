@@ -2,21 +2,20 @@
 /*
  * recipe.c - records and items of an image on its way; their layout stands in recipe.h
  *
- * What is decoded here comes from a peer: every length is checked before it is used, and nothing is
- * decompressed into more room than its record announces, which has a limit of its own.
+ * What is decoded here comes from a peer: every length is checked before it is used. Unpacking is
+ * zstream.c's.
  */
 #include "recipe.h"
 
 #include <endian.h>
 #include <errno.h>
 #include <string.h>
-#include <zstd.h>
 
 #include "cdc.h"
 #include "conn.h"
 #include "err.h"
 
-_Static_assert(RB_RECIPE_HEADER + RB_RECIPE_RAW_MAX <= RB_FRAME_DATA_MAX, "a record is a frame");
+_Static_assert(RB_RECIPE_RECORD_MAX <= RB_FRAME_DATA_MAX, "a record is a frame");
 _Static_assert(RB_RECIPE_ITEMS_MAX <= RB_RECIPE_RAW_MAX, "a recipe is a payload");
 _Static_assert(RB_CHUNK_MAX <= RB_RECIPE_RAW_MAX, "a chunk is a payload");
 
@@ -72,7 +71,8 @@ static int check_record(const struct rb_recipe_record *record, struct rb_err *er
 		return 0;
 	if (record->raw_len == 0 || record->raw_len > RB_RECIPE_RAW_MAX || record->len == 0)
 		return nonsense(err, "a record of no size, or too large");
-	if (record->encoding == RB_RECIPE_PLAIN && record->len != record->raw_len)
+	if (record->encoding == RB_RECIPE_PLAIN ? record->len != record->raw_len
+						: record->len > RB_RECIPE_PACKED_MAX)
 		return nonsense(err, "a record of another size than it says");
 	if (record->kind == RB_RECIPE_ITEMS && record->raw_len > RB_RECIPE_ITEMS_MAX)
 		return nonsense(err, "a recipe that is too large");
@@ -97,43 +97,6 @@ int rb_recipe_decode(const void *data, size_t len, struct rb_recipe_record *ret,
 					  .payload = at + RB_RECIPE_HEADER,
 					  .len = len - RB_RECIPE_HEADER };
 	return check_record(ret, err);
-}
-
-size_t rb_recipe_pack(struct ZSTD_CCtx_s *zstd, int level, struct rb_recipe_record *record,
-		      const void *raw, uint8_t *out)
-{
-	size_t n = 0;
-
-	record->payload = out + RB_RECIPE_HEADER;
-	record->encoding = RB_RECIPE_ZSTD;
-	if (level > 0 && zstd)
-		n = ZSTD_compressCCtx(zstd, out + RB_RECIPE_HEADER, record->raw_len, raw,
-				      record->raw_len, level);
-	/* no room to become larger: that is an error, and also the wish to have it as it is */
-	if (n == 0 || ZSTD_isError(n)) {
-		record->encoding = RB_RECIPE_PLAIN;
-		memcpy(out + RB_RECIPE_HEADER, raw, record->raw_len);
-		n = record->raw_len;
-	}
-	record->len = n;
-	rb_recipe_encode_header(out, record);
-	return RB_RECIPE_HEADER + n;
-}
-
-int rb_recipe_unpack(struct ZSTD_DCtx_s *zstd, const struct rb_recipe_record *record, uint8_t *out,
-		     struct rb_err *err)
-{
-	size_t n;
-
-	if (record->encoding == RB_RECIPE_PLAIN) {
-		memcpy(out, record->payload, record->raw_len);
-		return 0;
-	}
-	/* at once into @out: no window is allocated, whatever size the frame asks for */
-	n = ZSTD_decompressDCtx(zstd, out, record->raw_len, record->payload, record->len);
-	if (ZSTD_isError(n) || n != record->raw_len)
-		return nonsense(err, "a record that does not unpack to what it says");
-	return 0;
 }
 
 /* --- items --- */

@@ -6,7 +6,8 @@
  *
  * offset size
  *      0    1  kind, enum rb_recipe_kind
- *      1    1  encoding of the payload: 0 none, 1 Zstandard
+ *      1    1  encoding of the payload: 0 none; 1 Zstandard: all such payloads of RECIPEs are one
+ *              stream, those of BLOCKs another one, each payload flushed to its end (zstream.h)
  *      2    2  count, see below
  *      4    4  batch, see below
  *      8    4  raw: bytes of the payload before it was encoded
@@ -38,11 +39,11 @@
 #include "digest.h"
 
 struct rb_err;
-struct ZSTD_DCtx_s;
-struct ZSTD_CCtx_s;
 
 #define RB_RECIPE_HEADER     12
-#define RB_RECIPE_RAW_MAX    ((size_t)248 << 10) /* of a payload: fits into a DATA frame as it is */
+#define RB_RECIPE_RAW_MAX    ((size_t)248 << 10) /* of a payload */
+#define RB_RECIPE_PACKED_MAX ((size_t)252 << 10) /* of a payload on its way: noise grows */
+#define RB_RECIPE_RECORD_MAX (RB_RECIPE_HEADER + RB_RECIPE_PACKED_MAX)
 #define RB_RECIPE_ITEMS_MAX  ((size_t)192 << 10) /* of a recipe's items */
 #define RB_RECIPE_CHUNKS_MAX 1024		 /* of a batch */
 #define RB_RECIPE_DATA_MAX   ((size_t)1 << 20)	 /* bytes that a batch's chunks stand for */
@@ -78,21 +79,6 @@ void rb_recipe_encode_header(uint8_t out[RB_RECIPE_HEADER], const struct rb_reci
 /** rb_recipe_decode - what a peer sent as one DATA frame; the payload points into it. Return: 0 or
  * -EPROTO. */
 int rb_recipe_decode(const void *data, size_t len, struct rb_recipe_record *ret,
-		     struct rb_err *err);
-
-/**
- * rb_recipe_pack - a record of @raw, which is compressed if that makes it smaller
- * @level: of Zstandard; 0: as it is
- * @out: room for RB_RECIPE_HEADER + @record->raw_len bytes
- *
- * @record's encoding and payload are filled. Return: bytes at @out.
- */
-size_t rb_recipe_pack(struct ZSTD_CCtx_s *zstd, int level, struct rb_recipe_record *record,
-		      const void *raw, uint8_t *out);
-
-/** rb_recipe_unpack - the payload as it was, exactly @record->raw_len bytes, into @out. Return: 0
- * or -EPROTO. */
-int rb_recipe_unpack(struct ZSTD_DCtx_s *zstd, const struct rb_recipe_record *record, uint8_t *out,
 		     struct rb_err *err);
 
 /* --- items --- */

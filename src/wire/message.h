@@ -12,7 +12,7 @@
 
 struct rb_err;
 
-#define RB_PROTOCOL	7  /* of the conversation: verbs and their arguments */
+#define RB_PROTOCOL	8  /* of the conversation: verbs and their arguments */
 #define RB_NODE_MAX	63 /* bytes of a node name */
 #define RB_VERSION_TEXT 32
 

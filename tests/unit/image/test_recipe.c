@@ -1,18 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
- * test_recipe.c - what hosts say to each other about an image, byte by byte, and what is refused;
- * and how tightly blocks are packed
+ * test_recipe.c - what hosts say to each other about an image, byte by byte, and what is refused
  */
 #include "recipe.h"
 
 #include <errno.h>
-#include <stdlib.h>
-#include <zstd.h>
 
 #include "cdc.h"
 #include "cleanup.h"
 #include "err.h"
-#include "level.h"
 #include "tap.h"
 
 static void records_are_golden(void)
@@ -142,92 +138,6 @@ static void silly_records_are_refused(void)
 	}
 }
 
-static void packing_is_undone(void)
-{
-	struct rb_recipe_record record = { .kind = RB_RECIPE_BLOCK, .count = 1 }, back;
-	_cleanup_free_ uint8_t *raw = malloc(RB_RECIPE_RAW_MAX), *again = malloc(RB_RECIPE_RAW_MAX);
-	_cleanup_free_ uint8_t *out = malloc(RB_RECIPE_HEADER + RB_RECIPE_RAW_MAX);
-	ZSTD_CCtx *pack = ZSTD_createCCtx();
-	ZSTD_DCtx *unpack = ZSTD_createDCtx();
-	uint64_t x = 1;
-
-	for (int kind = 0; kind < 3; kind++) { /* zeros, noise, zeros that are not packed */
-		size_t n;
-
-		for (size_t i = 0; i < RB_RECIPE_RAW_MAX; i++) {
-			x = x * 6364136223846793005ULL + 1442695040888963407ULL;
-			raw[i] = kind == 1 ? (uint8_t)(x >> 56) : 0;
-		}
-		record.raw_len = RB_RECIPE_RAW_MAX;
-		n = rb_recipe_pack(pack, kind == 2 ? 0 : 1, &record, raw, out);
-		CHECK_INT(record.encoding, kind == 0 ? RB_RECIPE_ZSTD : RB_RECIPE_PLAIN);
-		CHECK_INT(rb_recipe_decode(out, n, &back, NULL), 0);
-		memset(again, 0xee, RB_RECIPE_RAW_MAX);
-		CHECK_INT(rb_recipe_unpack(unpack, &back, again, NULL), 0);
-		CHECK(memcmp(raw, again, RB_RECIPE_RAW_MAX) == 0);
-		if (kind)
-			continue;
-		/* a bomb, and what is less than it says */
-		back.raw_len = 100;
-		CHECK_INT(rb_recipe_unpack(unpack, &back, again, NULL), -EPROTO);
-		back.raw_len = RB_RECIPE_RAW_MAX;
-		back.len--;
-		CHECK_INT(rb_recipe_unpack(unpack, &back, again, NULL), -EPROTO);
-	}
-	ZSTD_freeCCtx(pack);
-	ZSTD_freeDCtx(unpack);
-}
-
-/* --- levels --- */
-
-/* a link of @link ns per byte, and a processor that is @slow times slower than believed at first.
- * Return: how often each level was chosen, of the last 100 blocks */
-static void simulate(double link, double slow, double ratio, unsigned int counts[RB_LEVELS])
-{
-	static const double ns[RB_LEVELS] = { 0, 2.5, 5, 20 };
-	struct rb_level level;
-
-	rb_level_init(&level);
-	memset(counts, 0, RB_LEVELS * sizeof(counts[0]));
-	for (int i = 0; i < 6000; i++) {
-		int choice = rb_level_choice(&level);
-		double raw = 100000, packed = choice ? raw * (ratio - 0.03 * choice) : raw;
-		double pack_ns = raw * ns[choice] * slow, send_ns = packed * link;
-
-		rb_level_packed(&level, choice, (size_t)raw, (size_t)packed, pack_ns);
-		/* whichever is slower sets the pace; what the link has no time for waits in writing
-		 */
-		if (send_ns > pack_ns)
-			rb_level_sent(&level, (size_t)packed, send_ns, send_ns * 0.9);
-		else
-			rb_level_sent(&level, (size_t)packed, pack_ns, packed * 0.3);
-		if (i >= 5900)
-			counts[choice]++;
-	}
-}
-
-static void fast_links_get_it_as_it_is(void)
-{
-	unsigned int counts[RB_LEVELS];
-
-	simulate(1, 1, 0.5, counts);
-	CHECK(counts[0] > 85);
-	simulate(5, 10, 0.5, counts); /* a slow processor */
-	CHECK(counts[0] > 85);
-	simulate(100, 1, 1.2, counts); /* and where nothing is gained */
-	CHECK(counts[0] > 85);
-}
-
-static void slow_links_get_it_packed(void)
-{
-	unsigned int counts[RB_LEVELS];
-
-	simulate(9, 1, 0.5, counts); /* a gigabit */
-	CHECK(counts[1] + counts[2] > 85);
-	simulate(100, 1, 0.5, counts); /* a tenth of it */
-	CHECK(counts[3] > 85);
-}
-
 int main(void)
 {
 	TAP_RUN(records_are_golden);
@@ -235,8 +145,5 @@ int main(void)
 	TAP_RUN(literals_grow);
 	TAP_RUN(silly_items_are_refused);
 	TAP_RUN(silly_records_are_refused);
-	TAP_RUN(packing_is_undone);
-	TAP_RUN(fast_links_get_it_as_it_is);
-	TAP_RUN(slow_links_get_it_packed);
 	return tap_done();
 }

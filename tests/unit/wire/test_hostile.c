@@ -75,10 +75,10 @@ static const struct greeting {
 	enum rb_code code;
 	const char *says;
 } greetings[] = {
-	{ "{\"protocol\":8}", -EPROTO, RB_E_PROTOCOL, "it speaks protocol 8, this node speaks 7" },
-	{ "{\"protocol\":7,\"version\":\"1\",\"node\":\"h3\",\"boot_id\":\"b\"}", -EACCES,
+	{ "{\"protocol\":9}", -EPROTO, RB_E_PROTOCOL, "it speaks protocol 9, this node speaks 8" },
+	{ "{\"protocol\":8,\"version\":\"1\",\"node\":\"h3\",\"boot_id\":\"b\"}", -EACCES,
 	  RB_E_DENIED, "calls itself 'h3', but its certificate says 'h2'" },
-	{ "{\"protocol\":7,\"version\":\"1\",\"node\":\"h2\"}", -EPROTO, RB_E_PROTOCOL,
+	{ "{\"protocol\":8,\"version\":\"1\",\"node\":\"h2\"}", -EPROTO, RB_E_PROTOCOL,
 	  "HELLO: 'boot_id' is missing" },
 	{ NULL, -EPROTO, RB_E_PROTOCOL, "sent END where HELLO was expected" },
 };

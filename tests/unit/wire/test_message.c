@@ -25,7 +25,7 @@ static void test_hello_golden(void)
 	struct rb_hello back = {};
 
 	CHECK_INT(rb_hello_encode("h1", BOOT, &text, NULL), 0);
-	CHECK_STR(text, "{\"protocol\":7,\"version\":\"" RB_VERSION "\",\"node\":\"h1\","
+	CHECK_STR(text, "{\"protocol\":8,\"version\":\"" RB_VERSION "\",\"node\":\"h1\","
 			"\"boot_id\":\"" BOOT "\"}");
 	CHECK_INT(hello(text, &back, NULL), 0);
 	CHECK_STR(back.node, "h1");
@@ -38,13 +38,13 @@ static void test_hello_of_a_later_version(void)
 	struct rb_hello back = { .node = "untouched" };
 	struct rb_err err = {};
 
-	CHECK_INT(hello("{\"protocol\":8,\"something\":\"new\"}", &back, &err), -EPROTO);
+	CHECK_INT(hello("{\"protocol\":9,\"something\":\"new\"}", &back, &err), -EPROTO);
 	CHECK_INT(err.code, RB_E_PROTOCOL);
-	CHECK_STR(err.msg, "it speaks protocol 8, this node speaks 7; install the same version of "
+	CHECK_STR(err.msg, "it speaks protocol 9, this node speaks 8; install the same version of "
 			   "reberth on both");
 	CHECK_STR(back.node, "untouched");
 	/* members that we do not know are no reason to refuse */
-	CHECK_INT(hello("{\"protocol\":7,\"version\":\"9\",\"node\":\"h1\",\"boot_id\":\"b\","
+	CHECK_INT(hello("{\"protocol\":8,\"version\":\"9\",\"node\":\"h1\",\"boot_id\":\"b\","
 			"\"more\":[1]}",
 			&back, NULL),
 		  0);
@@ -58,12 +58,12 @@ static void test_hello_refused(void)
 		"{}",
 		"null",
 		"{\"protocol\":\"1\"}",
-		"{\"protocol\":7,\"protocol\":7,\"version\":\"1\",\"node\":\"a\",\"boot_id\":"
+		"{\"protocol\":8,\"protocol\":8,\"version\":\"1\",\"node\":\"a\",\"boot_id\":"
 		"\"b\"}",
-		"{\"protocol\":7,\"version\":\"1\",\"node\":\"a\"}",
-		"{\"protocol\":7,\"version\":\"1\",\"node\":7,\"boot_id\":\"b\"}",
-		"{\"protocol\":7,\"version\":\"1\",\"node\":\"a\\u001b[2J\",\"boot_id\":\"b\"}",
-		"{\"protocol\":7,\"version\":\"1\",\"node\":\"a\",\"boot_id\":\"" BOOT "0\"}",
+		"{\"protocol\":8,\"version\":\"1\",\"node\":\"a\"}",
+		"{\"protocol\":8,\"version\":\"1\",\"node\":7,\"boot_id\":\"b\"}",
+		"{\"protocol\":8,\"version\":\"1\",\"node\":\"a\\u001b[2J\",\"boot_id\":\"b\"}",
+		"{\"protocol\":8,\"version\":\"1\",\"node\":\"a\",\"boot_id\":\"" BOOT "0\"}",
 	};
 
 	for (size_t i = 0; i < ARRAY_SIZE(bad); i++) {
