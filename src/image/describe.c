@@ -10,17 +10,82 @@
 #include <string.h>
 
 #include "cleanup.h"
+#include "digest.h"
 #include "engine.h"
 #include "err.h"
-#include "io.h"
 #include "json.h"
 
 #define STORE_LAYERS	 "layers"     /* Docker's own: image ID = digest of its configuration */
 #define STORE_CONTAINERD "containerd" /* image ID = digest of its manifest or index */
 
+/* Docker's stores and mount(2) do not take as many by far */
+#define LAYERS_MAX 1024
+
 static int out_of_memory(struct rb_err *err)
 {
 	return rb_err_set(err, -ENOMEM, "describe the image");
+}
+
+/* --- configuration --- */
+
+static bool is_empty(const json_t *value)
+{
+	return !value || json_is_null(value) || json_is_false(value) ||
+	       ((json_is_array(value) || json_is_object(value)) && json_array_size(value) == 0 &&
+		json_object_size(value) == 0) ||
+	       (json_is_string(value) && json_string_length(value) == 0) ||
+	       (json_is_integer(value) && json_integer_value(value) == 0);
+}
+
+/* of an object: without members that stand for nothing, which some versions of Docker leave out */
+static json_t *without_empty(const json_t *object)
+{
+	json_t *out = json_object(), *value;
+	const char *key;
+
+	json_object_foreach ((json_t *)object, key, value)
+		if (!is_empty(value))
+			json_object_set(out, key, value);
+	return out;
+}
+
+/*
+ * What containers of an image inherit, as one digest: that of the members of Config which both
+ * stores have (moby daemon/containerd/imagespec.go), sorted. The rest are what the builder's
+ * container had, and differ between stores.
+ */
+static int config_digest(const json_t *config, char ret[RB_DIGEST_DIGITS + 1])
+{
+	static const char *const members[] = { "Cmd",	       "Entrypoint",  "Env",
+					       "ExposedPorts", "Healthcheck", "Labels",
+					       "OnBuild",      "Shell",	      "StopSignal",
+					       "User",	       "Volumes",     "WorkingDir" };
+	_cleanup_json_ json_t *all = json_object();
+	_cleanup_free_ char *text = NULL;
+	uint8_t bytes[RB_DIGEST_BYTES];
+	struct rb_digest *digest;
+	bool done;
+
+	for (size_t i = 0; i < ARRAY_SIZE(members); i++) {
+		const json_t *value = json_object_get(config, members[i]);
+
+		/* empty keys of Labels, Volumes count; the probe's numbers may be left out */
+		if (strcmp(members[i], "Healthcheck") == 0 && json_is_object(value))
+			json_object_set_new(all, members[i], without_empty(value));
+		else if (!is_empty(value))
+			json_object_set(all, members[i], (json_t *)value);
+	}
+	if (is_empty(json_object_get(all, "Healthcheck")))
+		json_object_del(all, "Healthcheck");
+	text = json_dumps(all, JSON_COMPACT | JSON_SORT_KEYS);
+	digest = rb_digest_new();
+	done = text && digest && rb_digest_start(digest) &&
+	       rb_digest_add(digest, text, strlen(text)) && rb_digest_end(digest, bytes);
+	rb_digest_free(digest);
+	if (!done)
+		return -ENOMEM;
+	rb_hex_encode(bytes, ret);
+	return 0;
 }
 
 /* which store the engine keeps images in; Docker shows it by ["driver-type", "io.containerd..."] */
@@ -47,12 +112,25 @@ static int image_store(struct rb_engine *engine, const char **ret, const struct 
 	return 0;
 }
 
+/* as many of its tags as a peer takes */
+static json_t *tags_of(const json_t *image)
+{
+	json_t *out = json_array(), *tag;
+	size_t i;
+
+	json_array_foreach (json_object_get(image, "RepoTags"), i, tag)
+		if (json_array_size(out) < RB_IMAGE_TAGS_MAX)
+			json_array_append(out, tag);
+	return out;
+}
+
 int rb_image_describe(struct rb_engine *engine, const char *ref, json_t **ret,
 		      const struct rb_wait *wait, struct rb_err *err)
 {
 	_cleanup_json_ json_t *image = NULL, *out = NULL;
-	json_t *layers, *tags;
+	char config[RB_DIGEST_DIGITS + 1];
 	const char *id = NULL, *store = NULL;
+	json_t *layers;
 	int r;
 
 	r = rb_engine_image_inspect(engine, ref, &image, wait, err);
@@ -62,14 +140,15 @@ int rb_image_describe(struct rb_engine *engine, const char *ref, json_t **ret,
 		r = image_store(engine, &store, wait, err);
 	if (r < 0)
 		return rb_err_wrap(err, r, "image '%s'", ref);
+	if (config_digest(json_object_get(image, "Config"), config) < 0)
+		return out_of_memory(err);
 	layers = rb_json_path(image, "RootFS.Layers");
-	tags = json_object_get(image, "RepoTags");
-	out = json_pack("{s:s, s:o, s:o, s:I, s:s, s:s, s:s, s:s}", "id", id, "tags",
-			json_is_array(tags) ? json_incref(tags) : json_array(), "layers",
-			json_is_array(layers) ? json_incref(layers) : json_array(), "size",
-			(json_int_t)rb_json_int(image, "Size", 0), "architecture",
-			rb_json_str(image, "Architecture", ""), "os", rb_json_str(image, "Os", ""),
-			"created", rb_json_str(image, "Created", ""), "store", store);
+	out = json_pack(
+		"{s:s, s:o, s:o, s:I, s:s, s:s, s:s, s:s, s:s}", "id", id, "tags", tags_of(image),
+		"layers", json_is_array(layers) ? json_incref(layers) : json_array(), "size",
+		(json_int_t)rb_json_int(image, "Size", 0), "architecture",
+		rb_json_str(image, "Architecture", ""), "os", rb_json_str(image, "Os", ""),
+		"created", rb_json_str(image, "Created", ""), "config", config, "store", store);
 	if (!out)
 		return out_of_memory(err);
 	*ret = TAKE_PTR(out);
@@ -98,8 +177,11 @@ static bool same_text(const json_t *image, const char *key, const json_t *descri
 static bool is_same_image(const json_t *image, const json_t *description)
 {
 	const json_t *layers = json_object_get(description, "layers");
+	char config[RB_DIGEST_DIGITS + 1];
 
 	return json_array_size(layers) > 0 &&
+	       config_digest(json_object_get(image, "Config"), config) == 0 &&
+	       strcmp(config, rb_json_str(description, "config", "")) == 0 &&
 	       json_equal(rb_json_path(image, "RootFS.Layers"), layers) &&
 	       same_text(image, "Architecture", description, "architecture") &&
 	       same_text(image, "Os", description, "os") &&
@@ -174,6 +256,20 @@ static int search_id(struct rb_engine *engine, struct search *search, const stru
 	return 0;
 }
 
+/* each costs calls on Docker, and a peer says how many there are */
+static int check_sizes(const json_t *description, struct rb_err *err)
+{
+	size_t layers = json_array_size(json_object_get(description, "layers"));
+	size_t tags = json_array_size(json_object_get(description, "tags"));
+
+	if (layers > LAYERS_MAX || tags > RB_IMAGE_TAGS_MAX)
+		return rb_err_code(err, RB_E_PROTOCOL, -EPROTO,
+				   "an image of %zu layers and %zu names is described: there may "
+				   "be %d and %d",
+				   layers, tags, LAYERS_MAX, RB_IMAGE_TAGS_MAX);
+	return 0;
+}
+
 /* by ID, then by likeness if the image comes from the other kind of store */
 static int search_image(struct rb_engine *engine, struct search *search, const struct rb_wait *wait,
 			struct rb_err *err)
@@ -181,7 +277,9 @@ static int search_image(struct rb_engine *engine, struct search *search, const s
 	const char *theirs;
 	int r;
 
-	r = search_id(engine, search, wait, err);
+	r = check_sizes(search->description, err);
+	if (r == 0)
+		r = search_id(engine, search, wait, err);
 	if (r < 0 || search->id[0])
 		return r;
 	r = image_store(engine, &search->store, wait, err);
@@ -231,67 +329,5 @@ int rb_image_present(struct rb_engine *engine, const json_t *description, int *r
 			return r;
 	}
 	*ret_layers = search.layers;
-	return 0;
-}
-
-/* --- tags --- */
-
-/* "registry:5000/name:tag" -> both parts in place; false without a tag */
-static bool split_tag(char *ref, const char **ret_repo, const char **ret_tag)
-{
-	char *colon = strrchr(ref, ':');
-
-	if (!colon || strchr(colon, '/') || colon == ref || !colon[1])
-		return false;
-	*colon = '\0';
-	*ret_repo = ref;
-	*ret_tag = colon + 1;
-	return true;
-}
-
-static int add_tag(struct rb_engine *engine, const char *id, const char *ref,
-		   const struct rb_wait *wait, struct rb_err *err)
-{
-	_cleanup_free_ char *copy = strdup(ref);
-	_cleanup_json_ json_t *image = NULL;
-	char where[256], repo_part[1024], tag_part[512], path[2048];
-	const char *repo, *tag;
-	int r;
-
-	if (!copy)
-		return out_of_memory(err);
-	if (!split_tag(copy, &repo, &tag))
-		return 0;
-	r = rb_engine_image_inspect(engine, ref, &image, wait, err);
-	if (r != -ENOENT)
-		return r;
-	rb_err_clear(err);
-	r = rb_engine_escape(id, where, sizeof(where));
-	if (r == 0)
-		r = rb_engine_escape(repo, repo_part, sizeof(repo_part));
-	if (r == 0)
-		r = rb_engine_escape(tag, tag_part, sizeof(tag_part));
-	if (r < 0)
-		return rb_err_set(err, r, "the tag '%.100s'", ref);
-	rb_path(path, sizeof(path), "/images/%s/tag?repo=%s&tag=%s", where, repo_part, tag_part);
-	return rb_engine_call(engine, "POST", path, NULL, NULL, wait, err);
-}
-
-int rb_image_add_tags(struct rb_engine *engine, const char *id, const json_t *description,
-		      const struct rb_wait *wait, struct rb_err *err)
-{
-	json_t *tag;
-	size_t i;
-
-	json_array_foreach (json_object_get(description, "tags"), i, tag) {
-		const char *ref = json_string_value(tag);
-		int r;
-
-		if (!ref || strcmp(ref, "<none>:<none>") == 0)
-			continue;
-		r = add_tag(engine, id, ref, wait, err);
-		if (r < 0)
-			return r;
-	}
 	return 0;
 }

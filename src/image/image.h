@@ -26,14 +26,15 @@ struct rb_err;
 struct rb_node;
 struct rb_wait;
 
-#define RB_IMAGE_ID_SIZE 80 /* "sha256:", 64 digits and NUL fit well */
+#define RB_IMAGE_ID_SIZE  80  /* "sha256:", 64 digits and NUL fit well */
+#define RB_IMAGE_TAGS_MAX 256 /* that travel with it; each costs calls on Docker */
 
 /**
  * rb_image_describe - what the peer must know of an image
  * @ref: name or ID
  *
  * Return in @ret: {"id","tags":[...],"layers":[diff IDs],"size","architecture","os","created",
- * "store": "layers" or "containerd"}
+ * "config": digest of what containers inherit, "store": "layers" or "containerd"}
  */
 int rb_image_describe(struct rb_engine *engine, const char *ref, json_t **ret,
 		      const struct rb_wait *wait, struct rb_err *err);
@@ -42,9 +43,9 @@ int rb_image_describe(struct rb_engine *engine, const char *ref, json_t **ret,
  * rb_image_find - target: the ID by which this engine knows the very image
  *
  * That is the described ID, or where source and target keep images in different stores, the ID of
- * an image with the same layers, platform and date.
+ * an image with the same layers, platform, date and configuration.
  *
- * Return: 0, or -ENOENT/RB_E_NOT_FOUND.
+ * Return: 0, -ENOENT/RB_E_NOT_FOUND, or -EPROTO for a description of too many layers or tags.
  */
 int rb_image_find(struct rb_engine *engine, const json_t *description,
 		  char ret_id[RB_IMAGE_ID_SIZE], const struct rb_wait *wait, struct rb_err *err);
@@ -54,10 +55,13 @@ int rb_image_find(struct rb_engine *engine, const json_t *description,
 int rb_image_present(struct rb_engine *engine, const json_t *description, int *ret_layers,
 		     const struct rb_wait *wait, struct rb_err *err);
 
-/** rb_image_add_tags - target: give an image those of its tags that nobody has here; one that names
- * another image stays as it is */
+/**
+ * rb_image_add_tags - target: give an image those of its tags that nobody has here; one that names
+ * another image stays as it is
+ * @ret: {"given": those that name the image now, "taken": those that name another}; may be NULL
+ */
 int rb_image_add_tags(struct rb_engine *engine, const char *id, const json_t *description,
-		      const struct rb_wait *wait, struct rb_err *err);
+		      json_t **ret, const struct rb_wait *wait, struct rb_err *err);
 
 /** What a transfer has done so far. Zero-initialise; release with rb_image_stats_clear(). */
 struct rb_image_stats {

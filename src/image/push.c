@@ -221,7 +221,7 @@ static int keep_what_is_here(const struct rb_node *node, const json_t *descripti
 		r = rb_image_find(node->engine, description, id, wait, err);
 	if (r >= 0)
 		r = rb_image_keep(node, id, err);
-	return r < 0 ? r : rb_image_add_tags(node->engine, id, description, wait, err);
+	return r < 0 ? r : rb_image_add_tags(node->engine, id, description, NULL, wait, err);
 }
 
 static int receive(const struct rb_node *node, struct rb_conn *conn, const json_t *description,

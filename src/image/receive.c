@@ -76,7 +76,7 @@ static int load(const struct rb_node *node, const json_t *description, struct rb
 	if (r < 0)
 		return r;
 	rb_gather_forget(gather);
-	return rb_image_add_tags(node->engine, id, description, wait, err);
+	return rb_image_add_tags(node->engine, id, description, NULL, wait, err);
 }
 
 /* Docker's folder, or NULL: where its layers are not folders. @info owns it. */
