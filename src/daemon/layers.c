@@ -19,6 +19,7 @@
 #include "err.h"
 #include "image.h"
 #include "journal.h"
+#include "kept.h"
 #include "node.h"
 #include "wait.h"
 
@@ -72,6 +73,7 @@ int rb_layers_run(const struct rb_node *node, int cancel_fd, struct rb_err *err)
 
 	prctl(PR_SET_PDEATHSIG, SIGTERM);
 	become_idle();
+	rb_images_forget(node, &wait, NULL);
 	r = rb_image_index(node, 0, is_busy, &look, &wait, err);
 	/* somebody else is at it, this shall end, or Docker is just not there: another time */
 	return r == -EBUSY || r == -EAGAIN || r == -ECANCELED || r == -ECONNREFUSED ? 0 : r;

@@ -49,6 +49,9 @@ static void note_figures(json_t *node, const struct rb_image_push *push)
 	json_object_set_new(node, "layers",
 			    json_pack("{s:i, s:i}", "present", push->layers_present, "sent",
 				      push->layers_sent));
+	json_object_set_new(node, "image_present", json_boolean(push->was_there));
+	if (push->tags)
+		json_object_set(node, "tags", push->tags);
 }
 
 static void show_progress(void *arg, const struct rb_image_push *push)
@@ -109,6 +112,7 @@ static int push_to(struct worker *w, const json_t *description, const json_t *si
 	int r = rb_image_push(&push, wait, err);
 
 	note_figures(w->now, &push);
+	rb_image_push_clear(&push);
 	json_object_set_new(w->now, "ms", json_integer(rb_now_ms() - began_ms));
 	/* the other side may be cancelled, too: by a host that shuts down, say */
 	if (r < 0 && rb_wait_ms(0, wait, NULL) == -ECANCELED)
@@ -231,6 +235,7 @@ int rb_push_diff(const struct rb_node *node, const json_t *request, json_t **ret
 	push.description = description;
 	push.sizes = sizes;
 	r = rb_image_diff(&push, ret, &wait, err);
+	rb_image_push_clear(&push);
 	if (r < 0)
 		return r;
 	json_object_set_new(*ret, "image", json_string(image));

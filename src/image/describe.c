@@ -256,12 +256,20 @@ static int search_id(struct rb_engine *engine, struct search *search, const stru
 	return 0;
 }
 
-/* each costs calls on Docker, and a peer says how many there are */
-static int check_sizes(const json_t *description, struct rb_err *err)
+/* a peer says it; how many there are costs calls on Docker */
+static int check_description(const json_t *description, struct rb_err *err)
 {
 	size_t layers = json_array_size(json_object_get(description, "layers"));
 	size_t tags = json_array_size(json_object_get(description, "tags"));
+	uint8_t digest[RB_DIGEST_BYTES];
+	const char *id;
+	int r = rb_json_need_str(description, "id", &id, err);
 
+	if (r < 0)
+		return r;
+	if (strncmp(id, "sha256:", 7) != 0 || strlen(id) != 7 + RB_DIGEST_DIGITS ||
+	    !rb_hex_decode(id + 7, digest))
+		return rb_err_code(err, RB_E_PROTOCOL, -EPROTO, "'%.80s' is no image's ID", id);
 	if (layers > LAYERS_MAX || tags > RB_IMAGE_TAGS_MAX)
 		return rb_err_code(err, RB_E_PROTOCOL, -EPROTO,
 				   "an image of %zu layers and %zu names is described: there may "
@@ -277,7 +285,7 @@ static int search_image(struct rb_engine *engine, struct search *search, const s
 	const char *theirs;
 	int r;
 
-	r = check_sizes(search->description, err);
+	r = check_description(search->description, err);
 	if (r == 0)
 		r = search_id(engine, search, wait, err);
 	if (r < 0 || search->id[0])

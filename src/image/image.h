@@ -102,11 +102,14 @@ int rb_image_send(struct rb_engine *engine, const json_t *description, int skip_
 /**
  * rb_image_receive - target: take the image, check all digests, have `docker load` load it, check
  * that the image that was described is there now, and rb_image_add_tags()
+ * @ret_hold: gets rb_image_hold() (kept.h) before it is loaded, to be closed also when this fails;
+ * NULL: it is not held
  *
  * What has come when this fails stays in <state_dir>/images/spool, and need not come again.
  */
 int rb_image_receive(const struct rb_node *node, const json_t *description, bool dry_run,
-		     struct rb_conn *conn, const struct rb_wait *wait, struct rb_err *err);
+		     int *ret_hold, struct rb_conn *conn, const struct rb_wait *wait,
+		     struct rb_err *err);
 
 /**
  * rb_image_index - target: note what this host's layers hold, so that it need not be sent to it

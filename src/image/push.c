@@ -2,9 +2,9 @@
 /*
  * push.c - an image goes to another node without a migration
  *
- * The mark that it is a user's (kept.h) is left before anything travels: a migration that brings
- * the same image meanwhile, and is rolled back then, would take it away between its arrival and the
- * mark. It is removed again when nothing arrived.
+ * The target holds the image (kept.h) from before it is loaded, or looked for, until it is marked
+ * as a user's: a migration that has brought the same image, and is rolled back then, would take it
+ * away between the two. Nothing but that mark is left when it is done, and nothing when it fails.
  */
 #include "push.h"
 
@@ -22,10 +22,9 @@
 #include "node.h"
 #include "wait.h"
 
-#define CONNECT_MS	15000
-#define ASK_MS		60000
-#define ENGINE_MS	60000
-#define MARK_MAX_AGE_MS (INT64_C(24) * 3600 * 1000)
+#define CONNECT_MS 15000
+#define ASK_MS	   60000
+#define ENGINE_MS  60000
 
 /* --- source --- */
 
@@ -79,6 +78,26 @@ static uint64_t bytes_of(const struct rb_image_push *push, size_t from, size_t t
 	return bytes;
 }
 
+/* of the names that we sent those that the peer has for another image: what it says is shown to a
+ * person, so nothing else is taken over */
+static void note_names(struct rb_image_push *push, const json_t *answer)
+{
+	const json_t *taken = rb_json_path(answer, "tags.taken");
+	_cleanup_json_ json_t *ours = json_array(), *theirs = json_array();
+	json_t *name, *other;
+	size_t i, j;
+
+	json_array_foreach (json_object_get(push->description, "tags"), i, name) {
+		bool is_taken = false;
+
+		json_array_foreach (taken, j, other)
+			is_taken |= json_equal(name, other);
+		json_array_append(is_taken ? theirs : ours, name);
+	}
+	json_decref(push->tags);
+	push->tags = json_pack("{s:O, s:O}", "given", ours, "taken", theirs);
+}
+
 struct sending {
 	struct rb_image_push *push;
 	struct rb_conn *conn;
@@ -105,7 +124,8 @@ static void show(void *arg, const struct rb_image_stats *stats)
 }
 
 static int send_missing(struct rb_image_push *push, size_t present, bool dry_run,
-			struct rb_conn *conn, const struct rb_wait *wait, struct rb_err *err)
+			struct rb_conn *conn, json_t **ret_answer, const struct rb_wait *wait,
+			struct rb_err *err)
 {
 	size_t all = json_array_size(json_object_get(push->description, "layers"));
 	struct rb_image_stats stats = { .bytes_total = bytes_of(push, present, all) };
@@ -122,18 +142,17 @@ static int send_missing(struct rb_image_push *push, size_t present, bool dry_run
 				  &options, wait, err);
 	/* Docker there may take long */
 	if (r >= 0)
-		r = rb_conn_reply(conn, NULL, wait, err);
+		r = rb_conn_reply(conn, ret_answer, wait, err);
 	note(push, &stats);
 	push->layers = TAKE_PTR(stats.layers);
 	rb_image_stats_clear(&stats);
 	return r;
 }
 
-/* @ret_here: the very image is there */
-static int push_or_ask(struct rb_image_push *push, bool dry_run, bool *ret_here,
-		       const struct rb_wait *wait, struct rb_err *err)
+static int push_or_ask(struct rb_image_push *push, bool dry_run, const struct rb_wait *wait,
+		       struct rb_err *err)
 {
-	_cleanup_json_ json_t *answer = NULL;
+	_cleanup_json_ json_t *answer = NULL, *last = NULL;
 	struct rb_conn *conn = NULL;
 	size_t present;
 	int r = open_conn(push, &conn, wait, err);
@@ -143,10 +162,12 @@ static int push_or_ask(struct rb_image_push *push, bool dry_run, bool *ret_here,
 	if (r >= 0) {
 		present = present_of(push, answer);
 		push->layers_present = (int)present;
-		*ret_here = rb_json_int(answer, "layers_present", 0) < 0;
-		if (!*ret_here)
-			r = send_missing(push, present, dry_run, conn, wait, err);
+		push->was_there = rb_json_int(answer, "layers_present", 0) < 0;
+		if (!push->was_there)
+			r = send_missing(push, present, dry_run, conn, &last, wait, err);
 	}
+	if (r >= 0 && !dry_run)
+		note_names(push, push->was_there ? answer : last);
 	if (conn)
 		push->bytes_sent = rb_conn_bytes_sent(conn);
 	rb_conn_free(conn);
@@ -155,153 +176,182 @@ static int push_or_ask(struct rb_image_push *push, bool dry_run, bool *ret_here,
 
 int rb_image_push(struct rb_image_push *push, const struct rb_wait *wait, struct rb_err *err)
 {
-	bool here;
-	int r = push_or_ask(push, false, &here, wait, err);
-
-	json_decref(push->layers);
-	push->layers = NULL;
-	return r;
+	return push_or_ask(push, false, wait, err);
 }
 
-/* Return: bytes of a layer that would be sent, 0: none, since the peer has it */
-static int64_t missing_of(const struct rb_image_push *push, const json_t *diff_id)
+void rb_image_push_clear(struct rb_image_push *push)
 {
-	const json_t *layer;
+	json_decref(push->layers);
+	json_decref(push->tags);
+	push->layers = push->tags = NULL;
+}
+
+/* bytes of the layer with that diff ID that would be sent. A layer that comes twice, as empty ones
+ * do, travels once: the figure is the first one's, which is marked as @told */
+static int64_t missing_of(json_t *layers, const json_t *diff_id)
+{
+	json_t *layer;
 	size_t i;
 
-	json_array_foreach (push->layers, i, layer)
-		if (json_equal(json_object_get(layer, "diff_id"), diff_id))
+	json_array_foreach (layers, i, layer)
+		if (json_equal(json_object_get(layer, "diff_id"), diff_id) &&
+		    !rb_json_bool(layer, "told", false)) {
+			json_object_set_new(layer, "told", json_true());
 			return rb_json_int(layer, "missing_bytes", 0);
+		}
 	return 0;
+}
+
+static json_t *diff_of_layer(const struct rb_image_push *push, size_t number)
+{
+	const json_t *id = json_array_get(json_object_get(push->description, "layers"), number);
+	bool present = number < (size_t)push->layers_present;
+
+	return json_pack("{s:O, s:I, s:b, s:I}", "diff_id", id, "size",
+			 (json_int_t)size_of(push, number), "present", present, "bytes_missing",
+			 (json_int_t)(present ? 0 : missing_of(push->layers, id)));
+}
+
+/* -1: of one of them it is not known */
+static json_int_t bytes_present(const struct rb_image_push *push)
+{
+	for (int i = 0; i < push->layers_present; i++)
+		if (size_of(push, (size_t)i) < 0)
+			return -1;
+	return (json_int_t)bytes_of(push, 0, (size_t)push->layers_present);
 }
 
 int rb_image_diff(struct rb_image_push *push, json_t **ret, const struct rb_wait *wait,
 		  struct rb_err *err)
 {
-	const json_t *ids = json_object_get(push->description, "layers");
+	size_t all = json_array_size(json_object_get(push->description, "layers"));
 	_cleanup_json_ json_t *layers = json_array();
-	size_t present, all = json_array_size(ids);
-	bool here = false;
-	int r = push_or_ask(push, true, &here, wait, err);
+	int r = push_or_ask(push, true, wait, err);
 
 	if (r < 0)
 		return r;
-	present = (size_t)push->layers_present;
 	for (size_t i = 0; i < all; i++)
-		json_array_append_new(
-			layers,
-			json_pack("{s:O, s:I, s:b, s:I}", "diff_id", json_array_get(ids, i), "size",
-				  (json_int_t)size_of(push, i), "present", i < present,
-				  "bytes_missing",
-				  (json_int_t)(i < present ? 0
-							   : missing_of(push,
-									json_array_get(ids, i)))));
-	json_decref(push->layers);
-	push->layers = NULL;
-	*ret = json_pack("{s:b, s:O, s:I, s:I, s:I, s:I, s:I, s:I}", "image_present", here,
-			 "layers", layers, "layers_present", (json_int_t)present, "layers_missing",
-			 (json_int_t)(all - present), "bytes_total", (json_int_t)push->bytes_total,
-			 "bytes_present", (json_int_t)bytes_of(push, 0, present), "bytes_found",
-			 (json_int_t)push->bytes_found, "bytes_missing",
+		json_array_append_new(layers, diff_of_layer(push, i));
+	*ret = json_pack("{s:b, s:O, s:i, s:I, s:I, s:I, s:I, s:I}", "image_present",
+			 push->was_there, "layers", layers, "layers_present", push->layers_present,
+			 "layers_missing", (json_int_t)all - push->layers_present, "bytes_total",
+			 (json_int_t)push->bytes_total, "bytes_present", bytes_present(push),
+			 "bytes_found", (json_int_t)push->bytes_found, "bytes_missing",
 			 (json_int_t)push->bytes_missing);
 	return *ret ? 0 : rb_err_set(err, -ENOMEM, "compare the image");
 }
 
 /* --- target --- */
 
-/* The image is here, and from now on the user's. Return: 0, -ENOENT: it is not here. */
-static int keep_what_is_here(const struct rb_node *node, const json_t *description,
-			     const struct rb_wait *wait, struct rb_err *err)
+/* the image is here, and named: the user hears which names are another image's there */
+static int answer_names(const struct rb_node *node, struct rb_conn *conn, const json_t *description,
+			const char *id, json_t *answer, const struct rb_wait *wait,
+			struct rb_err *err)
 {
-	_cleanup_close_ int lock = rb_images_lock(node, wait, err);
-	char id[RB_IMAGE_ID_SIZE];
-	int r = lock;
+	json_t *tags = NULL;
+	int r = rb_image_add_tags(node->engine, id, description, &tags, wait, err);
 
-	if (r >= 0)
-		r = rb_image_find(node->engine, description, id, wait, err);
-	if (r >= 0)
-		r = rb_image_keep(node, id, err);
-	return r < 0 ? r : rb_image_add_tags(node->engine, id, description, NULL, wait, err);
+	if (r < 0)
+		return r;
+	json_object_set_new(answer, "image_id", json_string(id));
+	json_object_set_new(answer, "tags", tags);
+	return rb_conn_answer(conn, answer, wait, err);
 }
 
-static int receive(const struct rb_node *node, struct rb_conn *conn, const json_t *description,
-		   const struct rb_wait *wait, struct rb_err *err)
+/* From now on it is the user's. Who calls holds the image. Return: 0, -ENOENT: it is not here. */
+static int keep(const struct rb_node *node, const json_t *description, char id[RB_IMAGE_ID_SIZE],
+		const struct rb_wait *wait, struct rb_err *err)
 {
-	struct rb_wait engine = rb_wait_within(wait, ENGINE_MS);
+	int r = rb_image_find(node->engine, description, id, wait, err);
+
+	return r < 0 ? r : rb_image_keep(node, description, id, err);
+}
+
+static int receive_and_keep(const struct rb_node *node, struct rb_conn *conn,
+			    const json_t *description, char id[RB_IMAGE_ID_SIZE],
+			    const struct rb_wait *wait, struct rb_err *err)
+{
+	_cleanup_close_ int hold = -EBADF;
+	struct rb_wait engine;
 	int r = rb_fault_point("push.receive", wait, err);
 
 	if (r >= 0)
-		r = rb_image_receive(node, description, false, conn, wait, err);
+		r = rb_image_receive(node, description, false, &hold, conn, wait, err);
 	if (r >= 0)
 		r = rb_fault_point("push.loaded", wait, err);
-	/* where the stores differ its ID is another one, and known only now */
-	return r < 0 ? r : keep_what_is_here(node, description, &engine, err);
-}
-
-/* Nothing has arrived: a mark that we left stands for nothing. */
-static void take_mark_back(const struct rb_node *node, const json_t *description)
-{
-	struct rb_wait wait = rb_wait_within(NULL, ENGINE_MS);
-	_cleanup_close_ int lock = rb_images_lock(node, &wait, NULL);
-	char id[RB_IMAGE_ID_SIZE];
-
-	if (lock >= 0 && rb_image_find(node->engine, description, id, &wait, NULL) == -ENOENT)
-		rb_image_unkeep(node, rb_json_str(description, "id", ""));
+	engine = rb_wait_within(wait, ENGINE_MS);
+	return r < 0 ? r : keep(node, description, id, &engine, err);
 }
 
 static int serve_missing(const struct rb_node *node, struct rb_conn *conn,
-			 const json_t *description, const json_t *answer, int cancel_fd,
+			 const json_t *description, json_t *answer, int cancel_fd,
 			 struct rb_err *err)
 {
 	struct rb_wait patient = { .cancel_fd = cancel_fd };
 	struct rb_wait wait = rb_wait_within(&patient, ASK_MS);
-	const char *id = rb_json_str(description, "id", "");
-	bool was_kept = rb_image_is_kept(node, id);
-	int r = rb_image_keep(node, id, err);
+	_cleanup_json_ json_t *last = json_object();
+	char id[RB_IMAGE_ID_SIZE];
+	int r = rb_conn_answer(conn, answer, &wait, err);
 
 	if (r >= 0)
-		r = rb_conn_answer(conn, answer, &wait, err);
-	if (r >= 0)
-		r = receive(node, conn, description, &patient, err);
-	if (r < 0 && !was_kept)
-		take_mark_back(node, description);
+		r = receive_and_keep(node, conn, description, id, &patient, err);
 	wait = rb_wait_within(&patient, ASK_MS);
-	return r < 0 ? r : rb_conn_answer(conn, NULL, &wait, err);
+	return r < 0 ? r : answer_names(node, conn, description, id, last, &wait, err);
 }
 
 static int serve_ask(const struct rb_node *node, struct rb_conn *conn, const json_t *description,
-		     const json_t *answer, int cancel_fd, struct rb_err *err)
+		     json_t *answer, int cancel_fd, struct rb_err *err)
 {
 	struct rb_wait patient = { .cancel_fd = cancel_fd };
 	struct rb_wait wait = rb_wait_within(&patient, ASK_MS);
 	int r = rb_conn_answer(conn, answer, &wait, err);
 
 	if (r >= 0)
-		r = rb_image_receive(node, description, true, conn, &patient, err);
+		r = rb_image_receive(node, description, true, NULL, conn, &patient, err);
 	wait = rb_wait_within(&patient, ASK_MS);
 	return r < 0 ? r : rb_conn_answer(conn, NULL, &wait, err);
+}
+
+static int serve_push(const struct rb_node *node, struct rb_conn *conn, const json_t *description,
+		      int cancel_fd, struct rb_err *err)
+{
+	struct rb_wait patient = { .cancel_fd = cancel_fd };
+	struct rb_wait wait = rb_wait_within(&patient, ASK_MS);
+	_cleanup_close_ int hold = rb_image_hold(node, description, &wait, err);
+	_cleanup_json_ json_t *answer = NULL;
+	char id[RB_IMAGE_ID_SIZE];
+	int present = 0, r = hold;
+
+	/* held: one that is here cannot be removed before it is marked */
+	if (r >= 0)
+		r = rb_image_present(node->engine, description, &present, &wait, err);
+	if (r < 0)
+		return r;
+	answer = json_pack("{s:i}", "layers_present", present);
+	if (present < 0)
+		r = keep(node, description, id, &wait, err);
+	rb_close_fd(&hold);
+	if (r < 0)
+		return r;
+	return present < 0 ? answer_names(node, conn, description, id, answer, &wait, err)
+			   : serve_missing(node, conn, description, answer, cancel_fd, err);
 }
 
 int rb_image_serve(const struct rb_node *node, struct rb_conn *conn, const char *verb,
 		   const json_t *args, int cancel_fd, struct rb_err *err)
 {
-	struct rb_wait wait = { .cancel_fd = cancel_fd };
 	const json_t *description = json_object_get(args, "image");
-	bool push = strcmp(verb, "image-push") == 0;
+	struct rb_wait wait = { .cancel_fd = cancel_fd };
 	_cleanup_json_ json_t *answer = NULL;
 	int present = 0, r;
 
+	if (strcmp(verb, "image-push") == 0)
+		return serve_push(node, conn, description, cancel_fd, err);
 	wait = rb_wait_within(&wait, ASK_MS);
-	if (push)
-		rb_images_forget(node, MARK_MAX_AGE_MS, &wait, NULL);
 	r = rb_image_present(node->engine, description, &present, &wait, err);
 	if (r < 0)
 		return r;
 	answer = json_pack("{s:i}", "layers_present", present);
-	if (present >= 0)
-		return (push ? serve_missing : serve_ask)(node, conn, description, answer,
-							  cancel_fd, err);
-	if (push)
-		r = keep_what_is_here(node, description, &wait, err);
-	return r < 0 ? r : rb_conn_answer(conn, answer, &wait, err);
+	return present < 0 ? rb_conn_answer(conn, answer, &wait, err)
+			   : serve_ask(node, conn, description, answer, cancel_fd, err);
 }

@@ -4,14 +4,18 @@
  *
  * Two calls on a connection of its own (wire/conn.h), both with {"image": description}:
  *
- *   "image-push"  the image is to be a user's there (kept.h). The answer says how many layers the
- *                 peer has. If it lacks any, the streams of rb_image_send() follow, and another
- *                 answer
+ *   "image-push"  the image is to be a user's there (kept.h). The answer has "layers_present", how
+ *                 many layers the peer has, -1: the very image. If it lacks any, the streams of
+ *                 rb_image_send() follow, and another answer. The last one has "image_id", by which
+ *                 the peer knows it, and "tags" of rb_image_add_tags()
  *   "image-ask"   the same as a dry run, which changes nothing there
+ *
+ * An image that arrives while its push is cancelled may be there all the same.
  */
 #pragma once
 
 #include <jansson.h>
+#include <stdbool.h>
 #include <stdint.h>
 
 struct rb_conn;
@@ -30,6 +34,7 @@ struct rb_image_push {
 	void (*progress)(void *arg, const struct rb_image_push *push);
 	void *arg;
 
+	bool was_there;	    /* the very image */
 	int layers_present; /* that are there already */
 	int layers_sent;
 	uint64_t bytes_total;	/* of the layers that are not, unpacked; an estimate at first */
@@ -37,8 +42,13 @@ struct rb_image_push {
 	uint64_t bytes_found;	/* of bytes_done: not sent, since they are there in other layers */
 	uint64_t bytes_missing; /* of bytes_done: sent, or what a push would send */
 	uint64_t bytes_sent;	/* over the network, in all */
-	json_t *layers;		/* as in struct rb_image_stats; internal */
+	/* of the names: {"given": those that it has there, "taken": those that another image has */
+	json_t *tags;
+	json_t *layers; /* as in struct rb_image_stats; internal */
 };
+
+/** rb_image_push_clear - release what a push or diff has filled in; the figures stay */
+void rb_image_push_clear(struct rb_image_push *push);
 
 /**
  * rb_image_push - have the image at the peer when this returns, under those of its tags that
@@ -51,8 +61,9 @@ int rb_image_push(struct rb_image_push *push, const struct rb_wait *wait, struct
 /**
  * rb_image_diff - what rb_image_push() would send
  * @ret: {"image_present", "layers": [{"diff_id", "size", "present", "bytes_missing"}],
- *"layers_present", "layers_missing", "bytes_present", "bytes_missing"}; sizes are of unpacked
- *files, -1: unknown
+ *	"layers_present", "layers_missing", "bytes_total" (of the layers that are missing),
+ *	"bytes_present", "bytes_found", "bytes_missing" (of bytes_total: in other layers there, and
+ *	to be sent)}; sizes are of unpacked files, -1: unknown
  */
 int rb_image_diff(struct rb_image_push *push, json_t **ret, const struct rb_wait *wait,
 		  struct rb_err *err);

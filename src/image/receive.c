@@ -20,6 +20,7 @@
 #include "gather.h"
 #include "incoming.h"
 #include "json.h"
+#include "kept.h"
 #include "layer_index.h"
 #include "log.h"
 #include "node.h"
@@ -56,13 +57,18 @@ static int check_output(const char *text, struct rb_err *err)
 	return 0;
 }
 
-static int load(const struct rb_node *node, const json_t *description, struct rb_gather *gather,
-		const struct rb_wait *wait, struct rb_err *err)
+static int load(const struct rb_node *node, const json_t *description, int *ret_hold,
+		struct rb_gather *gather, const struct rb_wait *wait, struct rb_err *err)
 {
 	_cleanup_free_ char *output = NULL;
 	char id[RB_IMAGE_ID_SIZE];
 	int r;
 
+	if (ret_hold) {
+		*ret_hold = rb_image_hold(node, description, wait, err);
+		if (*ret_hold < 0)
+			return *ret_hold;
+	}
 	r = rb_engine_upload(node->engine, "/images/load?quiet=1", "application/x-tar", feed,
 			     gather, &output, wait, err);
 	if (r == 0)
@@ -140,8 +146,8 @@ static int receive(struct rb_incoming *incoming, struct rb_gather_options *optio
 
 /* with a spool, or in a dry run without */
 static int receive_archive(const struct rb_node *node, const json_t *description,
-			   const json_t *info, struct rb_spool *spool, struct rb_conn *conn,
-			   const struct rb_wait *wait, struct rb_err *err)
+			   const json_t *info, struct rb_spool *spool, int *ret_hold,
+			   struct rb_conn *conn, const struct rb_wait *wait, struct rb_err *err)
 {
 	struct rb_gather_options options = { .spool = spool,
 					     .bytes_max = bytes_at_most(description),
@@ -165,7 +171,7 @@ static int receive_archive(const struct rb_node *node, const json_t *description
 	if (r == 0)
 		r = rb_fault_point("image.load", wait, err);
 	if (r == 0 && spool)
-		r = load(node, description, gather, wait, err);
+		r = load(node, description, ret_hold, gather, wait, err);
 	if (r == -ENOSPC && gather)
 		rb_gather_forget(gather);
 	rb_gather_free(gather);
@@ -174,18 +180,21 @@ static int receive_archive(const struct rb_node *node, const json_t *description
 }
 
 int rb_image_receive(const struct rb_node *node, const json_t *description, bool dry_run,
-		     struct rb_conn *conn, const struct rb_wait *wait, struct rb_err *err)
+		     int *ret_hold, struct rb_conn *conn, const struct rb_wait *wait,
+		     struct rb_err *err)
 {
 	_cleanup_json_ json_t *info = NULL;
 	struct rb_spool spool;
 	int r = rb_engine_info(node->engine, &info, wait, err);
 
 	if (r < 0 || dry_run)
-		return r < 0 ? r : receive_archive(node, description, info, NULL, conn, wait, err);
+		return r < 0 ? r
+			     : receive_archive(node, description, info, NULL, NULL, conn, wait,
+					       err);
 	r = rb_spool_open(&spool, node->state_dir,
 			  rb_json_str(info, "DockerRootDir", "/var/lib/docker"), err);
 	if (r == 0)
-		r = receive_archive(node, description, info, &spool, conn, wait, err);
+		r = receive_archive(node, description, info, &spool, ret_hold, conn, wait, err);
 	rb_spool_close(&spool);
 	return r;
 }

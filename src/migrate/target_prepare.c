@@ -76,61 +76,34 @@ int rb_target_image(struct rb_migration *m, const json_t *args, json_t **ret, st
 			  err);
 	if (r == -ENOENT) {
 		rb_err_clear(err);
+		/* nor is one whose mark outlived it: what comes now is not what was pushed */
+		rb_images_forget(m->node, &m->wait, NULL);
 		rb_member_fact(c, "image_loaded", json_true());
 		r = rb_migration_save(m, err);
 	}
 	if (r < 0)
 		return r;
-	return rb_image_receive(m->node, json_object_get(offer_of(c), "image"), false, m->conn,
-				&m->wait, err);
+	return rb_image_receive(m->node, json_object_get(offer_of(c), "image"), false, NULL,
+				m->conn, &m->wait, err);
 }
 
-/* is @name (escaped) a name of the image with this ID here? */
-static bool names_image(struct rb_migration *m, const char *name, const char *id,
-			const struct rb_wait *wait)
-{
-	_cleanup_json_ json_t *image = NULL;
-	char path[1024];
-
-	snprintf(path, sizeof(path), "/images/%s/json", name);
-	return rb_engine_call(m->node->engine, "GET", path, NULL, &image, wait, NULL) >= 0 &&
-	       strcmp(rb_json_str(image, "Id", ""), id) == 0;
-}
-
-/* an image that came for this container alone goes again; one that is in use by now stays, and
- * one that somebody pushed */
-static void undo_image(struct rb_migration *m, const struct rb_member *c)
-{
-	struct rb_wait wait = rb_migration_cleanup_wait(ENGINE_MS);
-	const json_t *image = json_object_get(offer_of(c), "image");
-	_cleanup_close_ int lock = rb_images_lock(m->node, &wait, NULL);
-	char path[1024], name[900], id[RB_IMAGE_ID_SIZE];
-	const json_t *tag;
-	size_t i;
-
-	if (lock < 0 || !rb_json_bool(c->facts, "image_loaded", false) ||
-	    rb_image_find(m->node->engine, image, id, &wait, NULL) < 0 ||
-	    rb_image_is_kept(m->node, id))
-		return;
-	json_array_foreach (json_object_get(image, "tags"), i, tag) {
-		if (rb_engine_escape(json_string_value(tag), name, sizeof(name)) < 0)
-			continue;
-		/* a tag that another image here had before was left to it */
-		if (!names_image(m, name, id, &wait))
-			continue;
-		snprintf(path, sizeof(path), "/images/%s", name);
-		rb_engine_call(m->node->engine, "DELETE", path, NULL, NULL, &wait, NULL);
-	}
-	snprintf(path, sizeof(path), "/images/%s", id);
-	rb_engine_call(m->node->engine, "DELETE", path, NULL, NULL, &wait, NULL);
-}
-
+/* an image that came for this container alone goes again */
 int rb_target_image_undo(struct rb_migration *m, struct rb_err *err)
 {
-	(void)err;
-	rb_each_member (c, m)
-		undo_image(m, c);
-	return 0;
+	int result = 0;
+
+	rb_each_member (c, m) {
+		struct rb_wait wait = rb_migration_cleanup_wait(ENGINE_MS);
+		int r;
+
+		if (!rb_json_bool(c->facts, "image_loaded", false))
+			continue;
+		r = rb_image_take_away(m->node, json_object_get(offer_of(c), "image"), &wait,
+				       result == 0 ? err : NULL);
+		if (result == 0)
+			result = r;
+	}
+	return result;
 }
 
 /* the name until the migration is done; undo finds the container by it */

@@ -255,6 +255,7 @@ peer push-cut '^reply .*"layers_present"'
 # what never came is not taken for a user's (image/kept.h)
 no_mark() { ! on h1 test -e /var/lib/reberth/images/kept/"$(printf 'e%.0s' {1..64})"; }
 check "peer, push-cut: no mark is left" wait_for 10 no_mark
+peer push-names "^error protocol: .*100000 names"
 peer ask-types "^error protocol"
 peer ask-stream '^(error|reply)'
 peer null-bytes "^(closed|error)"

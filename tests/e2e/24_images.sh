@@ -195,7 +195,14 @@ is "pushed while it moves: was there already" "$(of h2 .layers.sent)" 0
 cancel_move
 is "pushed while it moves: stays" "$(image_id h2 pushed:5)" "$(image_id h1 pushed:5)"
 
-# the push has begun, the migration is faster, and is rolled back before the push is done
+# pushed, removed by hand, then brought by a migration: that one takes its own away
+docker_on h2 rmi pushed:5 >/dev/null
+begin_move pushed:5
+cancel_move
+is "pushed, removed, moved: is gone" "$(image_id h2 pushed:5)" ""
+
+# the push has begun, the migration is faster, and is rolled back while Docker has just loaded it for
+# the push: it is the user's then, though nothing says so yet
 arm h2 push.receive pause
 in_background push h1 reberth image push --json pushed:6 h2
 push_pid=$last_pid
@@ -206,14 +213,32 @@ run_container h1 web pushed:6 sleep 1000 || bail "no container"
 arm h1 source.create.begin hang
 on h1 reberth migrate --detach --timeout 60s web h2 >"$E2E_WORK/id" || bail "no migration"
 check "push before a move: the move has brought the image" wait_for 20 has_image h2 pushed:6
+arm h2 push.loaded pause
+release h2
+check "push before a move: it is loaded for the push, too" wait_for 20 fault_reached h2
 on h1 reberth migration cancel "$(<"$E2E_WORK/id")" >/dev/null
 disarm h1
-for host in h1 h2; do wait_for 20 no_active_migration $host || bail "it is not rolled back on $host"; done
+# shellcheck disable=SC2016 # for jq
+is_rolling_back() { [[ $(api h2 /migrations | jq --arg id "$(<"$E2E_WORK/id")" -r '.[] | select(.id == $id) | .state') == abort ]]; }
+check "push before a move: the roll-back waits" wait_for 20 is_rolling_back
 is "push before a move: stays" "$(image_id h2 pushed:6)" "$(image_id h1 pushed:6)"
-docker_on h1 rm -f web >/dev/null
-release h2
+disarm h2
 wait "$push_pid"
 is "push before a move: exit status" "$?" 0
+for host in h1 h2; do wait_for 30 no_active_migration $host || bail "it is not rolled back on $host"; done
 is "push before a move: it is there" "$(image_id h2 pushed:6)" "$(image_id h1 pushed:6)"
+docker_on h1 rm -f web >/dev/null
+
+# what Docker does not do now is done later, and not left behind
+docker_on h2 rmi pushed:6 >/dev/null
+begin_move pushed:6
+lab daemon h2 stop dockerd
+on h1 reberth migration cancel "$(<"$E2E_WORK/id")" >/dev/null
+disarm h2
+check "roll-back without Docker: is not done" wait_for 20 is_rolling_back
+lab daemon h2 start dockerd
+for host in h1 h2; do wait_for 60 no_active_migration $host || bail "it is not rolled back on $host"; done
+is "roll-back without Docker: nothing is left" "$(image_id h2 pushed:6)" ""
+docker_on h1 rm -f web >/dev/null
 
 e2e_done

@@ -88,6 +88,8 @@ CASES = {
     "push-types": hello() + call("image-push", image={"id": 7, "layers": "x", "tags": 3}),
     "push-path": hello() + call("image-push", image={"id": "sha256:../../../../etc/passwd", "layers": ["x"], "tags": []}),
     "push-cut": hello() + call("image-push", image={"id": "sha256:" + "e" * 64, "layers": ["sha256:" + "d" * 64], "tags": []}),
+    "push-names": hello() + call("image-push", image={"id": "sha256:" + "e" * 64, "layers": ["sha256:" + "d" * 64],
+                                                      "tags": [f"x:{i}" for i in range(100000)]}),
     "ask-types": hello() + call("image-ask", image=[[]]),
     "ask-stream": hello() + call("image-ask", image={"id": "sha256:" + "e" * 64, "layers": []}) + frame(DATA, b"x" * 1000) + frame(END, b""),
     "null-bytes": hello() + frame(CALL, b'{"do": "query\\u0000", "id": "a\\u0000b"}'),
