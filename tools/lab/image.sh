@@ -22,6 +22,9 @@
 #   files ROOT     writes a layer of its own into an empty directory
 #   inputs         prints what else the files depend on
 
+# shellcheck source=tools/debian.sh
+. "$LAB_TREE/tools/debian.sh"
+
 readonly RECIPES=$LAB_PARTS/images
 # To be raised when a change here makes cached layers wrong.
 readonly LAYER_FORMAT=1
@@ -202,8 +205,6 @@ whiteouts_convert() {
 		: >"${file%/*}/.wh.${file##*/}"
 	done < <(find "$1" -type c -exec stat -c '%t:%T %n' {} + | sed -n 's/^0:0 //p')
 }
-
-debian_suite() { sed -n 's/^VERSION_CODENAME=//p' /etc/os-release; }
 
 # Print the sources of this Debian, as the machine's own apt has them.
 debian_sources() {
