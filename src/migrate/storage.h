@@ -112,7 +112,7 @@ void rb_storage_note_left(struct rb_migration *m);
 bool rb_storage_was_left(const struct rb_node *node, const char *container, const char *source,
 			 const char *path, char *stamp, const struct rb_wait *wait);
 
-/* --- target (target_storage.c, target_binds.c, target_binds_made.c) --- */
+/* --- target (target_storage.c, target_binds*.c) --- */
 
 /** rb_target_check_storage - obstacles: may volumes and bind mounts of an offer be brought here?
  * @offer: of one container

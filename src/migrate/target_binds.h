@@ -6,10 +6,14 @@
 
 #include <jansson.h>
 #include <limits.h>
+#include <stdbool.h>
+#include <stdint.h>
 #include <sys/stat.h>
 
 #include "tree.h"
 
+struct rb_err;
+struct rb_member;
 struct rb_node;
 struct rb_wait;
 
@@ -37,3 +41,37 @@ struct bind_judged {
 enum bind_fate bind_judge(const struct rb_node *node, const char *container, const json_t *bind,
 			  const char *docker_root, const struct rb_wait *wait,
 			  struct bind_judged *j);
+
+/* --- target_binds_open.c --- */
+
+/** binds_open_real - openat2(2) without following any link. Return: descriptor or negative errno */
+int binds_open_real(const char *path, int flags);
+
+/** binds_open_parent - the folder that it is in
+ * @ret_name: points into @path */
+int binds_open_parent(const char *path, const char **ret_name);
+
+struct binds_inode {
+	int64_t dev, ino, born; /* born: ns, or 0 where the file system does not tell */
+};
+
+int binds_look_at_inode(int fd, struct binds_inode *ret);
+
+/** binds_note_inode - of what is made for @path, into its entry of the fact "binds_made" */
+int binds_note_inode(json_t *made, const char *path, struct rb_err *err);
+
+/** binds_find_made - the entry of the fact "binds_made", or NULL */
+const json_t *binds_find_made(const struct rb_member *c, const char *source);
+
+/**
+ * binds_is_inode - is this the one that was made?
+ * @now: no reboot came between, the device must be the same as well
+ *
+ * Numbers of inodes are used again, and numbers of devices are others after a reboot (btrfs, device
+ * mapper, disks that are found in another order). So where the time is known in which an inode came
+ * to be, that and its number are enough once a reboot may have come between.
+ */
+bool binds_is_inode(const json_t *made, const struct binds_inode *inode, bool now);
+
+/** binds_open_made - open it if it is the one that was made. -ESTALE when it is not */
+int binds_open_made(const json_t *made, int flags, bool now, struct rb_err *err);

@@ -1,0 +1,189 @@
+// SPDX-License-Identifier: Apache-2.0
+/*
+ * target_binds_undo.c - what was made for bind mounts (target_binds_made.c) is taken back, or what
+ * it has replaced is removed
+ *
+ * All of it from the journal's facts alone, and as often as need be.
+ */
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "cleanup.h"
+#include "err.h"
+#include "io.h"
+#include "json.h"
+#include "log.h"
+#include "migration.h"
+#include "storage.h"
+#include "target_binds.h"
+
+static int remove_entry(int parent_fd, const char *name, struct rb_err *err)
+{
+	char path[64 + NAME_MAX];
+
+	snprintf(path, sizeof(path), "/proc/self/fd/%d/%s", parent_fd, name);
+	return rb_rm_rf(path, err);
+}
+
+static int empty_folder(int fd, struct rb_err *err)
+{
+	int copy = openat(fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC), r = 0;
+	_cleanup_closedir_ DIR *dir = copy < 0 ? NULL : fdopendir(copy);
+	const struct dirent *entry;
+
+	if (!dir)
+		return rb_err_set(err, -errno, "empty a folder");
+	while (r >= 0 && (entry = readdir(dir)))
+		if (strcmp(entry->d_name, ".") != 0 && strcmp(entry->d_name, "..") != 0)
+			r = remove_entry(fd, entry->d_name, err);
+	return r;
+}
+
+/* One that was there, and empty. */
+static int give_back(const json_t *made, struct rb_err *err)
+{
+	bool file = rb_json_bool(made, "file", false);
+	struct timespec times[] = { { .tv_nsec = UTIME_OMIT },
+				    { rb_json_int(made, "mtime", 0),
+				      rb_json_int(made, "mtime_ns", 0) } };
+	struct rb_err why = {};
+	_cleanup_close_ int fd =
+		binds_open_made(made, file ? O_WRONLY : O_RDONLY | O_DIRECTORY, false, &why);
+	int r = 0;
+
+	/* it is not there any more, or not it: not ours to touch */
+	if (fd < 0) {
+		if (fd != -ENOENT)
+			rb_warn("undo: what came is not removed again: %s", why.msg);
+		return 0;
+	}
+	if (!file)
+		r = empty_folder(fd, err);
+	else if (ftruncate(fd, 0) < 0)
+		r = rb_err_set(err, -errno, "empty '%s'", rb_json_str(made, "path", ""));
+	if (r >= 0 &&
+	    (fchown(fd, (uid_t)rb_json_int(made, "uid", 0), (gid_t)rb_json_int(made, "gid", 0)) <
+		     0 ||
+	     fchmod(fd, (mode_t)rb_json_int(made, "mode", 0755)) < 0 || futimens(fd, times) < 0))
+		r = rb_err_set(err, -errno, "give '%s' its owner, mode and time back",
+			       rb_json_str(made, "path", ""));
+	return r;
+}
+
+/* One that was made: without a noted inode only if nothing is in it, for it may be another's. */
+static int remove_made(const json_t *made, struct rb_err *err)
+{
+	const char *path = rb_json_str(made, "path", ""), *name;
+	_cleanup_close_ int parent = binds_open_parent(path, &name), fd = -EBADF;
+	struct binds_inode inode;
+	struct stat st;
+
+	if (parent >= 0)
+		fd = openat(parent, name, O_PATH | O_NOFOLLOW | O_CLOEXEC);
+	if (fd < 0 || fstat(fd, &st) < 0 || binds_look_at_inode(fd, &inode) < 0)
+		return 0;
+	if (binds_is_inode(made, &inode, false))
+		return remove_entry(parent, name, err);
+	if (rb_json_int(made, "ino", 0))
+		rb_warn("undo: '%s' stays: it is not the one that was made", path);
+	else if (S_ISDIR(st.st_mode))
+		unlinkat(parent, name, AT_REMOVEDIR);
+	else if (S_ISREG(st.st_mode) && st.st_size == 0)
+		unlinkat(parent, name, 0);
+	return 0;
+}
+
+static int bring_back(const json_t *made, struct rb_err *err)
+{
+	const char *aside = rb_json_str(made, "aside", NULL), *path = rb_json_str(made, "path", "");
+	const char *name;
+	_cleanup_close_ int parent = aside ? binds_open_parent(path, &name) : -EBADF;
+	const char *from = aside ? strrchr(aside, '/') + 1 : NULL;
+
+	if (parent < 0)
+		return 0;
+	if (renameat2(parent, from, parent, name, RENAME_NOREPLACE) == 0 || errno == ENOENT)
+		return 0;
+	if (errno != EEXIST)
+		return rb_err_set(err, -errno, "give '%s' back its name '%s'", aside, path);
+	rb_warn("'%s' stays under this name: somebody has taken '%s' meanwhile", aside, path);
+	return 0;
+}
+
+/* The folders above it that were made, as far as nothing else is in them. */
+static void remove_parents(const json_t *made)
+{
+	const char *top = rb_json_str(made, "top", NULL);
+	char path[PATH_MAX];
+	size_t len = top ? strlen(top) : 0;
+
+	snprintf(path, sizeof(path), "%s", rb_json_str(made, "path", ""));
+	while (top && strlen(path) > len) {
+		const char *name;
+		_cleanup_close_ int parent = -EBADF;
+
+		*strrchr(path, '/') = '\0';
+		parent = strlen(path) < len ? -EBADF : binds_open_parent(path, &name);
+		if (parent < 0 || unlinkat(parent, name, AT_REMOVEDIR) < 0)
+			return;
+	}
+}
+
+static int undo_one(const json_t *made, struct rb_err *err)
+{
+	int r;
+
+	if (!strrchr(rb_json_str(made, "path", ""), '/'))
+		return 0;
+	if (json_object_get(made, "mode"))
+		return give_back(made, err);
+	r = remove_made(made, err);
+	if (r >= 0)
+		r = bring_back(made, err);
+	if (r >= 0)
+		remove_parents(made);
+	return r;
+}
+
+int rb_binds_undo(struct rb_member *c, struct rb_err *err)
+{
+	const json_t *list = json_object_get(c->facts, "binds_made");
+	int r = 0;
+
+	for (size_t i = json_array_size(list); r >= 0 && i-- > 0;)
+		r = undo_one(json_array_get(list, i), err);
+	return r;
+}
+
+void rb_binds_settle(struct rb_member *c)
+{
+	const json_t *made;
+	size_t i;
+
+	json_array_foreach (json_object_get(c->facts, "binds_made"), i, made) {
+		const char *aside = rb_json_str(made, "aside", NULL), *name;
+		_cleanup_close_ int parent = aside ? binds_open_parent(aside, &name) : -EBADF;
+		char path[64 + NAME_MAX], stamp[RB_STAMP_SIZE] = "";
+		struct rb_err why = {};
+
+		if (parent < 0)
+			continue;
+		/* who had it open, or worked in it, did not care that it got another name */
+		snprintf(path, sizeof(path), "/proc/self/fd/%d/%s", parent, name);
+		if (faccessat(parent, name, F_OK, AT_SYMLINK_NOFOLLOW) < 0 && errno == ENOENT)
+			continue;
+		if (rb_tree_stamp(path, stamp, NULL, &why) < 0)
+			rb_warn("finish: '%s' stays here: %s", aside, why.msg);
+		else if (strcmp(stamp, rb_json_str(made, "stamp", "")) != 0)
+			rb_warn("finish: '%s' stays here: somebody has changed it during the move",
+				aside);
+		else if (remove_entry(parent, name, &why) < 0)
+			rb_warn("finish: '%s' stays here: %s", aside, why.msg);
+	}
+}
