@@ -112,7 +112,7 @@ void rb_storage_note_left(struct rb_migration *m);
 bool rb_storage_was_left(const struct rb_node *node, const char *container, const char *source,
 			 const char *path, char *stamp, const struct rb_wait *wait);
 
-/* --- target (target_storage.c, target_binds*.c) --- */
+/* --- target (target_storage.c) --- */
 
 /** rb_target_check_storage - obstacles: may volumes and bind mounts of an offer be brought here?
  * @offer: of one container
@@ -131,7 +131,8 @@ int rb_target_finish_storage(struct rb_migration *m, const struct rb_wait *wait,
 
 /** rb_target_empty_storage - Docker fills an empty volume from the image; what the source deleted
  * there must not come back */
-int rb_target_empty_storage(struct rb_member *c, struct rb_err *err);
+int rb_target_empty_storage(struct rb_migration *m, struct rb_member *c,
+			    const struct rb_wait *wait, struct rb_err *err);
 
 /** rb_target_sync_storage - what came so far is on disk: of a bind mount whatever disk that is */
 int rb_target_sync_storage(const struct rb_member *c, struct rb_err *err);
@@ -139,6 +140,27 @@ int rb_target_sync_storage(const struct rb_member *c, struct rb_err *err);
 /** rb_target_remove_storage - undo of the above; the container must be gone */
 int rb_target_remove_storage(struct rb_migration *m, struct rb_member *c,
 			     const struct rb_wait *wait, struct rb_err *err);
+
+/* --- volumes there (target_volumes.c) --- */
+
+/** rb_volumes_check - obstacles: may the volumes of an offer be made here, or are they here? */
+void rb_volumes_check(const struct rb_node *node, const json_t *offer, json_t *obstacles,
+		      const struct rb_wait *wait);
+
+/** rb_volumes_make - make those that are not here; each is in the journal before */
+int rb_volumes_make(struct rb_migration *m, struct rb_member *c, const struct rb_wait *wait,
+		    struct rb_err *err);
+
+/** rb_volumes_here - where a volume is that was made here and is written to, or NULL. Only of those
+ * that we made, as Docker said: the offer is the peer's word, and has no say in which folder is
+ * emptied and written to. */
+const char *rb_volumes_here(const struct rb_member *c, const char *name);
+
+/** rb_volumes_remove - those that were made and are still ours */
+int rb_volumes_remove(struct rb_migration *m, const struct rb_member *c,
+		      const struct rb_wait *wait, struct rb_err *err);
+
+/* --- bind mounts there (target_binds*.c) --- */
 
 /**
  * rb_binds_check - obstacles: may the bind mounts of an offer be brought here?

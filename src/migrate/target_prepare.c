@@ -229,7 +229,7 @@ int rb_target_create(struct rb_migration *m, const json_t *args, json_t **ret, s
 	/* each create may have filled one */
 	rb_each_member (c, m)
 		if (r >= 0)
-			r = rb_target_empty_storage(c, err);
+			r = rb_target_empty_storage(m, c, &wait, err);
 	if (r >= 0)
 		*ret = json_pack("{s:s, s:O}", "new_id", m->entry.container_id, "members", members);
 	json_decref(members);

@@ -19,8 +19,6 @@
 #include "err.h"
 #include "io.h"
 #include "json.h"
-#include "obstacles.h"
-#include "place.h"
 #include "received.h"
 #include "single.h"
 #include "storage.h"
@@ -28,135 +26,11 @@
 #include "tree.h"
 #include "verify.h"
 
-static const json_t *volumes_of(const struct rb_member *c)
-{
-	return rb_json_path(c->facts, "offer.volumes");
-}
-
-/* Where a volume is that was made here, or NULL. Only of those that we made, as Docker said; the
- * offer is the peer's word, and has no say in which folder is emptied and written to. */
-static const char *volume_here(const struct rb_member *c, const char *name)
-{
-	return rb_json_str(json_object_get(c->facts, "volumes_here"), name, NULL);
-}
-
-/* --- may it be here? --- */
-
-static bool same_options(const json_t *a, const json_t *b)
-{
-	return json_object_size(a) == json_object_size(b) &&
-	       (json_object_size(a) == 0 || json_equal(a, b));
-}
-
-/* One that is shared: it has to be the same. What has options is mounted by Docker or its plugin as
- * they say; a plain one has something mounted by hand in its place. */
-static void check_shared(const struct rb_node *node, const json_t *volume, const json_t *there,
-			 json_t *obstacles)
-{
-	const char *name = rb_json_str(volume, "name", "");
-	const char *driver = rb_json_str(volume, "driver", "local");
-	const json_t *options = json_object_get(volume, "options");
-	struct rb_place place;
-
-	if (strcmp(rb_json_str(there, "Driver", "local"), driver) != 0 ||
-	    !same_options(json_object_get(there, "Options"), options)) {
-		rb_obstacle_add(obstacles, "error",
-				"make it there with the driver and options that it has here",
-				"volume '%s' of node '%s' has another driver or other options, so "
-				"it is not the one that this host has",
-				name, node->name);
-		return;
-	}
-	if (rb_json_bool(volume, "declared", false) || strcmp(driver, "local") != 0 ||
-	    json_object_size(options))
-		return;
-	if (rb_place_find("/proc/self/mountinfo", rb_json_str(there, "Mountpoint", ""), &place,
-			  NULL) < 0 ||
-	    !rb_place_is_same(&place, json_object_get(volume, "place")))
-		rb_obstacle_add(obstacles, "error",
-				"mount the same there; or say --shared-volume if it is the same",
-				"volume '%s' is on storage of type %s from '%s', and that of node "
-				"'%s' is not",
-				name, rb_json_str(json_object_get(volume, "place"), "type", "?"),
-				rb_json_str(json_object_get(volume, "place"), "source", "?"),
-				node->name);
-}
-
-/* Docker itself mounts the same for the same options. */
-static bool can_be_made(const json_t *volume)
-{
-	return !rb_storage_is_shared(volume) ||
-	       (!rb_json_bool(volume, "declared", false) &&
-		strcmp(rb_json_str(volume, "driver", "local"), "local") == 0 &&
-		json_object_size(json_object_get(volume, "options")));
-}
-
-static void check_volume(const struct rb_node *node, const json_t *volume, json_t *obstacles,
-			 const struct rb_wait *wait)
-{
-	const char *name = rb_json_str(volume, "name", "");
-	_cleanup_json_ json_t *there = NULL;
-	char user[256];
-
-	if (rb_engine_volume_inspect(node->engine, name, &there, wait, NULL) < 0) {
-		if (!can_be_made(volume))
-			rb_obstacle_add(obstacles, "error",
-					"make it there with the driver and options that it has "
-					"here",
-					"node '%s' has no volume '%s', which is on storage that "
-					"both share",
-					node->name, name);
-	} else if (rb_storage_is_shared(volume)) {
-		check_shared(node, volume, there, obstacles);
-	} else if (rb_storage_users(node, name, NULL, NULL, user, sizeof(user), wait, NULL) > 0) {
-		rb_obstacle_add(obstacles, "error",
-				"give one of them a volume of another name; or say --shared-volume "
-				"if it is the same on both",
-				"node '%s' has a volume '%s', which container '%s' uses there",
-				node->name, name, user);
-	} else {
-		rb_obstacle_add(obstacles, "error",
-				"rename or remove it; or say --shared-volume if it is the same on "
-				"both",
-				"node '%s' has a volume '%s'", node->name, name);
-	}
-}
-
 void rb_target_check_storage(const struct rb_node *node, const json_t *offer,
 			     const char *docker_root, json_t *obstacles, const struct rb_wait *wait)
 {
-	const json_t *volume;
-	size_t i;
-
-	json_array_foreach (json_object_get(offer, "volumes"), i, volume)
-		check_volume(node, volume, obstacles, wait);
+	rb_volumes_check(node, offer, obstacles, wait);
 	rb_binds_check(node, offer, docker_root, obstacles, wait);
-}
-
-/* --- make it --- */
-
-/* Docker would hand out one that exists as if it were new, and we would empty it. Return: 1 when
- * the one that is there is to be used */
-static int volume_is_there(struct rb_migration *m, const json_t *volume, const struct rb_wait *wait,
-			   struct rb_err *err)
-{
-	const char *name = rb_json_str(volume, "name", "");
-	_cleanup_json_ json_t *there = NULL, *obstacles = json_array();
-	int r = rb_engine_volume_inspect(m->node->engine, name, &there, wait, err);
-
-	if (r == -ENOENT && can_be_made(volume)) {
-		rb_err_clear(err);
-		return 0;
-	}
-	if (r < 0)
-		return r;
-	if (!rb_storage_is_shared(volume))
-		return rb_err_code(err, RB_E_CONFLICT, -EEXIST,
-				   "a volume '%s' appeared here meanwhile: rename or remove it",
-				   name);
-	check_shared(m->node, volume, there, obstacles);
-	r = rb_obstacles_refuse(obstacles, err);
-	return r < 0 ? r : 1;
 }
 
 /* one worker at a time looks for volumes and folders, and makes them */
@@ -172,46 +46,13 @@ static int lock_storage(const struct rb_migration *m, struct rb_err *err)
 	return TAKE_FD(fd);
 }
 
-static int create_volume(struct rb_migration *m, struct rb_member *c, const json_t *volume,
-			 const struct rb_wait *wait, struct rb_err *err)
-{
-	json_t *made = json_object_get(c->facts, "volumes_made");
-	json_t *here = json_object_get(c->facts, "volumes_here");
-	_cleanup_json_ json_t *answer = NULL;
-	const char *name, *path;
-	int r = rb_json_need_str(volume, "name", &name, err);
-
-	if (r >= 0)
-		r = volume_is_there(m, volume, wait, err);
-	if (r)
-		return r < 0 ? r : 0;
-	json_array_append_new(made, json_string(name));
-	r = rb_migration_save(m, err);
-	if (r >= 0)
-		r = rb_engine_volume_create(m->node->engine, volume, &answer, wait, err);
-	if (r >= 0)
-		r = rb_json_need_str(answer, "Mountpoint", &path, err);
-	if (r < 0)
-		return r;
-	if (!rb_storage_is_shared(volume))
-		json_object_set_new(here, name, json_string(path));
-	return 0;
-}
-
 int rb_target_create_storage(struct rb_migration *m, struct rb_member *c,
 			     const struct rb_wait *wait, struct rb_err *err)
 {
 	_cleanup_close_ int lock = lock_storage(m, err);
 	_cleanup_json_ json_t *info = NULL;
-	const json_t *volume;
-	size_t i;
-	int r = lock < 0 ? lock : 0;
+	int r = lock < 0 ? lock : rb_volumes_make(m, c, wait, err);
 
-	rb_member_fact(c, "volumes_made", json_array());
-	rb_member_fact(c, "volumes_here", json_object());
-	json_array_foreach (volumes_of(c), i, volume)
-		if (r >= 0)
-			r = create_volume(m, c, volume, wait, err);
 	if (r < 0 || !json_array_size(rb_json_path(c->facts, "offer.binds")))
 		return r;
 	r = rb_engine_info(m->node->engine, &info, wait, err);
@@ -241,23 +82,6 @@ int rb_target_finish_storage(struct rb_migration *m, const struct rb_wait *wait,
 			       m, rb_json_str(info, "DockerRootDir", "/var/lib/docker"), wait, err);
 }
 
-int rb_target_empty_storage(struct rb_member *c, struct rb_err *err)
-{
-	const json_t *volume;
-	size_t i;
-
-	json_array_foreach (volumes_of(c), i, volume) {
-		const char *path = volume_here(c, rb_json_str(volume, "name", ""));
-		int r = path ? rb_rm_rf(path, err) : 0;
-
-		if (r >= 0 && path)
-			r = rb_mkdir_p(path, 0755, err);
-		if (r < 0)
-			return r;
-	}
-	return 0;
-}
-
 static int sync_bind(const struct rb_member *c, const char *source, struct rb_err *err)
 {
 	_cleanup_close_ int fd = rb_binds_open(c, source, O_RDONLY, err);
@@ -273,8 +97,8 @@ int rb_target_sync_storage(const struct rb_member *c, struct rb_err *err)
 	size_t i;
 	int r = 0;
 
-	json_array_foreach (volumes_of(c), i, entry) {
-		const char *here = volume_here(c, rb_json_str(entry, "name", ""));
+	json_array_foreach (rb_json_path(c->facts, "offer.volumes"), i, entry) {
+		const char *here = rb_volumes_here(c, rb_json_str(entry, "name", ""));
 
 		if (r >= 0 && here)
 			r = rb_tree_sync(here, err);
@@ -288,17 +112,9 @@ int rb_target_sync_storage(const struct rb_member *c, struct rb_err *err)
 int rb_target_remove_storage(struct rb_migration *m, struct rb_member *c,
 			     const struct rb_wait *wait, struct rb_err *err)
 {
-	const json_t *volume;
-	size_t i;
+	int r = rb_volumes_remove(m, c, wait, err);
 
-	json_array_foreach (json_object_get(c->facts, "volumes_made"), i, volume) {
-		int r = rb_engine_volume_remove(m->node->engine, json_string_value(volume), wait,
-						err);
-
-		if (r < 0 && r != -ENOENT)
-			return r;
-	}
-	return rb_binds_undo(c, err);
+	return r < 0 ? r : rb_binds_undo(c, err);
 }
 
 /* --- what is written there --- */
@@ -318,7 +134,7 @@ static void release_place(struct place_of_tree *place)
 /* Return: 0; 1 when there is no such volume; negative errno */
 static int find_volume(const struct rb_member *c, const char *name, struct place_of_tree *ret)
 {
-	const char *here = volume_here(c, name);
+	const char *here = rb_volumes_here(c, name);
 
 	if (here)
 		return rb_path(ret->path, sizeof(ret->path), "%s", here);

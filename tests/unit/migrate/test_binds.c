@@ -518,31 +518,6 @@ static void what_is_shared_must_be_there(void)
 	CHECK_INT(rb_binds_open(c, in("srv/data"), O_PATH, NULL), -EPROTO);
 }
 
-/* The offer has no say in where a volume is. */
-static void volumes_are_where_docker_made_them(void)
-{
-	begin_one("srv/x");
-	for (int i = 0; i < 3; i++) {
-		const char *const names[] = { "srv/shared", "srv/copied", "srv/made" };
-
-		mkdir(in(names[i]), 0755);
-	}
-	write_text("srv/shared/theirs", "x");
-	write_text("srv/copied/theirs", "x");
-	write_text("srv/made/of-the-image", "x");
-	json_object_set_new(json_object_get(c->facts, "offer"), "volumes",
-			    json_pack("[{s:s, s:s, s:s}, {s:s, s:s, s:s}, {s:s, s:s, s:s}]", "name",
-				      "a", "how", "shared", "here", in("srv/shared"), "name", "b",
-				      "how", "copied", "here", in("srv/copied"), "name", "c", "how",
-				      "copied", "here", in("srv/copied")));
-	rb_member_fact(c, "volumes_here", json_pack("{s:s}", "c", in("srv/made")));
-	CHECK_INT(rb_target_empty_storage(c, NULL), 0);
-	CHECK(exists("srv/shared/theirs"));
-	CHECK(exists("srv/copied/theirs"));
-	CHECK(exists("srv/made"));
-	CHECK(!exists("srv/made/of-the-image"));
-}
-
 int main(void)
 {
 	if (!mkdtemp(top) || rb_journal_open(in("journal.db"), &node.journal, NULL) < 0)
@@ -560,7 +535,6 @@ int main(void)
 	TAP_RUN(links_lead_nowhere);
 	TAP_RUN(what_is_inside_of_another_is_made_with_it);
 	TAP_RUN(paths_of_hostile_peers);
-	TAP_RUN(volumes_are_where_docker_made_them);
 	TAP_RUN(only_where_the_configuration_lets_it);
 	TAP_RUN(what_is_shared_must_be_there);
 	json_decref(m.entry.facts);
