@@ -102,10 +102,11 @@ static int describe_one(struct rb_migration *m, struct rb_member *c, json_t **re
 				      wait, err);
 	if (r < 0)
 		return r;
-	*ret = json_pack("{s:s, s:s, s:I, s:O, s:O, s:O*, s:O, s:O*}", "container", c->name,
-			 "source_id", c->container_id, "joins",
-			 (json_int_t)rb_json_int(c->facts, "joins", 0), "spec", spec, "volumes",
-			 json_object_get(c->facts, "volumes"), "binds",
+	rb_storage_note_moves(m, c);
+	*ret = json_pack("{s:s, s:s, s:O, s:I, s:O, s:O, s:O*, s:O, s:O*}", "container", c->name,
+			 "source_id", c->container_id, "moves", json_object_get(c->facts, "moves"),
+			 "joins", (json_int_t)rb_json_int(c->facts, "joins", 0), "spec", spec,
+			 "volumes", json_object_get(c->facts, "volumes"), "binds",
 			 json_object_get(c->facts, "binds"), "image", image, "restart_policy",
 			 json_object_get(c->facts, "restart_policy"));
 	if (!*ret)

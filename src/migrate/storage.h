@@ -103,13 +103,20 @@ json_t *rb_storage_list(const struct rb_migration *m);
  * restart. */
 void rb_storage_note_left(struct rb_migration *m);
 
+#define RB_MOVES_MAX 256 /* moves of a container that are remembered, the last ones */
+
+/** rb_storage_note_moves - which moves have brought the container here, as the fact "moves": that
+ * the target knows it, should it come back there */
+void rb_storage_note_moves(struct rb_migration *m, struct rb_member *c);
+
 /**
  * rb_storage_was_left - did the container leave this here, and has nobody changed it since?
+ * @moves: those that have brought it, as its host says, or NULL
  * @source: path of the bind mount, as the container knows it
  * @path: the same without symbolic links
  * @stamp: receives that of @path (rb_tree_stamp()), RB_STAMP_SIZE bytes
  */
-bool rb_storage_was_left(const struct rb_node *node, const char *container, const char *source,
+bool rb_storage_was_left(const struct rb_node *node, const json_t *moves, const char *source,
 			 const char *path, char *stamp, const struct rb_wait *wait);
 
 /* --- target (target_storage.c) --- */

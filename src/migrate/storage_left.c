@@ -6,10 +6,14 @@
  * content stays, though it is of no use any more. That it may be replaced when the container comes
  * back, its state is noted in the journal's entry of the move: who has changed anything in it since
  * keeps it.
+ *
+ * Names are used again, and so a container that comes says which moves have brought it where it is:
+ * their ids, the newest last (fact "moves", in the offer). Only what it left in one of these is its
+ * own. Each host knows them from its journal: the move that the container came with has them in its
+ * offer, and is the next of them.
  */
 #include <errno.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
 #include "cleanup.h"
@@ -53,51 +57,92 @@ void rb_storage_note_left(struct rb_migration *m)
 	}
 }
 
-struct search {
-	const char *container, *source;
-	char stamp[RB_STAMP_SIZE];
+/* --- who it is --- */
+
+struct arrival {
+	const char *container_id;
+	json_t *moves; /* NULL: it did not come from elsewhere */
 };
 
-static bool has_left(const json_t *facts, const char *container, const struct search *search)
+static int find_arrival(void *arg, const struct rb_entry *entry)
+{
+	struct arrival *arrival = arg;
+	const json_t *facts = NULL, *member, *moves;
+	size_t i;
+
+	if (entry->role != RB_TARGET || entry->state != RB_DONE)
+		return 0;
+	if (strcmp(entry->container_id, arrival->container_id) == 0)
+		facts = entry->facts;
+	json_array_foreach (json_object_get(entry->facts, "members"), i, member)
+		if (strcmp(rb_json_str(member, "new_id", ""), arrival->container_id) == 0)
+			facts = member;
+	if (!facts)
+		return 0;
+	moves = rb_json_path(facts, "offer.moves");
+	arrival->moves = json_is_array(moves) ? json_copy((json_t *)moves) : json_array();
+	json_array_append_new(arrival->moves, json_string(entry->id));
+	while (json_array_size(arrival->moves) > RB_MOVES_MAX)
+		json_array_remove(arrival->moves, 0);
+	return 1;
+}
+
+void rb_storage_note_moves(struct rb_migration *m, struct rb_member *c)
+{
+	struct arrival arrival = { .container_id = c->container_id };
+
+	if (m->node->journal)
+		rb_journal_each(m->node->journal, false, find_arrival, &arrival, NULL);
+	rb_member_fact(c, "moves", arrival.moves ?: json_array());
+}
+
+/* --- was it this one? --- */
+
+static bool has_left(const json_t *facts, const char *source, const char *stamp)
 {
 	const json_t *left;
 	size_t i;
 
-	if (strcmp(container, search->container) != 0)
-		return false;
 	json_array_foreach (json_object_get(facts, "left"), i, left)
-		if (strcmp(rb_json_str(left, "path", ""), search->source) == 0 &&
-		    strcmp(rb_json_str(left, "stamp", ""), search->stamp) == 0)
+		if (strcmp(rb_json_str(left, "path", ""), source) == 0 &&
+		    strcmp(rb_json_str(left, "stamp", ""), stamp) == 0)
 			return true;
 	return false;
 }
 
-static int find_left(void *arg, const struct rb_entry *entry)
+static bool was_left_by(const struct rb_node *node, const char *move, const char *source,
+			const char *stamp)
 {
-	const struct search *search = arg;
+	_cleanup_entry_ struct rb_entry entry = {};
 	const json_t *member;
 	size_t i;
 
-	if (entry->role != RB_SOURCE || entry->state != RB_DONE)
-		return 0;
-	if (has_left(entry->facts, entry->container, search))
-		return 1;
-	json_array_foreach (json_object_get(entry->facts, "members"), i, member)
-		if (has_left(member, rb_json_str(member, "container", ""), search))
-			return 1;
-	return 0;
+	if (strlen(move) != RB_ID_LEN || rb_journal_get(node->journal, move, &entry, NULL) < 0 ||
+	    entry.role != RB_SOURCE || entry.state != RB_DONE)
+		return false;
+	if (has_left(entry.facts, source, stamp))
+		return true;
+	json_array_foreach (json_object_get(entry.facts, "members"), i, member)
+		if (has_left(member, source, stamp))
+			return true;
+	return false;
 }
 
-bool rb_storage_was_left(const struct rb_node *node, const char *container, const char *source,
+bool rb_storage_was_left(const struct rb_node *node, const json_t *moves, const char *source,
 			 const char *path, char *stamp, const struct rb_wait *wait)
 {
-	struct search search = { .container = container, .source = source };
+	size_t n = json_array_size(moves);
 
-	if (!node->journal || rb_tree_stamp(path, search.stamp, wait, NULL) < 0)
+	if (!node->journal || !n || n > RB_MOVES_MAX || rb_tree_stamp(path, stamp, wait, NULL) < 0)
 		return false;
-	memcpy(stamp, search.stamp, RB_STAMP_SIZE);
-	return rb_journal_each(node->journal, false, find_left, &search, NULL) == 1;
+	while (n-- > 0)
+		if (was_left_by(node, json_string_value(json_array_get(moves, n)) ?: "", source,
+				stamp))
+			return true;
+	return false;
 }
+
+/* --- what is told of it --- */
 
 static void add(json_t *list, const struct rb_member *c, const char *kind, const char *name,
 		const json_t *entry)

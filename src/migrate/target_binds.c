@@ -147,7 +147,7 @@ static enum bind_fate judge_path(const struct rb_node *node, const char *source,
 	return BIND_ABSENT;
 }
 
-enum bind_fate bind_judge(const struct rb_node *node, const char *container, const json_t *bind,
+enum bind_fate bind_judge(const struct rb_node *node, const json_t *moves, const json_t *bind,
 			  const char *docker_root, const struct rb_wait *wait,
 			  struct bind_judged *j)
 {
@@ -171,7 +171,7 @@ enum bind_fate bind_judge(const struct rb_node *node, const char *container, con
 			      user);
 	if (is_empty(j->path, &j->st))
 		return BIND_EMPTY;
-	if (!rb_storage_was_left(node, container, source, j->path, j->stamp, wait))
+	if (!rb_storage_was_left(node, moves, source, j->path, j->stamp, wait))
 		return refuse(
 			j, "empty or rename it; or say --shared-volume if it is the same on both",
 			"node '%s' has '%s' with something in it, which this container has "
@@ -218,7 +218,7 @@ static void check_shared(const struct rb_node *node, const json_t *bind, json_t 
 void rb_binds_check(const struct rb_node *node, const json_t *offer, const char *docker_root,
 		    json_t *obstacles, const struct rb_wait *wait)
 {
-	const char *container = rb_json_str(offer, "container", "");
+	const json_t *moves = json_object_get(offer, "moves");
 	const json_t *bind;
 	size_t i;
 
@@ -230,7 +230,7 @@ void rb_binds_check(const struct rb_node *node, const json_t *offer, const char 
 			check_shared(node, bind, obstacles);
 		if (!rb_storage_is_copied(bind))
 			continue;
-		if (bind_judge(node, container, bind, docker_root, wait, &j) == BIND_REFUSED)
+		if (bind_judge(node, moves, bind, docker_root, wait, &j) == BIND_REFUSED)
 			rb_obstacle_add(obstacles, "error", j.remedy, "%s", j.what);
 		else if (rb_disk_free(j.path) < bytes + RB_STORAGE_RESERVE)
 			rb_obstacle_add(obstacles, "error", "make room there",

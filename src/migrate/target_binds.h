@@ -34,11 +34,11 @@ struct bind_judged {
 
 /**
  * bind_judge - may a bind mount be brought here?
- * @container: its name
+ * @moves: that have brought the container where it is, or NULL (storage_left.c)
  * @bind: of the offer
  * @j: zero-initialised; of one that is refused it has the words
  */
-enum bind_fate bind_judge(const struct rb_node *node, const char *container, const json_t *bind,
+enum bind_fate bind_judge(const struct rb_node *node, const json_t *moves, const json_t *bind,
 			  const char *docker_root, const struct rb_wait *wait,
 			  struct bind_judged *j);
 

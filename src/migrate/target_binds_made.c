@@ -134,6 +134,7 @@ static int make_one(struct rb_migration *m, const json_t *bind, const struct bin
 int rb_binds_make(struct rb_migration *m, struct rb_member *c, const char *docker_root,
 		  const struct rb_wait *wait, struct rb_err *err)
 {
+	const json_t *moves = rb_json_path(c->facts, "offer.moves");
 	json_t *list = json_array();
 	const json_t *bind;
 	size_t i;
@@ -147,7 +148,7 @@ int rb_binds_make(struct rb_migration *m, struct rb_member *c, const char *docke
 		if (r < 0 || !rb_storage_is_copied(bind))
 			continue;
 		/* once more, and for a peer that did not care about our answer the first time */
-		fate = bind_judge(m->node, c->name, bind, docker_root, wait, &j);
+		fate = bind_judge(m->node, moves, bind, docker_root, wait, &j);
 		r = fate == BIND_REFUSED ? rb_err_code(err, RB_E_REFUSED, -ENOTSUP, "%s", j.what)
 					 : make_one(m, bind, &j, fate, list, err);
 	}
@@ -176,7 +177,7 @@ static int make_inside(struct rb_migration *m, const json_t *bind, const char *d
 		       const struct rb_wait *wait, struct rb_err *err)
 {
 	struct bind_judged j = {};
-	enum bind_fate fate = bind_judge(m->node, "", bind, docker_root, wait, &j);
+	enum bind_fate fate = bind_judge(m->node, NULL, bind, docker_root, wait, &j);
 
 	if (!is_inside(m, rb_json_str(bind, "source", "")))
 		return rb_err_code(err, RB_E_PROTOCOL, -EPROTO,

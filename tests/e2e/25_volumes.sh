@@ -92,6 +92,15 @@ done
 # there and back: what it has left there is of no use any more, and makes way
 moves "and back" h2 app h1 --with-bind
 is "what it had left makes way" "$(without_times "$(files_on h1)")" "$(without_times "$(files_on h2)")"
+# another one of this name is not the one that has left it
+docker_on h1 rename app first
+run_container h1 app -v $SRV/data:/data victim sleep 1000 || bail "no container"
+docker_on h1 stop -t 0 first >/dev/null
+refused "another one of its name" 5 "node 'h2' has '$SRV/data' with something in it, which this container has not left there" --with-bind app h2
+docker_on h1 rm -f app >/dev/null
+docker_on h1 rename first app
+docker_on h1 start app >/dev/null
+wait_for 10 has_log_lines h1 app 1
 on h2 sh -c "echo mine >$SRV/data/mine"
 refused "somebody has changed what it had left" 5 "node 'h2' has '$SRV/data' with something in it, which this container has not left there, or which was changed" --with-bind app h2
 is "and it stays" "$(on h2 cat $SRV/data/mine)" mine

@@ -261,7 +261,7 @@ static void disks_may_have_other_numbers_after_a_reboot(void)
 }
 
 /* An earlier move of container "web" away from here. */
-static void leave(const char *name)
+static void leave(const char *name, char ret_id[RB_ID_LEN + 1])
 {
 	static int number;
 	struct rb_entry entry = { .role = RB_SOURCE };
@@ -280,7 +280,24 @@ static void leave(const char *name)
 	rb_journal_move(node.journal, entry.id, RB_IN(RB_PREPARING), RB_FROZEN, NULL);
 	rb_journal_move(node.journal, entry.id, RB_IN(RB_FROZEN), RB_COMMIT, NULL);
 	rb_journal_move(node.journal, entry.id, RB_IN(RB_COMMIT), RB_DONE, NULL);
+	strcpy(ret_id, entry.id);
 	rb_entry_release(&entry);
+}
+
+/* The one that comes was moved like that. */
+static void came_by(const char *first, const char *second)
+{
+	json_object_set_new(json_object_get(c->facts, "offer"), "moves",
+			    json_pack("[s, s*]", first, second));
+}
+
+/* It left this here, and went on from there to another host. */
+static void leave_and_come_back(const char *name)
+{
+	char id[RB_ID_LEN + 1];
+
+	leave(name, id);
+	came_by(id, "00000000deadbeef");
 }
 
 static void what_it_had_left_makes_way_and_comes_back(void)
@@ -288,7 +305,7 @@ static void what_it_had_left_makes_way_and_comes_back(void)
 	begin_one("srv/data");
 	mkdir(in("srv/data"), 0755);
 	write_text("srv/data/old", "x");
-	leave("srv/data");
+	leave_and_come_back("srv/data");
 	CHECK_INT(make(NULL), 0);
 	CHECK(!exists("srv/data/old"));
 	write_text("srv/data/new", "x");
@@ -316,7 +333,7 @@ static void what_is_changed_under_its_other_name_stays(void)
 	begin_one("srv/data");
 	mkdir(in("srv/data"), 0755);
 	write_text("srv/data/old", "x");
-	leave("srv/data");
+	leave_and_come_back("srv/data");
 	fd = open(in("srv/data"), O_PATH | O_DIRECTORY | O_CLOEXEC);
 	CHECK_INT(make(NULL), 0);
 	aside = rb_json_str(first_made(), "aside", "");
@@ -331,20 +348,64 @@ static void what_is_changed_under_its_other_name_stays(void)
 
 static void what_was_changed_since_stays(void)
 {
+	char id[RB_ID_LEN + 1];
+
 	begin_one("srv/data");
 	mkdir(in("srv/data"), 0755);
 	write_text("srv/data/old", "x");
-	leave("srv/data");
+	leave_and_come_back("srv/data");
 	write_text("srv/data/old", "changed");
 	CHECK(is_refused("or which was changed since"));
-	/* and another container's is not this one's */
+	/* and another container's is not this one's, whatever its name */
 	begin_one("srv/data");
 	mkdir(in("srv/data"), 0755);
 	write_text("srv/data/old", "x");
-	leave("srv/data");
-	strcpy(c->name, "other");
-	json_object_set_new(json_object_get(c->facts, "offer"), "container", json_string("other"));
+	leave("srv/data", id);
 	CHECK(is_refused("which this container has not left there"));
+	came_by("0123456789abcdef", NULL);
+	CHECK(is_refused("which this container has not left there"));
+	/* nor that of a move of which only the beginning is known */
+	id[4] = '\0';
+	came_by(id, NULL);
+	CHECK(is_refused("which this container has not left there"));
+}
+
+/* Each host adds the move that the container came to it with. */
+static void moves_travel_along(void)
+{
+	struct rb_migration away = { .node = &node, .members_count = 2 };
+	json_t *moves;
+
+	begin_one("srv/data");
+	json_object_set_new(m.entry.facts, "members",
+			    json_pack("[{s:s, s:s}]", "container", "side", "new_id", "second"));
+	came_by("00000000deadbeef", NULL);
+	CHECK_INT(rb_migration_save(&m, NULL), 0);
+	rb_journal_container_id(node.journal, m.entry.id, "first", NULL);
+	away.entry.facts = json_object();
+	for (size_t i = 0; i < 2; i++) {
+		away.members[i].facts = json_object();
+		strcpy(away.members[i].container_id, i ? "second" : "first");
+	}
+	/* it has not arrived yet */
+	rb_storage_note_moves(&away, &away.members[0]);
+	CHECK_INT(json_array_size(json_object_get(away.members[0].facts, "moves")), 0);
+	rb_journal_move(node.journal, m.entry.id, RB_IN(RB_PREPARING), RB_READY, NULL);
+	rb_journal_move(node.journal, m.entry.id, RB_IN(RB_READY), RB_GO, NULL);
+	rb_journal_move(node.journal, m.entry.id, RB_IN(RB_GO), RB_DONE, NULL);
+	for (size_t i = 0; i < 2; i++) {
+		rb_storage_note_moves(&away, &away.members[i]);
+		moves = json_object_get(away.members[i].facts, "moves");
+		CHECK_INT(json_array_size(moves), i ? 1 : 2);
+		CHECK_STR(json_string_value(json_array_get(moves, i ? 0 : 1)) ?: "", m.entry.id);
+	}
+	/* one that was made here */
+	strcpy(away.members[0].container_id, "third");
+	rb_storage_note_moves(&away, &away.members[0]);
+	CHECK_INT(json_array_size(json_object_get(away.members[0].facts, "moves")), 0);
+	for (size_t i = 0; i < 2; i++)
+		json_decref(away.members[i].facts);
+	json_decref(away.entry.facts);
 }
 
 static void single_files(void)
@@ -531,6 +592,7 @@ int main(void)
 	TAP_RUN(what_it_had_left_makes_way_and_comes_back);
 	TAP_RUN(what_is_changed_under_its_other_name_stays);
 	TAP_RUN(what_was_changed_since_stays);
+	TAP_RUN(moves_travel_along);
 	TAP_RUN(single_files);
 	TAP_RUN(links_lead_nowhere);
 	TAP_RUN(what_is_inside_of_another_is_made_with_it);
