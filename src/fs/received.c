@@ -36,6 +36,7 @@ struct entry {
 struct rb_received {
 	struct entry *buckets[BUCKETS];
 	size_t n;
+	int names_fd;
 };
 
 int rb_received_new(struct rb_received **ret, struct rb_err *err)
@@ -44,8 +45,19 @@ int rb_received_new(struct rb_received **ret, struct rb_err *err)
 
 	if (!received)
 		return rb_err_set(err, -ENOMEM, "prepare for large files");
+	received->names_fd = -EBADF;
 	*ret = received;
 	return 0;
+}
+
+void rb_received_note_names(struct rb_received *received, int fd)
+{
+	received->names_fd = fd;
+}
+
+int received_names(const struct rb_received *received)
+{
+	return received ? received->names_fd : -EBADF;
 }
 
 void rb_received_free(struct rb_received *received)

@@ -19,7 +19,19 @@ int rb_received_new(struct rb_received **ret, struct rb_err *err);
 /** rb_received_free - NULL is allowed */
 void rb_received_free(struct rb_received *received);
 
+/**
+ * rb_received_note_names - from now on write down what comes to be at the top of a tree, before it
+ * does: each name with a NUL, some of them more than once
+ * @fd: open for appending, borrowed; -EBADF: no more
+ *
+ * So that after the worker was killed, too, it is known what came, and what is somebody else's.
+ */
+void rb_received_note_names(struct rb_received *received, int fd);
+
 /* --- inside of fs/ only; @fd is the file, O_PATH will do --- */
+
+/** received_names - the descriptor of rb_received_note_names(), or negative; NULL is allowed */
+int received_names(const struct rb_received *received);
 
 #define RECEIVED_MAX 65536 /* files; more are refused */
 

@@ -272,7 +272,10 @@ int rb_tree_receive(struct rb_conn *conn, const char *root, bool durable,
 		.t = { .conn = conn, .wait = wait, .err = err },
 		.err = err,
 		.received = received,
-		.writer = { .durable = durable, .root_fd = -EBADF, .parent_fd = -EBADF }
+		.writer = { .durable = durable,
+			    .root_fd = -EBADF,
+			    .parent_fd = -EBADF,
+			    .names_fd = received_names(received) }
 	};
 	int r = receive(&rx, root);
 

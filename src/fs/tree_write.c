@@ -67,6 +67,20 @@ static int refuse(struct tree_writer *w, const char *path, const char *why)
 			   why);
 }
 
+/* The first part of a path, before anything is made there. Entries of a folder come together. */
+static int note_name(struct tree_writer *w, const char *path)
+{
+	size_t len = strcspn(path, "/");
+	int r;
+
+	if (w->names_fd < 0 || (strncmp(w->last_name, path, len) == 0 && !w->last_name[len]))
+		return 0;
+	memcpy(w->last_name, path, len);
+	w->last_name[len] = '\0';
+	r = rb_write_all(w->names_fd, w->last_name, len + 1);
+	return r < 0 ? rb_err_set(w->err, r, "write down what comes to '%s'", w->root) : 0;
+}
+
 int tree_writer_path(struct tree_writer *w, const char *path, char ret[PATH_MAX])
 {
 	size_t len = strlen(path);
@@ -88,7 +102,7 @@ int tree_writer_path(struct tree_writer *w, const char *path, char ret[PATH_MAX]
 		    (n == 2 && part[0] == '.' && part[1] == '.'))
 			return refuse(w, path, "the path is absolute, or holds '.', '..' or '//'");
 		if (part[n] == '\0')
-			return 0;
+			return note_name(w, ret);
 		part += n + 1;
 	}
 }

@@ -24,6 +24,9 @@ struct tree_writer {
 	int parent_fd; /* of the last entry; most entries share it with the one before */
 	char parent[PATH_MAX];
 
+	int names_fd; /* what is at the top is written down there (received.h), or negative */
+	char last_name[NAME_MAX + 1]; /* that was */
+
 	struct rb_buf folder_paths; /* folders whose times are set at the end */
 	struct folder_times *folders;
 	size_t n_folders, size_folders;

@@ -187,6 +187,13 @@ int rb_binds_make(struct rb_migration *m, struct rb_member *c, const char *docke
 int rb_binds_make_inside(struct rb_migration *m, const char *docker_root,
 			 const struct rb_wait *wait, struct rb_err *err);
 
+/**
+ * rb_binds_names - where it is written down what comes to the top of a folder that was there, and
+ * empty: only that is removed from it again (rb_received_note_names())
+ * @ret_fd: open for appending; -EBADF: it is no such folder
+ */
+int rb_binds_names(const struct rb_member *c, const char *source, int *ret_fd, struct rb_err *err);
+
 /** rb_binds_undo - what was there before is so again. The container must be gone. */
 int rb_binds_undo(struct rb_member *c, struct rb_err *err);
 

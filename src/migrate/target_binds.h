@@ -75,3 +75,7 @@ bool binds_is_inode(const json_t *made, const struct binds_inode *inode, bool no
 
 /** binds_open_made - open it if it is the one that was made. -ESTALE when it is not */
 int binds_open_made(const json_t *made, int flags, bool now, struct rb_err *err);
+
+/** binds_names_path - the file of rb_binds_names(), in the work folder. Return: 0 or -ENAMETOOLONG
+ */
+int binds_names_path(const struct rb_member *c, const json_t *made, char *ret, size_t size);

@@ -155,8 +155,34 @@ int rb_binds_make(struct rb_migration *m, struct rb_member *c, const char *docke
 	return r;
 }
 
-/* in one that is copied, of any of the containers? */
-static bool is_inside(struct rb_migration *m, const char *source)
+int binds_names_path(const struct rb_member *c, const json_t *made, char *ret, size_t size)
+{
+	const json_t *list = json_object_get(c->facts, "binds_made"), *other;
+	size_t i;
+
+	json_array_foreach (list, i, other)
+		if (other == made)
+			break;
+	return rb_path(ret, size, "%s/came-%zu", c->work_dir, i);
+}
+
+int rb_binds_names(const struct rb_member *c, const char *source, int *ret_fd, struct rb_err *err)
+{
+	const json_t *made = binds_find_made(c, source);
+	char path[PATH_MAX];
+
+	*ret_fd = -EBADF;
+	/* all of another one goes */
+	if (!made || !json_object_get(made, "mode") || rb_json_bool(made, "file", false))
+		return 0;
+	if (binds_names_path(c, made, path, sizeof(path)) < 0)
+		return rb_err_set(err, -ENAMETOOLONG, "name a file in '%s'", c->work_dir);
+	*ret_fd = open(path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
+	return *ret_fd < 0 ? rb_err_set(err, -errno, "open '%s'", path) : 0;
+}
+
+/* The folder that it is in: one that is copied, of any of the containers. NULL: none */
+static const char *find_folder(struct rb_migration *m, const char *source, struct rb_member **ret)
 {
 	const json_t *bind;
 	size_t i;
@@ -165,27 +191,50 @@ static bool is_inside(struct rb_migration *m, const char *source)
 		json_array_foreach (rb_json_path(c->facts, "offer.binds"), i, bind) {
 			const char *folder = rb_json_str(bind, "source", "");
 
+			*ret = c;
 			if (rb_storage_is_copied(bind) && binds_find_made(c, folder) &&
 			    strcmp(source, folder) != 0 && rb_path_within(source, folder))
-				return true;
+				return folder;
 		}
-	return false;
+	return NULL;
+}
+
+/* As what comes into that folder. */
+static int note_name(const struct rb_member *c, const char *folder, const char *source,
+		     struct rb_err *err)
+{
+	const char *rest = source + strlen(folder) + 1;
+	_cleanup_close_ int fd = -EBADF;
+	char name[PATH_MAX];
+	int r = rb_binds_names(c, folder, &fd, err);
+
+	if (r < 0 || fd < 0)
+		return r;
+	snprintf(name, sizeof(name), "%.*s", (int)strcspn(rest, "/"), rest);
+	r = rb_write_all(fd, name, strlen(name) + 1);
+	return r < 0 ? rb_err_set(err, r, "write down what comes to '%s'", folder) : 0;
 }
 
 /* Docker asks for it when it makes the container. It goes with the one that it is in. */
 static int make_inside(struct rb_migration *m, const json_t *bind, const char *docker_root,
 		       const struct rb_wait *wait, struct rb_err *err)
 {
+	const char *source = rb_json_str(bind, "source", ""), *folder;
 	struct bind_judged j = {};
 	enum bind_fate fate = bind_judge(m->node, NULL, bind, docker_root, wait, &j);
+	struct rb_member *c = NULL;
+	int r;
 
-	if (!is_inside(m, rb_json_str(bind, "source", "")))
+	folder = find_folder(m, source, &c);
+	if (!folder)
 		return rb_err_code(err, RB_E_PROTOCOL, -EPROTO,
-				   "'%.200s' is not inside of another bind mount",
-				   rb_json_str(bind, "source", ""));
+				   "'%.200s' is not inside of another bind mount", source);
 	if (fate == BIND_REFUSED)
 		return rb_err_code(err, RB_E_REFUSED, -ENOTSUP, "%s", j.what);
-	return fate == BIND_ABSENT ? make_it(j.path, rb_storage_is_file(bind), err) : 0;
+	if (fate != BIND_ABSENT)
+		return 0;
+	r = note_name(c, folder, source, err);
+	return r < 0 ? r : make_it(j.path, rb_storage_is_file(bind), err);
 }
 
 int rb_binds_make_inside(struct rb_migration *m, const char *docker_root,

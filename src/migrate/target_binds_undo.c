@@ -10,6 +10,7 @@
 #include <fcntl.h>
 #include <limits.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -31,27 +32,60 @@ static int remove_entry(int parent_fd, const char *name, struct rb_err *err)
 	return rb_rm_rf(path, err);
 }
 
-static int empty_folder(int fd, struct rb_err *err)
+static bool is_empty(int fd)
 {
-	int copy = openat(fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC), r = 0;
+	int copy = openat(fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC), n = 0;
 	_cleanup_closedir_ DIR *dir = copy < 0 ? NULL : fdopendir(copy);
-	const struct dirent *entry;
 
-	if (!dir)
-		return rb_err_set(err, -errno, "empty a folder");
-	while (r >= 0 && (entry = readdir(dir)))
-		if (strcmp(entry->d_name, ".") != 0 && strcmp(entry->d_name, "..") != 0)
-			r = remove_entry(fd, entry->d_name, err);
+	while (dir && n <= 2 && readdir(dir))
+		n++;
+	return dir && n <= 2;
+}
+
+/* What came, and nothing that somebody else has put there meanwhile. */
+static int remove_what_came(const struct rb_member *c, const json_t *made, int fd,
+			    struct rb_err *err)
+{
+	_cleanup_fclose_ FILE *names = NULL;
+	_cleanup_free_ char *name = NULL;
+	char path[PATH_MAX];
+	size_t size = 0;
+	int r = 0;
+
+	if (binds_names_path(c, made, path, sizeof(path)) >= 0)
+		names = fopen(path, "re");
+	/* nothing had come; or it was removed already */
+	if (!names && errno == ENOENT)
+		return 0;
+	if (!names)
+		return rb_err_set(err, -errno, "open '%s'", path);
+	while (r >= 0 && getdelim(&name, &size, '\0', names) > 0)
+		if (*name && !strchr(name, '/') && strcmp(name, ".") != 0 &&
+		    strcmp(name, "..") != 0)
+			r = remove_entry(fd, name, err);
 	return r;
 }
 
-/* One that was there, and empty. */
-static int give_back(const json_t *made, struct rb_err *err)
+static int give_attributes_back(const json_t *made, int fd, bool times_too, struct rb_err *err)
 {
-	bool file = rb_json_bool(made, "file", false);
 	struct timespec times[] = { { .tv_nsec = UTIME_OMIT },
 				    { rb_json_int(made, "mtime", 0),
 				      rb_json_int(made, "mtime_ns", 0) } };
+	uid_t uid = (uid_t)rb_json_int(made, "uid", 0);
+	gid_t gid = (gid_t)rb_json_int(made, "gid", 0);
+
+	if (fchown(fd, uid, gid) < 0 || fchmod(fd, (mode_t)rb_json_int(made, "mode", 0755)) < 0 ||
+	    (times_too && futimens(fd, times) < 0))
+		return rb_err_set(err, -errno, "give '%s' its owner, mode and time back",
+				  rb_json_str(made, "path", ""));
+	return 0;
+}
+
+/* One that was there, and empty. */
+static int give_back(const struct rb_member *c, const json_t *made, struct rb_err *err)
+{
+	const char *path = rb_json_str(made, "path", "");
+	bool file = rb_json_bool(made, "file", false), empty = true;
 	struct rb_err why = {};
 	_cleanup_close_ int fd =
 		binds_open_made(made, file ? O_WRONLY : O_RDONLY | O_DIRECTORY, false, &why);
@@ -64,16 +98,15 @@ static int give_back(const json_t *made, struct rb_err *err)
 		return 0;
 	}
 	if (!file)
-		r = empty_folder(fd, err);
+		r = remove_what_came(c, made, fd, err);
 	else if (ftruncate(fd, 0) < 0)
-		r = rb_err_set(err, -errno, "empty '%s'", rb_json_str(made, "path", ""));
-	if (r >= 0 &&
-	    (fchown(fd, (uid_t)rb_json_int(made, "uid", 0), (gid_t)rb_json_int(made, "gid", 0)) <
-		     0 ||
-	     fchmod(fd, (mode_t)rb_json_int(made, "mode", 0755)) < 0 || futimens(fd, times) < 0))
-		r = rb_err_set(err, -errno, "give '%s' its owner, mode and time back",
-			       rb_json_str(made, "path", ""));
-	return r;
+		r = rb_err_set(err, -errno, "empty '%s'", path);
+	if (r >= 0 && !file)
+		empty = is_empty(fd);
+	if (!empty)
+		rb_warn("undo: in '%s' stays what somebody else has put there during the move",
+			path);
+	return r < 0 ? r : give_attributes_back(made, fd, empty, err);
 }
 
 /* One that was made: without a noted inode only if nothing is in it, for it may be another's. */
@@ -135,14 +168,14 @@ static void remove_parents(const json_t *made)
 	}
 }
 
-static int undo_one(const json_t *made, struct rb_err *err)
+static int undo_one(const struct rb_member *c, const json_t *made, struct rb_err *err)
 {
 	int r;
 
 	if (!strrchr(rb_json_str(made, "path", ""), '/'))
 		return 0;
 	if (json_object_get(made, "mode"))
-		return give_back(made, err);
+		return give_back(c, made, err);
 	r = remove_made(made, err);
 	if (r >= 0)
 		r = bring_back(made, err);
@@ -157,7 +190,7 @@ int rb_binds_undo(struct rb_member *c, struct rb_err *err)
 	int r = 0;
 
 	for (size_t i = json_array_size(list); r >= 0 && i-- > 0;)
-		r = undo_one(json_array_get(list, i), err);
+		r = undo_one(c, json_array_get(list, i), err);
 	return r;
 }
 

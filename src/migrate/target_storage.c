@@ -209,6 +209,7 @@ int rb_target_tree(struct rb_migration *m, const json_t *args, json_t **ret, str
 	struct rb_member *c = rb_member_asked(m, args);
 	bool rootfs = strcmp(rb_json_str(args, "what", ""), "rootfs") == 0;
 	bool durable = rb_json_bool(args, "durable", false);
+	_cleanup_close_ int names = -EBADF;
 	struct rb_tree_stats stats = {};
 	int r = 0;
 
@@ -218,12 +219,18 @@ int rb_target_tree(struct rb_migration *m, const json_t *args, json_t **ret, str
 		r = find_tree(c, args, &place, err);
 	if (r >= 0 && !m->received)
 		r = rb_received_new(&m->received, err);
+	if (r >= 0 && strcmp(rb_json_str(args, "what", ""), "bind") == 0)
+		r = rb_binds_names(c, rb_json_str(args, "name", ""), &names, err);
 	if (r < 0) {
 		/* so that the peer is not stuck in its sending, and reads why */
 		rb_stream_drain(m->conn, &m->wait, NULL);
 		return r;
 	}
+	rb_received_note_names(m->received, names);
 	r = rb_tree_receive(m->conn, place.path, durable, m->received, &stats, &m->wait, err);
+	rb_received_note_names(m->received, -EBADF);
+	if (r >= 0 && names >= 0 && fdatasync(names) < 0)
+		r = rb_err_set(err, -errno, "write down what came to '%s'", place.path);
 	if (r >= 0 && place.file)
 		r = put_file(c, args, place.path, durable, err);
 	if (r < 0)

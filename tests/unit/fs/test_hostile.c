@@ -183,6 +183,38 @@ static bool outside_untouched(const struct peer *p)
 		CHECK(outside_untouched(p));             \
 	} while (0)
 
+/* What is at the top of the tree, and in its place, whether the stream then comes to an end or not.
+ */
+static void names_are_noted(void)
+{
+	static const char wanted[] = "a\0b\0a\0link\0";
+	_cleanup_close_ int fd = open("/tmp", O_RDWR | O_TMPFILE | O_APPEND | O_CLOEXEC, 0600);
+	_cleanup_peer_ struct peer p;
+	char noted[64] = "";
+	ssize_t len;
+
+	begin(&p);
+	rb_received_note_names(p.received, fd);
+	add(&p, "./", S_IFDIR, NULL);
+	add(&p, "a", S_IFDIR, NULL);
+	add(&p, "a/x", S_IFREG, NULL);
+	add(&p, "a/y", S_IFREG, NULL);
+	add(&p, "b", S_IFREG, NULL);
+	add(&p, "a/z", S_IFREG, NULL);
+	add(&p, "link", S_IFLNK, "/nowhere");
+	add(&p, "../x", S_IFREG, NULL);
+	CHECK_REFUSED(&p);
+	len = pread(fd, noted, sizeof(noted), 0);
+	CHECK_INT(len, sizeof(wanted) - 1);
+	CHECK(memcmp(noted, wanted, sizeof(wanted) - 1) == 0);
+	/* nothing is made that could not be noted */
+	rb_received_note_names(p.received, open("/dev/full", O_WRONLY | O_CLOEXEC));
+	next_stream(&p);
+	add(&p, "c", S_IFDIR, NULL);
+	CHECK_INT(send_all(&p), -ENOSPC);
+	CHECK(access(at(p.root, "c"), F_OK) < 0);
+}
+
 static void bad_paths(void)
 {
 	static const char *const paths[] = { "../x",   "/x",   "a/../../x", "..", "a/..", "a/./x",
@@ -654,6 +686,7 @@ int main(void)
 	TAP_RUN(patch_without_a_table);
 	TAP_RUN(senseless_pieces);
 	TAP_RUN(torn);
+	TAP_RUN(names_are_noted);
 	TAP_RUN(bad_paths);
 	TAP_RUN(vanished_outside);
 	TAP_RUN(vanished_through_link);

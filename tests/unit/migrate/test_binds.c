@@ -68,12 +68,25 @@ static void begin(const char *const *names, const char *kind)
 	c = &m.members[0];
 	c->facts = m.entry.facts;
 	strcpy(c->name, "web");
+	snprintf(c->work_dir, sizeof(c->work_dir), "%.400s/work", top);
+	rb_rm_rf(c->work_dir, NULL);
+	mkdir(c->work_dir, 0700);
 	rb_journal_add(node.journal, &m.entry, NULL);
 }
 
 static void begin_one(const char *name)
 {
 	begin((const char *const[]){ name, NULL }, "folder");
+}
+
+/* what a stream writes down before it makes it */
+static void note_name(const char *source, const char *name)
+{
+	_cleanup_close_ int fd = -EBADF;
+
+	CHECK_INT(rb_binds_names(c, in(source), &fd, NULL), 0);
+	CHECK(fd >= 0);
+	CHECK_INT(rb_write_all(fd, name, strlen(name) + 1), 0);
 }
 
 static int make(struct rb_err *err)
@@ -90,6 +103,7 @@ static int undo(void)
 	if (rb_journal_get(node.journal, m.entry.id, &entry, NULL) < 0)
 		return -ENOENT;
 	member.facts = entry.facts;
+	strcpy(member.work_dir, c->work_dir);
 	return rb_binds_undo(&member, NULL);
 }
 
@@ -158,6 +172,9 @@ static void an_empty_folder_is_used_and_given_back(void)
 	CHECK_INT(chown(in("srv/data"), 3, 4), 0);
 	CHECK_INT(utimensat(AT_FDCWD, in("srv/data"), times, 0), 0);
 	CHECK_INT(make(NULL), 0);
+	note_name("srv/data", "sub");
+	note_name("srv/data", "not-made-yet");
+	note_name("srv/data", "sub");
 	mkdir(in("srv/data/sub"), 0755);
 	write_text("srv/data/sub/file", "x");
 	chown(in("srv/data"), 0, 0);
@@ -169,6 +186,35 @@ static void an_empty_folder_is_used_and_given_back(void)
 	CHECK_INT(st.st_uid, 3);
 	CHECK_INT(st.st_gid, 4);
 	CHECK_INT(st.st_mtim.tv_nsec, 3);
+}
+
+static void what_others_put_there_meanwhile_stays(void)
+{
+	_cleanup_close_ int fd = -EBADF;
+	struct stat st;
+
+	begin_one("srv/data");
+	mkdir(in("srv/data"), 0755);
+	CHECK_INT(chmod(in("srv/data"), 01711), 0);
+	CHECK_INT(make(NULL), 0);
+	note_name("srv/data", "came");
+	note_name("srv/data", "..");
+	note_name("srv/data", "../beside");
+	write_text("srv/data/came", "x");
+	write_text("srv/data/theirs", "x");
+	write_text("srv/beside", "x");
+	chmod(in("srv/data"), 0700);
+	CHECK_INT(undo(), 0);
+	CHECK(!exists("srv/data/came"));
+	CHECK(exists("srv/data/theirs"));
+	CHECK(exists("srv/beside"));
+	CHECK_INT(stat(in("srv/data"), &st), 0);
+	CHECK_INT(st.st_mode & 07777, 01711);
+	/* one that we have made goes as a whole */
+	begin_one("srv/new");
+	CHECK_INT(make(NULL), 0);
+	CHECK_INT(rb_binds_names(c, in("srv/new"), &fd, NULL), 0);
+	CHECK_INT(fd, -EBADF);
 }
 
 static void what_has_something_in_it_is_refused_and_stays(void)
@@ -246,6 +292,7 @@ static void disks_may_have_other_numbers_after_a_reboot(void)
 	begin_one("srv/data");
 	mkdir(in("srv/data"), 0755);
 	CHECK_INT(make(NULL), 0);
+	note_name("srv/data", "came");
 	write_text("srv/data/came", "x");
 	change_number("dev");
 	CHECK_INT(undo(), 0);
@@ -483,6 +530,17 @@ static void what_is_inside_of_another_is_made_with_it(void)
 	CHECK(S_ISREG(st.st_mode));
 	CHECK_INT(undo(), 0);
 	CHECK(!exists("srv/data"));
+	/* also where the folder was there before, and empty */
+	begin((const char *const[]){ "srv/data", "srv/data/a/conf", NULL }, "folder");
+	json_object_set_new(json_array_get(rb_json_path(c->facts, "offer.binds"), 1), "how",
+			    json_string("inside"));
+	mkdir(in("srv/data"), 0755);
+	CHECK_INT(make(NULL), 0);
+	CHECK_INT(rb_binds_make_inside(&m, "/var/lib/docker", NULL, NULL), 0);
+	CHECK(exists("srv/data/a/conf"));
+	CHECK_INT(undo(), 0);
+	CHECK(!exists("srv/data/a"));
+	CHECK(exists("srv/data"));
 	/* what is in none is nothing that would ever be removed again */
 	begin((const char *const[]){ "srv/data", "srv/other", NULL }, "folder");
 	binds = rb_json_path(c->facts, "offer.binds");
@@ -586,6 +644,7 @@ int main(void)
 	TAP_RUN(what_was_made_goes_with_the_folders_above);
 	TAP_RUN(folders_above_that_are_used_by_now_stay);
 	TAP_RUN(an_empty_folder_is_used_and_given_back);
+	TAP_RUN(what_others_put_there_meanwhile_stays);
 	TAP_RUN(what_has_something_in_it_is_refused_and_stays);
 	TAP_RUN(what_was_not_made_is_not_removed);
 	TAP_RUN(disks_may_have_other_numbers_after_a_reboot);
