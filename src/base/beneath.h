@@ -17,21 +17,6 @@
 
 #define BENEATH_TRIES 128
 
-/** open_beneath - openat2(2); "" is @root_fd itself. Return: descriptor or negative errno. */
-static inline int open_beneath(int root_fd, const char *path, int flags)
-{
-	struct open_how how = { .flags = (unsigned int)flags | O_CLOEXEC,
-				.resolve = RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS |
-					   RESOLVE_NO_MAGICLINKS | RESOLVE_NO_XDEV };
-	int tries = 0, fd;
-
-	/* EAGAIN: a rename somewhere in the system made the kernel unsure; nothing is wrong */
-	do
-		fd = (int)syscall(SYS_openat2, root_fd, *path ? path : ".", &how, sizeof(how));
-	while (fd < 0 && (errno == EINTR || (errno == EAGAIN && ++tries < BENEATH_TRIES)));
-	return fd < 0 ? -errno : fd;
-}
-
 /** FD_PATH_SIZE, fd_path - "/proc/self/fd/N": what an O_PATH descriptor stands for, as a path */
 #define FD_PATH_SIZE sizeof("/proc/self/fd/-2147483648")
 
@@ -39,4 +24,24 @@ static inline const char *fd_path(int fd, char buf[FD_PATH_SIZE])
 {
 	snprintf(buf, FD_PATH_SIZE, "/proc/self/fd/%d", fd);
 	return buf;
+}
+
+/** open_beneath - openat2(2); "" is @root_fd itself, which may be a file then. Return: descriptor
+ * or negative errno. */
+static inline int open_beneath(int root_fd, const char *path, int flags)
+{
+	struct open_how how = { .flags = (unsigned int)flags | O_CLOEXEC,
+				.resolve = RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS |
+					   RESOLVE_NO_MAGICLINKS | RESOLVE_NO_XDEV };
+	char buf[FD_PATH_SIZE];
+	int tries = 0, fd;
+
+	/* EAGAIN: a rename somewhere in the system made the kernel unsure; nothing is wrong */
+	do
+		fd = (int)syscall(SYS_openat2, root_fd, *path ? path : ".", &how, sizeof(how));
+	while (fd < 0 && (errno == EINTR || (errno == EAGAIN && ++tries < BENEATH_TRIES)));
+	/* a file has no "." in it */
+	if (fd < 0 && errno == ENOTDIR && !*path && !(flags & O_DIRECTORY))
+		fd = open(fd_path(root_fd, buf), (flags & ~O_NOFOLLOW) | O_CLOEXEC);
+	return fd < 0 ? -errno : fd;
 }

@@ -208,7 +208,9 @@ int manifest_scan_path(struct manifest_scan *scan, const char *path, bool deep)
 	if (scratch && path[scratch])
 		return 0;
 	snprintf(folder, sizeof(folder), "%.*s", slash ? (int)(slash - path) : 0, path);
-	dir_fd = open_beneath(scan->root_fd, folder, O_PATH | O_DIRECTORY | O_NOFOLLOW);
+	/* the root itself may be a file */
+	dir_fd = open_beneath(scan->root_fd, folder,
+			      O_PATH | O_NOFOLLOW | (*path ? O_DIRECTORY : 0));
 	if (dir_fd == -ENOENT || dir_fd == -ENOTDIR || dir_fd == -ELOOP)
 		return 0;
 	if (dir_fd == -EXDEV)

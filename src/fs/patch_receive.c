@@ -153,7 +153,8 @@ static int open_target(struct tree_writer *w, struct rb_received *received, cons
 		return fd;
 	if (fstat(fd, &st) < 0)
 		return rb_err_set(w->err, -errno, "look at '%s/%s'", w->root, path);
-	if (st.st_nlink != 1)
+	/* a tree that is one file is the very inode that was asked for, whatever names it has */
+	if (st.st_nlink != 1 && !w->is_file)
 		return refuse(w, path, "it has another name, which may be outside of the tree");
 	r = received ? received_take(received, fd) : 0;
 	if (r < 0)

@@ -182,13 +182,14 @@ static int send_run(struct patch *a, size_t first, size_t end)
 static int put_head(const struct patch *a)
 {
 	uint8_t head[PATCH_HEAD_SIZE], size[PATCH_SIZE_SIZE];
+	const char *path = *a->path ? a->path : TREE_FILE;
 	int r;
 
-	put_be(head, strlen(a->path), sizeof(head));
+	put_be(head, strlen(path), sizeof(head));
 	put_be(size, a->size, sizeof(size));
 	r = put(a, head, sizeof(head));
 	if (r == 0)
-		r = put(a, a->path, strlen(a->path));
+		r = put(a, path, strlen(path));
 	return r < 0 ? r : put(a, size, sizeof(size));
 }
 

@@ -10,6 +10,7 @@
 
 #include "cleanup.h"
 #include "err.h"
+#include "io.h"
 #include "json.h"
 #include "mounts.h"
 
@@ -104,38 +105,60 @@ int rb_place_find(const char *mountinfo, const char *path, struct rb_place *ret,
 
 struct wanted {
 	const struct rb_place *place;
+	bool found;
 	int *ids;
 	int n, size;
+	struct rb_buf points; /* of the mounts that were found, each with its NUL */
 };
 
-static int compare(const struct mount_line *line, void *arg)
+static bool is_within_found(const struct wanted *wanted, const char *point)
+{
+	for (size_t at = 0; at < wanted->points.len; at += strlen(wanted->points.data + at) + 1)
+		if (inside_of(point, wanted->points.data + at) >= 0)
+			return true;
+	return false;
+}
+
+/* What is mounted inside of something comes after it. */
+static int compare_part(const struct mount_line *line, void *arg)
 {
 	struct wanted *wanted = arg;
+	bool part = strcmp(line->device, wanted->place->device) == 0 &&
+		    inside_of(line->root, wanted->place->inside) >= 0;
 
-	if (strcmp(line->device, wanted->place->device) != 0 ||
-	    strcmp(line->root, wanted->place->inside) != 0)
+	if (!part && !(family_of(line->type) && is_within_found(wanted, line->point)))
 		return 0;
 	if (wanted->n < wanted->size)
 		wanted->ids[wanted->n] = line->id;
 	wanted->n++;
-	return 0;
+	return rb_buf_add(&wanted->points, line->point, strlen(line->point) + 1);
 }
 
 int rb_place_mount_ids(const char *mountinfo, const struct rb_place *place, int *ret, int size)
 {
 	struct wanted wanted = { .place = place, .ids = ret, .size = size };
-	int r = mounts_each(mountinfo, compare, &wanted);
+	int r = mounts_each(mountinfo, compare_part, &wanted);
 
-	if (r < 0)
-		return r;
-	return wanted.n < size ? wanted.n : size;
+	rb_buf_free(&wanted.points);
+	return r < 0 ? r : wanted.n;
+}
+
+static int compare(const struct mount_line *line, void *arg)
+{
+	struct wanted *wanted = arg;
+
+	if (strcmp(line->device, wanted->place->device) == 0 &&
+	    strcmp(line->root, wanted->place->inside) == 0)
+		wanted->found = true;
+	return 0;
 }
 
 int rb_place_is_mounted(const char *mountinfo, const struct rb_place *place)
 {
-	int id;
+	struct wanted wanted = { .place = place };
+	int r = mounts_each(mountinfo, compare, &wanted);
 
-	return rb_place_mount_ids(mountinfo, place, &id, 1);
+	return r < 0 ? r : wanted.found;
 }
 
 bool rb_place_is_shared(const struct rb_place *place)

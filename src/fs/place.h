@@ -42,10 +42,14 @@ int rb_place_find(const char *mountinfo, const char *path, struct rb_place *ret,
 int rb_place_is_mounted(const char *mountinfo, const struct rb_place *place);
 
 /**
- * rb_place_mount_ids - the same, and which mounts those are
+ * rb_place_mount_ids - by which mounts is that folder reached, or part of it?
  * @ret: their ids, as in /proc/PID/fdinfo; so many as have room
  *
- * Return: their number, or negative errno.
+ * Counted are mounts of it, and of what is inside of it (a part of a volume), and mounts of shared
+ * file systems within those (a server may have several, which appear as they are entered). One of
+ * all of the file system, say, is not: most of what it leads to is not in that folder.
+ *
+ * Return: their number, which may be more than @size, or negative errno.
  */
 int rb_place_mount_ids(const char *mountinfo, const struct rb_place *place, int *ret, int size);
 

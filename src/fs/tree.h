@@ -3,7 +3,8 @@
  * tree.h - a folder tree travels: whole first, then only what changed since
  *
  * A tree is the writable layer of a container (overlayfs upperdir: whiteouts are character devices
- * 0/0, opaque folders carry the xattr trusted.overlay.opaque) or a volume.
+ * 0/0, opaque folders carry the xattr trusted.overlay.opaque), a volume, or a bind mount: a folder,
+ * or a single file.
  *
  * The stream (DATA frames, then END):
  *
@@ -30,8 +31,9 @@
  * content that has the attribute "reberth.patched". When a stream breaks off, or the entry does not
  * come, the file can only come whole again.
  *
- * Paths are relative to the root of the tree, which itself is "./". A socket is a FIFO that bears
- * the attribute "reberth.socket", because tar has no sockets.
+ * Paths are relative to the root of the tree, which itself is "./". Of a tree that is a single file
+ * that file is the only entry, "file": its own name is not opened on either side. A socket is a
+ * FIFO that bears the attribute "reberth.socket", because tar has no sockets.
  *
  * What changed is told by comparing (inode, ctime, mtime, size, mode) with a manifest of the time
  * of the last send; a manifest entry is taken *before* its file is read, so that a change during
@@ -98,15 +100,40 @@ int rb_tree_receive(struct rb_conn *conn, const char *root, bool durable,
 		    struct rb_received *received, struct rb_tree_stats *stats,
 		    const struct rb_wait *wait, struct rb_err *err);
 
+/**
+ * rb_tree_receive_file - the same, of a tree that is a single file
+ * @fd: of an existing file, open for reading and writing: it is written in place, so that who has
+ * it mounted has what came
+ * @name: for messages
+ */
+int rb_tree_receive_file(struct rb_conn *conn, int fd, const char *name, bool durable,
+			 struct rb_received *received, struct rb_tree_stats *stats,
+			 const struct rb_wait *wait, struct rb_err *err);
+
 /** rb_tree_sync - syncfs(2) of the file system that holds @root */
 int rb_tree_sync(const char *root, struct rb_err *err);
+
+/**
+ * rb_sync_system - syncfs(2) by another process, which can be given up: nothing ends a sync that
+ * waits for a server that is gone
+ * @fd: of something on the file system, open for reading; or -EBADF: @path is opened there
+ * @path: for messages as well
+ *
+ * Return: 0 or negative errno.
+ */
+int rb_sync_system(int fd, const char *path, const struct rb_wait *wait, struct rb_err *err);
 
 /** rb_tree_sync_files - fsync(2) of every regular file and folder below @root, and of nothing else:
  * other writers of the file system are not waited for */
 int rb_tree_sync_files(const char *root, struct rb_err *err);
 
-/** rb_tree_size - bytes on disk below @root (st_blocks, hard links once), for the space check */
-int rb_tree_size(const char *root, uint64_t *ret_bytes, struct rb_err *err);
+/**
+ * rb_tree_size - bytes on disk of a tree (st_blocks, hard links once), for the space check
+ * @fd: folder or file
+ * @name: for messages
+ */
+int rb_tree_size(int fd, const char *name, uint64_t *ret_bytes, const struct rb_wait *wait,
+		 struct rb_err *err);
 
 #define RB_STAMP_SIZE 33
 

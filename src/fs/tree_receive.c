@@ -243,13 +243,12 @@ static int write_entry(struct receiver *rx, struct archive_entry *entry)
 	return tree_writer_other(&rx->writer, path, entry);
 }
 
-static int receive(struct receiver *rx, const char *root)
+/* Once there is somewhere to write to. */
+static int receive(struct receiver *rx)
 {
 	struct archive_entry *entry;
-	int r = tree_writer_open(&rx->writer, root, rx->err);
+	int r = remove_vanished(rx);
 
-	if (r == 0)
-		r = remove_vanished(rx);
 	if (r == 0)
 		r = patch_receive_all(&rx->t, &rx->writer, rx->received, &rx->stats.bytes);
 	if (r == 0)
@@ -264,9 +263,10 @@ static int receive(struct receiver *rx, const char *root)
 	return r < 0 ? r : tree_writer_close(&rx->writer);
 }
 
-int rb_tree_receive(struct rb_conn *conn, const char *root, bool durable,
-		    struct rb_received *received, struct rb_tree_stats *stats,
-		    const struct rb_wait *wait, struct rb_err *err)
+/* @fd: of a file, or -EBADF for a folder @root */
+static int receive_all(struct rb_conn *conn, const char *root, int fd, bool durable,
+		       struct rb_received *received, struct rb_tree_stats *stats,
+		       const struct rb_wait *wait, struct rb_err *err)
 {
 	_cleanup_(receiver_release) struct receiver rx = {
 		.t = { .conn = conn, .wait = wait, .err = err },
@@ -277,8 +277,11 @@ int rb_tree_receive(struct rb_conn *conn, const char *root, bool durable,
 			    .parent_fd = -EBADF,
 			    .names_fd = received_names(received) }
 	};
-	int r = receive(&rx, root);
+	int r = fd >= 0 ? tree_writer_open_file(&rx.writer, fd, root, err)
+			: tree_writer_open(&rx.writer, root, err);
 
+	if (r == 0)
+		r = receive(&rx);
 	if (!rx.t.broken && !rx.t.ended) {
 		int drained = rb_stream_drain(conn, wait, r < 0 ? NULL : err);
 
@@ -287,6 +290,20 @@ int rb_tree_receive(struct rb_conn *conn, const char *root, bool durable,
 	if (r == 0 && stats)
 		*stats = rx.stats;
 	return r;
+}
+
+int rb_tree_receive(struct rb_conn *conn, const char *root, bool durable,
+		    struct rb_received *received, struct rb_tree_stats *stats,
+		    const struct rb_wait *wait, struct rb_err *err)
+{
+	return receive_all(conn, root, -EBADF, durable, received, stats, wait, err);
+}
+
+int rb_tree_receive_file(struct rb_conn *conn, int fd, const char *name, bool durable,
+			 struct rb_received *received, struct rb_tree_stats *stats,
+			 const struct rb_wait *wait, struct rb_err *err)
+{
+	return receive_all(conn, name, fd, durable, received, stats, wait, err);
 }
 
 int rb_tree_sync(const char *root, struct rb_err *err)
@@ -300,15 +317,12 @@ int rb_tree_sync(const char *root, struct rb_err *err)
 	return 0;
 }
 
-int rb_tree_size(const char *root, uint64_t *ret_bytes, struct rb_err *err)
+int rb_tree_size(int fd, const char *name, uint64_t *ret_bytes, const struct rb_wait *wait,
+		 struct rb_err *err)
 {
-	_cleanup_close_ int fd = open(root, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	struct rb_manifest *m = NULL;
-	int r;
+	int r = manifest_scan(fd, name, NULL, &m, wait, err);
 
-	if (fd < 0)
-		return rb_err_set(err, -errno, "open folder '%s'", root);
-	r = manifest_scan(fd, root, NULL, &m, NULL, err);
 	if (r < 0)
 		return r;
 	*ret_bytes = manifest_bytes(m);

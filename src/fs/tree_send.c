@@ -249,7 +249,7 @@ static int send_content(struct sender *s, int fd, off_t size, const char *path)
 static void fill_entry(struct archive_entry *entry, const char *path, const struct stat *st)
 {
 	archive_entry_clear(entry);
-	archive_entry_copy_pathname(entry, *path ? path : ".");
+	archive_entry_copy_pathname(entry, *path ? path : S_ISREG(st->st_mode) ? TREE_FILE : ".");
 	archive_entry_set_mode(entry, st->st_mode);
 	archive_entry_set_uid(entry, st->st_uid);
 	archive_entry_set_gid(entry, st->st_gid);

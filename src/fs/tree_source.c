@@ -32,19 +32,30 @@
 int rb_tree_source_open(const char *root, const char *overlay, struct rb_watch *watch,
 			struct rb_tree_source **ret, struct rb_err *err)
 {
+	int fd = open(root, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+
+	return fd < 0 ? rb_err_set(err, -errno, "open folder '%s'", root)
+		      : rb_tree_source_open_fd(fd, root, overlay, watch, ret, err);
+}
+
+int rb_tree_source_open_fd(int fd, const char *root, const char *overlay, struct rb_watch *watch,
+			   struct rb_tree_source **ret, struct rb_err *err)
+{
 	struct rb_tree_source *source = calloc(1, sizeof(*source));
 	struct stat st, top;
 	int r = 0;
 
-	if (!source)
+	if (!source) {
+		close(fd);
 		return rb_err_set(err, -ENOMEM, "send '%s'", root);
+	}
 	source->overlay = overlay != NULL;
 	source->root = strdup(root);
-	source->root_fd = open(root, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	source->root_fd = fd;
 	if (!source->root)
 		r = rb_err_set(err, -ENOMEM, "send '%s'", root);
-	else if (source->root_fd < 0 || fstat(source->root_fd, &st) < 0)
-		r = rb_err_set(err, -errno, "open folder '%s'", root);
+	else if (fstat(fd, &st) < 0)
+		r = rb_err_set(err, -errno, "look at '%s'", root);
 	else
 		source->dev = st.st_dev;
 	/* when it is not mounted there (any more) there is a folder, of the file system below */
@@ -167,7 +178,8 @@ static int look(struct rb_tree_source *source, const struct rb_wait *wait, struc
 	int r;
 
 	if (fstat(source->root_fd, &st) < 0 || st.st_nlink == 0)
-		return rb_err_set(err, -ENOENT, "open folder '%s'", source->root);
+		return rb_err_code(err, RB_E_CONFLICT, -ENOENT,
+				   "'%s' was removed while it was being sent", source->root);
 	r = take_changes(source);
 	if (r < 0)
 		return rb_err_set(err, r, "remember what has changed in '%s'", source->root);

@@ -41,6 +41,15 @@ struct rb_watch;
 int rb_tree_source_open(const char *root, const char *overlay, struct rb_watch *watch,
 			struct rb_tree_source **ret, struct rb_err *err);
 
+/**
+ * rb_tree_source_open_fd - the same, of what is open already, by whatever path it may be reached
+ * now
+ * @fd: folder, or a regular file, open for reading; taken over, also on failure
+ * @name: for messages
+ */
+int rb_tree_source_open_fd(int fd, const char *name, const char *overlay, struct rb_watch *watch,
+			   struct rb_tree_source **ret, struct rb_err *err);
+
 /** rb_tree_source_free - NULL is allowed */
 void rb_tree_source_free(struct rb_tree_source *source);
 

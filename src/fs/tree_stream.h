@@ -10,6 +10,8 @@
 #define TREE_HEAD_SIZE 16
 #define TREE_MAGIC     "RBTREE2\n"
 
+#define TREE_FILE "file" /* the only entry of a tree that is a single file */
+
 /* attributes of archive entries that are no attributes of files */
 #define TREE_SOCKET "reberth.socket" /* of a FIFO that stands for a socket */
 #define TREE_KEEP   "reberth.keep"   /* of a file that may be patched in later rounds */

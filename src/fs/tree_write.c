@@ -11,6 +11,9 @@
  * What is replaced is unlinked first: other names of the old inode keep their content, and the
  * sender resends all names of a changed inode.
  *
+ * A tree that is a single file has one path, TREE_FILE, which stands for the descriptor that we
+ * were given: no path is opened at all. It is written in place, since it is mounted somewhere.
+ *
  * Owner before attributes before mode: chown(2) takes away setuid and file capabilities.
  */
 #include "tree_write.h"
@@ -51,6 +54,16 @@ int tree_writer_open(struct tree_writer *w, const char *root, struct rb_err *err
 	return 0;
 }
 
+int tree_writer_open_file(struct tree_writer *w, int fd, const char *name, struct rb_err *err)
+{
+	w->root = name;
+	w->err = err;
+	w->parent_fd = -EBADF;
+	w->is_file = true;
+	w->root_fd = fcntl(fd, F_DUPFD_CLOEXEC, 3);
+	return w->root_fd < 0 ? rb_err_set(err, -errno, "open '%s'", name) : 0;
+}
+
 void tree_writer_release(struct tree_writer *w)
 {
 	for (size_t i = 0; i < w->n_unsynced; i++)
@@ -85,6 +98,12 @@ int tree_writer_path(struct tree_writer *w, const char *path, char ret[PATH_MAX]
 {
 	size_t len = strlen(path);
 
+	if (w->is_file && strcmp(path, TREE_FILE) != 0)
+		return refuse(w, path, "one file is to come");
+	if (w->is_file) {
+		ret[0] = '\0';
+		return 0;
+	}
 	while (len > 1 && path[len - 1] == '/')
 		len--;
 	if (len >= PATH_MAX)
@@ -128,7 +147,9 @@ static int find_parent(struct tree_writer *w, const char *path, const char **ret
 
 static int refuse_root(struct tree_writer *w)
 {
-	return refuse(w, ".", "the root of a tree can only be a folder");
+	return refuse(w, ".",
+		      w->is_file ? "one file is to come"
+				 : "the root of a tree can only be a folder");
 }
 
 static int open_parent(struct tree_writer *w, const char *path, const char **ret_name)
@@ -246,6 +267,10 @@ int tree_writer_create(struct tree_writer *w, const char *path)
 	const char *name;
 	int parent_fd, fd, r;
 
+	if (w->is_file) {
+		fd = ftruncate(w->root_fd, 0) < 0 ? -1 : fcntl(w->root_fd, F_DUPFD_CLOEXEC, 3);
+		return fd < 0 ? rb_err_set(w->err, -errno, "write '%s'", w->root) : fd;
+	}
 	parent_fd = open_parent(w, path, &name);
 	if (parent_fd < 0)
 		return parent_fd;
@@ -431,6 +456,8 @@ int tree_writer_other(struct tree_writer *w, const char *path, struct archive_en
 	const char *name;
 	int parent_fd, r;
 
+	if (w->is_file)
+		return refuse_root(w);
 	if (is_folder && !*path)
 		return finish_other(w, w->root_fd, path, entry);
 	parent_fd = open_parent(w, path, &name);

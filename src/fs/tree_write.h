@@ -17,7 +17,8 @@ struct rb_err;
 enum { TREE_UNSYNCED_MAX = 256 };
 
 struct tree_writer {
-	int root_fd;
+	int root_fd; /* folder, or with @is_file the one file that is written */
+	bool is_file;
 	const char *root; /* its name, for messages */
 	struct rb_err *err;
 
@@ -38,6 +39,10 @@ struct tree_writer {
 
 /** tree_writer_open - zero-initialised @w becomes usable. @root is borrowed. */
 int tree_writer_open(struct tree_writer *w, const char *root, struct rb_err *err);
+
+/** tree_writer_open_file - the same of a tree that is the file @fd (borrowed), open for writing; it
+ * is written in place */
+int tree_writer_open_file(struct tree_writer *w, int fd, const char *name, struct rb_err *err);
 void tree_writer_release(struct tree_writer *w);
 
 /** tree_writer_path - check and normalise a path of the stream ("a/b", "" for the root). Return: 0

@@ -46,7 +46,6 @@ struct look {
 
 static void look_close(struct look *look)
 {
-	rb_close_fd(&look->root_fd);
 	rb_manifest_free(look->m);
 	free(look->first);
 	free(look->buf);
@@ -58,9 +57,6 @@ static int look_open(struct look *look)
 	uint64_t n_gone = 0;
 	int r;
 
-	look->root_fd = open(look->root, O_PATH | O_DIRECTORY | O_CLOEXEC);
-	if (look->root_fd < 0)
-		return rb_err_set(look->err, -errno, "open '%s'", look->root);
 	look->buf = malloc(READ_SIZE);
 	if (!look->buf)
 		return rb_err_set(look->err, -ENOMEM, "compare '%s'", look->root);
@@ -190,11 +186,11 @@ static int digest(struct look *look, const struct manifest_entry *e, struct dige
 	return r;
 }
 
-int rb_verify_send(struct rb_conn *conn, const char *root, const struct rb_wait *wait,
+int rb_verify_send(struct rb_conn *conn, int root_fd, const char *root, const struct rb_wait *wait,
 		   struct rb_err *err)
 {
 	_cleanup_(look_close) struct look look = {
-		.root = root, .root_fd = -EBADF, .wait = wait, .err = err
+		.root = root, .root_fd = root_fd, .wait = wait, .err = err
 	};
 	int r = look_open(&look);
 
@@ -299,10 +295,10 @@ static int compare_all(struct compare *c)
 	return r;
 }
 
-int rb_verify_receive(struct rb_conn *conn, const char *root, struct rb_verify_stats *stats,
-		      const struct rb_wait *wait, struct rb_err *err)
+int rb_verify_receive(struct rb_conn *conn, int root_fd, const char *root,
+		      struct rb_verify_stats *stats, const struct rb_wait *wait, struct rb_err *err)
 {
-	struct compare c = { .look = { .root = root, .root_fd = -EBADF, .wait = wait, .err = err },
+	struct compare c = { .look = { .root = root, .root_fd = root_fd, .wait = wait, .err = err },
 			     .t = { .conn = conn, .wait = wait, .err = err } };
 	int r = look_open(&c.look);
 

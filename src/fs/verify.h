@@ -29,23 +29,26 @@ struct rb_verify_stats {
 };
 
 /**
- * rb_verify_send - describe the tree below @root, which must not change meanwhile
+ * rb_verify_send - describe a tree, which must not change meanwhile
+ * @root_fd: folder, or the file that it is
+ * @root: its name, for messages
  *
  * Never follows a symbolic link. Needs root. After a failure the stream lacks its END, as with
  * rb_tree_send().
  *
  * Return: 0 or negative errno.
  */
-int rb_verify_send(struct rb_conn *conn, const char *root, const struct rb_wait *wait,
+int rb_verify_send(struct rb_conn *conn, int root_fd, const char *root, const struct rb_wait *wait,
 		   struct rb_err *err);
 
 /**
- * rb_verify_receive - compare with the tree below @root
+ * rb_verify_receive - compare with the tree @root_fd
  *
  * The stream is read to its END also when this fails, unless the connection is what failed.
  *
  * Return: 0; -EUCLEAN/RB_E_CONFLICT with the first entry that differs, how, and how many do; or
  * another negative errno.
  */
-int rb_verify_receive(struct rb_conn *conn, const char *root, struct rb_verify_stats *stats,
-		      const struct rb_wait *wait, struct rb_err *err);
+int rb_verify_receive(struct rb_conn *conn, int root_fd, const char *root,
+		      struct rb_verify_stats *stats, const struct rb_wait *wait,
+		      struct rb_err *err);

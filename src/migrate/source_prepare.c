@@ -253,7 +253,7 @@ static int find_obstacles(struct rb_migration *m, json_t *obstacles, const struc
 		if (r < 0)
 			return r;
 	}
-	rb_storage_settle_inside(m);
+	rb_storage_settle_inside(m, obstacles);
 	return 0;
 }
 

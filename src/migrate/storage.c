@@ -27,6 +27,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "beneath.h"
 #include "cleanup.h"
 #include "engine.h"
 #include "err.h"
@@ -35,7 +36,6 @@
 #include "migration.h"
 #include "obstacles.h"
 #include "place.h"
-#include "single.h"
 #include "spec.h"
 #include "tree.h"
 
@@ -207,42 +207,57 @@ const char *rb_path_forbidden(const struct rb_node *node, const char *path, cons
 	return NULL;
 }
 
-/* "folder", "file"; or NULL: something that has no content to copy */
-static const char *kind_of(const char *path, struct stat *ret)
+static const char *kind_of(mode_t mode)
 {
-	if (stat(path, ret) < 0)
-		return NULL;
-	return S_ISDIR(ret->st_mode) ? "folder" : S_ISREG(ret->st_mode) ? "file" : NULL;
+	return S_ISDIR(mode) ? "folder" : S_ISREG(mode) ? "file" : "other";
 }
 
-/* inside of another bind mount that is copied, of whichever container, with which it travels */
-static bool is_covered(struct rb_migration *m, const char *source)
+/* Are they one another's, as the file systems have them? No link and no mount of the host leads
+ * from one to the other unseen. */
+static bool is_really_within(const json_t *bind, const json_t *other)
 {
-	const json_t *other;
-	size_t i;
+	const json_t *a = json_object_get(bind, "place"), *b = json_object_get(other, "place");
 
-	rb_each_member (c, m)
-		json_array_foreach (json_object_get(c->facts, "binds"), i, other) {
-			const char *folder = rb_json_str(other, "source", "");
+	return strcmp(rb_json_str(a, "device", ""), rb_json_str(b, "device", "-")) == 0 &&
+	       rb_path_within(rb_json_str(a, "inside", "-"), rb_json_str(b, "inside", "/-"));
+}
 
-			if (strcmp(folder, source) != 0 && rb_storage_is_copied(other) &&
-			    rb_path_within(source, folder))
-				return true;
-		}
-	return false;
+/* It travels with a folder that it is inside of; so where it is by its name, and where it is, must
+ * be the same. Return: does it? */
+static bool is_covered(const json_t *bind, const json_t *other, json_t *obstacles)
+{
+	const char *source = rb_json_str(bind, "source", "");
+	const char *folder = rb_json_str(other, "source", "");
+	bool named = rb_path_within(source, folder), is = is_really_within(bind, other);
+
+	if (named && !is)
+		rb_obstacle_add(obstacles, "error", "mount what it leads to by its own path",
+				"'%s' leads out of '%s', with which it would travel: of what it "
+				"leads to only the link would",
+				source, folder);
+	/* of two paths of one folder, once */
+	else if (is && !named && (!is_really_within(other, bind) || strcmp(source, folder) > 0))
+		rb_obstacle_add(obstacles, "error", "mount it by its own path",
+				"'%s' leads into '%s', which is copied, too: what is one folder "
+				"here would be two there",
+				source, folder);
+	return named && is;
 }
 
 /* The outermost stay "copied", whatever the order: only what is inside of one is changed. */
-void rb_storage_settle_inside(struct rb_migration *m)
+void rb_storage_settle_inside(struct rb_migration *m, json_t *obstacles)
 {
-	json_t *bind;
-	size_t i;
+	json_t *bind, *other;
+	size_t i, k;
 
 	rb_each_member (c, m)
 		json_array_foreach (json_object_get(c->facts, "binds"), i, bind)
-			if (rb_storage_is_copied(bind) &&
-			    is_covered(m, rb_json_str(bind, "source", "")))
-				settle(bind, "inside");
+			rb_each_member (d, m)
+				json_array_foreach (json_object_get(d->facts, "binds"), k, other)
+					if (other != bind && rb_storage_is_copied(bind) &&
+					    rb_storage_is_copied(other) &&
+					    is_covered(bind, other, obstacles))
+						settle(bind, "inside");
 }
 
 /* What has the path now must be what the container has: a file that an editor has replaced, say, is
@@ -253,45 +268,101 @@ static bool is_mounted(const struct rb_member *c, const struct rb_place *place)
 	char mountinfo[64];
 
 	snprintf(mountinfo, sizeof(mountinfo), "/proc/%d/mountinfo", init);
-	return init <= 0 || rb_place_is_mounted(mountinfo, place) != 0;
+	return init <= 0 || rb_place_is_mounted(mountinfo, place) > 0;
 }
 
-static void measure(json_t *bind, const char *path, const struct stat *st)
-{
-	uint64_t bytes = (uint64_t)st->st_blocks * 512;
+/* What has the path of a bind mount at this moment. */
+struct looked {
+	int fd; /* O_PATH, or -EBADF */
+	struct stat st;
+	char real[PATH_MAX]; /* without links */
+	struct rb_place place;
+};
 
-	if (S_ISDIR(st->st_mode))
-		rb_tree_size(path, &bytes, NULL);
-	json_object_set_new(bind, "bytes", json_integer((json_int_t)bytes));
+static void release_looked(struct looked *l)
+{
+	rb_close_fd(&l->fd);
+}
+
+/* The path is resolved once: what is asked later is asked of the descriptor. */
+static int look_at(const char *source, struct looked *ret)
+{
+	char link[FD_PATH_SIZE];
+	ssize_t len;
+
+	ret->fd = open(source, O_PATH | O_CLOEXEC);
+	if (ret->fd < 0 || fstat(ret->fd, &ret->st) < 0)
+		return -errno;
+	len = readlink(fd_path(ret->fd, link), ret->real, sizeof(ret->real) - 1);
+	if (len < 0)
+		return -errno;
+	ret->real[len] = '\0';
+	return rb_place_find(MOUNTINFO, ret->real, &ret->place, NULL);
+}
+
+static void note_place(json_t *bind, const struct looked *l)
+{
+	json_t *place = rb_place_json(&l->place);
+
+	json_object_set_new(place, "ino", json_integer((json_int_t)l->st.st_ino));
+	json_object_set_new(bind, "place", place);
+	json_object_set_new(bind, "dev", json_integer((json_int_t)l->st.st_dev));
+	json_object_set_new(bind, "ino", json_integer((json_int_t)l->st.st_ino));
+}
+
+int rb_storage_open(const json_t *bind, struct rb_err *err)
+{
+	const char *source = rb_json_str(bind, "source", "");
+	_cleanup_close_ int path_fd = open(source, O_PATH | O_CLOEXEC);
+	char link[FD_PATH_SIZE];
+	struct stat st;
+	int fd;
+
+	if (path_fd < 0 || fstat(path_fd, &st) < 0)
+		return rb_err_set(err, -errno, "open '%s'", source);
+	if ((json_int_t)st.st_dev != rb_json_int(bind, "dev", 0) ||
+	    (json_int_t)st.st_ino != rb_json_int(bind, "ino", 0))
+		return rb_err_code(err, RB_E_CONFLICT, -ESTALE,
+				   "what had the path '%s' was replaced meanwhile: restart the "
+				   "container",
+				   source);
+	fd = open(fd_path(path_fd, link), O_RDONLY | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
+	return fd < 0 ? rb_err_set(err, -errno, "open '%s'", source) : fd;
+}
+
+static void measure(json_t *bind, const struct rb_wait *wait)
+{
+	_cleanup_close_ int fd = rb_storage_open(bind, NULL);
+	uint64_t bytes = 0;
+
+	if (fd >= 0 && rb_tree_size(fd, rb_json_str(bind, "source", ""), &bytes, wait, NULL) >= 0)
+		json_object_set_new(bind, "bytes", json_integer((json_int_t)bytes));
 }
 
 static void settle_bind(struct rb_migration *m, struct rb_member *c, json_t *bind,
-			const char *docker_root, json_t *obstacles)
+			const char *docker_root, json_t *obstacles, const struct rb_wait *wait)
 {
-	const char *source = rb_json_str(bind, "source", ""), *kind, *why;
-	_cleanup_free_ char *real = NULL;
-	struct rb_place place = {};
-	struct stat st = {};
+	const char *source = rb_json_str(bind, "source", ""), *kind = "other", *why;
+	_cleanup_(release_looked) struct looked l = { .fd = -EBADF };
 	bool found;
 
 	why = rb_path_forbidden(m->node, source, docker_root);
-	real = why ? NULL : realpath(source, NULL);
-	if (real)
-		why = rb_path_forbidden(m->node, real, docker_root);
+	found = !why && look_at(source, &l) >= 0;
+	if (!why && *l.real)
+		why = rb_path_forbidden(m->node, l.real, docker_root);
 	if (why) {
 		rb_obstacle_add(obstacles, "error", "run it without", "'%s' is mounted: %s", source,
 				why);
 		return;
 	}
-	found = real && rb_place_find(MOUNTINFO, real, &place, NULL) >= 0;
-	kind = real ? kind_of(real, &st) : NULL;
-	json_object_set_new(bind, "kind", json_string(kind ? kind : "other"));
+	if (found) {
+		kind = kind_of(l.st.st_mode);
+		note_place(bind, &l);
+	}
+	json_object_set_new(bind, "kind", json_string(kind));
 	if (is_declared(m, source) ||
-	    (found && rb_place_is_shared(&place) && !is_named(m, source))) {
+	    (found && rb_place_is_shared(&l.place) && !is_named(m, source))) {
 		settle(bind, "shared");
-		json_object_set_new(bind, "place", rb_place_json(&place));
-		json_object_set_new(json_object_get(bind, "place"), "ino",
-				    json_integer((json_int_t)st.st_ino));
 		if (is_declared(m, source))
 			json_object_set_new(bind, "declared", json_true());
 	} else if (!is_wanted(m, source)) {
@@ -299,35 +370,18 @@ static void settle_bind(struct rb_migration *m, struct rb_member *c, json_t *bin
 				"say --with-bind to have it copied, or --shared-volume if the "
 				"target has it, too",
 				"'%s' of this host is mounted, and is not copied unasked", source);
-	} else if (!kind) {
+	} else if (strcmp(kind, "other") == 0) {
 		rb_obstacle_add(obstacles, "error", "run it without",
 				"'%s' is mounted, which is neither a folder nor a file", source);
-	} else if (!found || !is_mounted(c, &place)) {
+	} else if (!is_mounted(c, &l.place)) {
 		rb_obstacle_add(obstacles, "error", "restart the container",
 				"what has the path '%s' now is not what the container has mounted: "
 				"it was replaced meanwhile",
 				source);
 	} else {
 		settle(bind, "copied");
-		measure(bind, real, &st);
+		measure(bind, wait);
 	}
-}
-
-void rb_storage_check_staging(const struct rb_node *node, const json_t *binds, json_t *obstacles)
-{
-	uint64_t bytes = 0;
-	const json_t *bind;
-	size_t i;
-
-	json_array_foreach (binds, i, bind)
-		if (rb_storage_is_copied(bind) && rb_storage_is_file(bind))
-			bytes += (uint64_t)rb_json_int(bind, "bytes", 0);
-	if (bytes && node->state_dir && rb_disk_free(node->state_dir) < bytes + RB_STORAGE_RESERVE)
-		rb_obstacle_add(obstacles, "error", "make room there",
-				"node '%s' has too little disk space in %s, where single files are "
-				"copied first: %llu MiB needed",
-				node->name, node->state_dir,
-				(unsigned long long)((bytes + RB_STORAGE_RESERVE) >> 20));
 }
 
 int rb_storage_settle(struct rb_migration *m, struct rb_member *c, json_t *obstacles,
@@ -347,8 +401,7 @@ int rb_storage_settle(struct rb_migration *m, struct rb_member *c, json_t *obsta
 		return r;
 	json_array_foreach (binds, i, entry)
 		settle_bind(m, c, entry, rb_json_str(info, "DockerRootDir", "/var/lib/docker"),
-			    obstacles);
-	rb_storage_check_staging(m->node, binds, obstacles);
+			    obstacles, wait);
 	return 0;
 }
 
@@ -363,41 +416,6 @@ int rb_storage_mark_spec(struct rb_migration *m, json_t *spec, struct rb_err *er
 			if (r >= 0 && rb_storage_is_shared(volume))
 				r = rb_spec_forbid_copy(spec, rb_json_str(volume, "name", ""), err);
 	return r;
-}
-
-/* --- single files --- */
-
-int rb_storage_staged(const struct rb_member *c, const char *source, char *ret, size_t size,
-		      struct rb_err *err)
-{
-	const json_t *binds = json_object_get(c->facts, "binds"), *bind;
-	size_t i;
-
-	if (!binds)
-		binds = rb_json_path(c->facts, "offer.binds");
-	json_array_foreach (binds, i, bind)
-		if (strcmp(rb_json_str(bind, "source", ""), source) == 0)
-			return rb_path(ret, size, "%s/bind-%zu", c->work_dir, i) < 0
-				       ? rb_err_set(err, -ENAMETOOLONG, "name a folder")
-				       : 0;
-	return rb_err_code(err, RB_E_PROTOCOL, -EPROTO, "there is no bind mount '%.200s'", source);
-}
-
-int rb_storage_stage(struct rb_migration *m, struct rb_member *c, const json_t *bind, char *stamp,
-		     struct rb_err *err)
-{
-	const char *source = rb_json_str(bind, "source", "");
-	_cleanup_close_ int fd = open(source, O_RDONLY | O_NONBLOCK | O_CLOEXEC);
-	char folder[PATH_MAX];
-	int r;
-
-	if (fd < 0)
-		return rb_err_set(err, -errno, "open '%s'", source);
-	r = rb_storage_staged(c, source, folder, sizeof(folder), err);
-	if (r >= 0)
-		r = rb_tree_stamp_fd(fd, source, stamp, NULL, err);
-	/* in the freeze in any case: stores through a shared mapping do not move its times */
-	return r < 0 ? r : rb_single_take(fd, source, folder, m->frozen_us != 0, err);
 }
 
 /* --- shared storage --- */
@@ -422,19 +440,12 @@ int rb_storage_each_shared(struct rb_migration *m,
 
 static int flush_one(struct rb_migration *m, const json_t *entry, struct rb_err *err)
 {
-	const char *source = rb_json_str(entry, "source", "");
-	_cleanup_close_ int fd = open(source, O_RDONLY | O_NONBLOCK | O_CLOEXEC);
-
-	(void)m;
-	/* by way of it nothing was written */
-	if (!rb_json_bool(entry, "rw", true))
+	/* by way of it nothing was written; or it is a socket, or the like: nothing of it is kept
+	 * back */
+	if (!rb_json_bool(entry, "rw", true) ||
+	    strcmp(rb_json_str(entry, "kind", ""), "other") == 0)
 		return 0;
-	if (fd < 0)
-		/* a socket, or the like: nothing of it is kept back */
-		return errno == ENXIO ? 0 : rb_err_set(err, -errno, "open '%s'", source);
-	return syncfs(fd) < 0
-		       ? rb_err_set(err, -errno, "write what '%s' has to shared storage", source)
-		       : 0;
+	return rb_sync_system(-EBADF, rb_json_str(entry, "source", ""), &m->wait, err);
 }
 
 int rb_storage_flush(struct rb_migration *m, struct rb_err *err)

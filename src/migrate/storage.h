@@ -4,13 +4,16 @@
  * share
  *
  * A container's facts "volumes" and "binds" are lists (engine/spec.h). What is settled of each
- *entry before anything is changed is noted in it, and travels with the offer:
+ * entry before anything is changed is noted in it, and travels with the offer:
  *
- *   "how"	    "copied": its tree travels. "shared": it is on storage that both hosts have,
- *which was recognised, or declared (--shared-volume). "inside": a bind mount inside of another one,
- *with which it travels "declared"	    true: shared by the user's word "place"	    of what
- *is shared: rb_place_json() "kind"	    of a bind mount: "folder" or "file" "bytes" of a bind
- *mount that is copied: on disk
+ * - "how": "copied": its tree travels. "shared": it is on storage that both hosts have, which was
+ *   recognised, or declared (--shared-volume). "inside": a bind mount inside of another one, with
+ *   which it travels.
+ * - "declared": true: shared by the user's word
+ * - "place": rb_place_json(); of a volume only if it is shared
+ * - "kind": of a bind mount: "folder", "file" or "other"
+ * - "dev", "ino": of a bind mount: what had its path then
+ * - "bytes": of a bind mount that is copied: on disk
  *
  * Binds are known to both sides by "source", the path of the host, which is the same on both.
  */
@@ -41,8 +44,9 @@ int rb_storage_check_request(const json_t *facts, struct rb_err *err);
 int rb_storage_settle(struct rb_migration *m, struct rb_member *c, json_t *obstacles,
 		      const struct rb_wait *wait, struct rb_err *err);
 
-/** rb_storage_settle_inside - once all are settled: which bind mounts travel with others */
-void rb_storage_settle_inside(struct rb_migration *m);
+/** rb_storage_settle_inside - once all are settled: which bind mounts travel with others. Where
+ * links lead from one into another, or out of it, that is an obstacle. */
+void rb_storage_settle_inside(struct rb_migration *m, json_t *obstacles);
 
 /** rb_storage_mark_spec - what is settled has to be known to Docker there, too
  * @spec: body that makes a container of the migration (engine/spec.h) */
@@ -51,23 +55,14 @@ int rb_storage_mark_spec(struct rb_migration *m, json_t *spec, struct rb_err *er
 bool rb_storage_is_copied(const json_t *entry);
 bool rb_storage_is_shared(const json_t *entry);
 
-/** rb_storage_is_file - a bind mount of a single file, which travels as a folder of its own */
+/** rb_storage_is_file - a bind mount of a single file */
 bool rb_storage_is_file(const json_t *bind);
 
 #define RB_STORAGE_RESERVE ((uint64_t)64 << 20) /* bytes that are left free on a disk */
 
-/** rb_storage_check_staging - an obstacle where this host has no room for the copies of the single
- * files in @binds, which are made in its state folder, beside the journal */
-void rb_storage_check_staging(const struct rb_node *node, const json_t *binds, json_t *obstacles);
-
-/** rb_storage_staged - that folder, on either side */
-int rb_storage_staged(const struct rb_member *c, const char *source, char *ret, size_t size,
-		      struct rb_err *err);
-
-/** rb_storage_stage - have the file as it is now in there, before it is sent
- * @stamp: receives that of the file (rb_tree_stamp()) before it was read, RB_STAMP_SIZE bytes */
-int rb_storage_stage(struct rb_migration *m, struct rb_member *c, const json_t *bind, char *stamp,
-		     struct rb_err *err);
+/** rb_storage_open - what had the path of a bind mount when it was settled, and nothing else that
+ * may have it by now. Return: descriptor for reading, or negative errno */
+int rb_storage_open(const json_t *bind, struct rb_err *err);
 
 /** rb_storage_each_shared - call @fn for all volumes and bind mounts that are shared, until it
  * fails. Return: what it returned last, or 0 */
@@ -88,8 +83,9 @@ int rb_storage_flush(struct rb_migration *m, struct rb_err *err);
  * before that task is gone. Return: 0, or RB_E_REFUSED */
 int rb_storage_locked(struct rb_migration *m, struct rb_err *err);
 
-/** rb_storage_task_locks - of these: does a task hold one by way of a mount of that place? */
-bool rb_storage_task_locks(pid_t pid, const struct rb_place *place);
+/** rb_storage_task_locks - of these: does a task hold one by way of a mount of that place, or of
+ * part of it? Return: 1, 0 (also when it is gone) or negative errno */
+int rb_storage_task_locks(pid_t pid, const struct rb_place *place, struct rb_err *err);
 
 /* --- what stays (storage_left.c) --- */
 
@@ -115,9 +111,12 @@ void rb_storage_note_moves(struct rb_migration *m, struct rb_member *c);
  * @source: path of the bind mount, as the container knows it
  * @path: the same without symbolic links
  * @stamp: receives that of @path (rb_tree_stamp()), RB_STAMP_SIZE bytes
+ *
+ * Return: 1, 0, or negative errno when it cannot be told: that is no reason to write there.
  */
-bool rb_storage_was_left(const struct rb_node *node, const json_t *moves, const char *source,
-			 const char *path, char *stamp, const struct rb_wait *wait);
+int rb_storage_was_left(const struct rb_node *node, const json_t *moves, const char *source,
+			const char *path, char *stamp, const struct rb_wait *wait,
+			struct rb_err *err);
 
 /* --- target (target_storage.c) --- */
 
@@ -142,7 +141,8 @@ int rb_target_empty_storage(struct rb_migration *m, struct rb_member *c,
 			    const struct rb_wait *wait, struct rb_err *err);
 
 /** rb_target_sync_storage - what came so far is on disk: of a bind mount whatever disk that is */
-int rb_target_sync_storage(const struct rb_member *c, struct rb_err *err);
+int rb_target_sync_storage(const struct rb_member *c, const struct rb_wait *wait,
+			   struct rb_err *err);
 
 /** rb_target_remove_storage - undo of the above; the container must be gone */
 int rb_target_remove_storage(struct rb_migration *m, struct rb_member *c,
@@ -202,7 +202,7 @@ void rb_binds_settle(struct rb_member *c);
 
 /**
  * rb_binds_open - what was made for a bind mount
- * @flags: O_PATH | O_DIRECTORY for a folder, O_WRONLY for a file
+ * @flags: O_PATH | O_DIRECTORY for a folder, O_RDWR for a file
  *
  * Return: a descriptor of it and of nothing else that may have its path by now, or negative errno.
  */
@@ -211,17 +211,21 @@ int rb_binds_open(const struct rb_member *c, const char *source, int flags, stru
 /* --- who else uses it (storage_users.c) --- */
 
 /**
- * rb_storage_users - running containers that have mounted a volume, or part of a folder
+ * rb_storage_user - the first container that has mounted a volume, or part of a folder
+ * @running: list of containers, as Docker gives it
  * @volume: name, or NULL
- * @folder: path of a bind mount, or NULL
+ * @path: of the folder; of a volume: where it is on this host, or NULL
  * @group: of inspects, which do not count
- * @ret_name: of the first of them
+ * @ret_name: its name, which lives as long as @running, or NULL
  *
  * Return: 1, 0 or negative errno.
  */
-int rb_storage_users(const struct rb_node *node, const char *volume, const char *folder,
-		     const json_t *group, char *ret_name, size_t size, const struct rb_wait *wait,
-		     struct rb_err *err);
+int rb_storage_user(const json_t *running, const char *volume, const char *path,
+		    const json_t *group, const char **ret_name);
+
+/** rb_storage_users - the same, of all that run now */
+int rb_storage_users(const struct rb_node *node, const char *volume, const char *path,
+		     char *ret_name, size_t size, const struct rb_wait *wait, struct rb_err *err);
 
 /** rb_storage_check_users - obstacles: what is copied must not be used by others that run */
 void rb_storage_check_users(struct rb_migration *m, struct rb_member *c, const json_t *group,

@@ -110,36 +110,50 @@ static bool has_left(const json_t *facts, const char *source, const char *stamp)
 	return false;
 }
 
-static bool was_left_by(const struct rb_node *node, const char *move, const char *source,
-			const char *stamp)
+/* Return: 1, 0 (also when there was no such move here), or negative errno */
+static int was_left_by(const struct rb_node *node, const char *move, const char *source,
+		       const char *stamp, struct rb_err *err)
 {
 	_cleanup_entry_ struct rb_entry entry = {};
 	const json_t *member;
 	size_t i;
+	int r;
 
-	if (strlen(move) != RB_ID_LEN || rb_journal_get(node->journal, move, &entry, NULL) < 0 ||
-	    entry.role != RB_SOURCE || entry.state != RB_DONE)
-		return false;
+	if (strlen(move) != RB_ID_LEN)
+		return 0;
+	r = rb_journal_get(node->journal, move, &entry, err);
+	if (r < 0 && r != -ENOENT)
+		return r;
+	rb_err_clear(err);
+	if (r < 0 || entry.role != RB_SOURCE || entry.state != RB_DONE)
+		return 0;
 	if (has_left(entry.facts, source, stamp))
-		return true;
+		return 1;
 	json_array_foreach (json_object_get(entry.facts, "members"), i, member)
 		if (has_left(member, source, stamp))
-			return true;
-	return false;
+			return 1;
+	return 0;
 }
 
-bool rb_storage_was_left(const struct rb_node *node, const json_t *moves, const char *source,
-			 const char *path, char *stamp, const struct rb_wait *wait)
+int rb_storage_was_left(const struct rb_node *node, const json_t *moves, const char *source,
+			const char *path, char *stamp, const struct rb_wait *wait,
+			struct rb_err *err)
 {
 	size_t n = json_array_size(moves);
+	int r;
 
-	if (!node->journal || !n || n > RB_MOVES_MAX || rb_tree_stamp(path, stamp, wait, NULL) < 0)
-		return false;
-	while (n-- > 0)
-		if (was_left_by(node, json_string_value(json_array_get(moves, n)) ?: "", source,
-				stamp))
-			return true;
-	return false;
+	if (!node->journal || !n || n > RB_MOVES_MAX)
+		return 0;
+	r = rb_tree_stamp(path, stamp, wait, err);
+	if (r < 0)
+		return r;
+	while (n-- > 0) {
+		r = was_left_by(node, json_string_value(json_array_get(moves, n)) ?: "", source,
+				stamp, err);
+		if (r)
+			return r;
+	}
+	return 0;
 }
 
 /* --- what is told of it --- */

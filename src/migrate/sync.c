@@ -9,7 +9,7 @@
 #include "sync.h"
 
 #include <errno.h>
-#include <limits.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -38,10 +38,10 @@
 struct tree {
 	const char *what; /* "rootfs", "volume" or "bind" */
 	const char *name; /* of the volume, path of the bind mount, or "" */
-	const char *path;
-	const json_t *file; /* a single file, which is copied to @path first (storage.h); or NULL */
-	char *staged;	    /* @path, where it is ours */
-	char stamp[RB_STAMP_SIZE]; /* of the file when it was copied to @path */
+	const char *path; /* for messages */
+	int fd;		  /* what had that path when it was looked at first: all rounds are of it */
+	bool file;	  /* not a folder */
+	char stamp[RB_STAMP_SIZE]; /* of a file, before the last round */
 	struct rb_tree_source *source;
 	struct rb_blocks *blocks; /* of its large files */
 	size_t rounds;		  /* that arrived */
@@ -63,33 +63,43 @@ void rb_sync_free(struct rb_sync *sync)
 	for (size_t i = 0; i < sync->n; i++) {
 		rb_tree_source_free(sync->trees[i].source);
 		rb_blocks_free(sync->trees[i].blocks);
-		free(sync->trees[i].staged);
+		rb_close_fd(&sync->trees[i].fd);
 	}
 	rb_others_free(&sync->others);
 	rb_watch_close(sync->watch);
 	free(sync);
 }
 
-static int add_bind(struct rb_member *c, struct rb_sync *sync, const json_t *bind,
-		    struct rb_err *err)
+/* @fd: is taken over */
+static int add_tree(struct rb_sync *sync, const char *what, const char *name, const char *path,
+		    int fd)
 {
-	struct tree *tree = &sync->trees[sync->n];
-	char path[PATH_MAX];
-	int r;
+	sync->trees[sync->n++] = (struct tree){
+		.what = what,
+		.name = name,
+		.path = path,
+		.fd = fd,
+	};
+	return fd < 0 ? fd : 0;
+}
 
-	*tree = (struct tree){ .what = "bind", .name = rb_json_str(bind, "source", "") };
-	tree->path = tree->name;
-	if (rb_storage_is_file(bind)) {
-		r = rb_storage_staged(c, tree->name, path, sizeof(path), err);
-		if (r < 0)
-			return r;
-		tree->file = bind;
-		tree->path = tree->staged = strdup(path);
-		if (!tree->staged)
-			return rb_err_set(err, -ENOMEM, "plan the copy of files");
-	}
-	sync->n++;
-	return 0;
+/* A folder that is Docker's, or the container's own. */
+static int add_folder(struct rb_sync *sync, const char *what, const char *name, const char *path,
+		      struct rb_err *err)
+{
+	int fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+
+	return add_tree(sync, what, name, path,
+			fd < 0 ? rb_err_set(err, -errno, "open folder '%s'", path) : fd);
+}
+
+static int add_bind(struct rb_sync *sync, const json_t *bind, struct rb_err *err)
+{
+	const char *source = rb_json_str(bind, "source", "");
+	int r = add_tree(sync, "bind", source, source, rb_storage_open(bind, err));
+
+	sync->trees[sync->n - 1].file = rb_storage_is_file(bind);
+	return r;
 }
 
 static int open_sync(struct rb_member *c, struct rb_err *err)
@@ -117,21 +127,23 @@ static int open_sync(struct rb_member *c, struct rb_err *err)
 	sync = calloc(1, sizeof(*sync));
 	if (!sync)
 		return rb_err_set(err, -ENOMEM, "plan the copy of files");
-	sync->trees[sync->n++] = (struct tree){ .what = "rootfs", .name = "", .path = upper };
-	c->sync = sync;
+	r = add_folder(sync, "rootfs", "", upper, err);
 	json_array_foreach (volumes, i, entry)
-		if (rb_storage_is_copied(entry))
-			sync->trees[sync->n++] =
-				(struct tree){ .what = "volume",
-					       .name = rb_json_str(entry, "name", ""),
-					       .path = rb_json_str(entry, "source", "") };
+		if (r >= 0 && rb_storage_is_copied(entry))
+			r = add_folder(sync, "volume", rb_json_str(entry, "name", ""),
+				       rb_json_str(entry, "source", ""), err);
 	json_array_foreach (binds, i, entry)
 		if (r >= 0 && rb_storage_is_copied(entry))
-			r = add_bind(c, sync, entry, err);
+			r = add_bind(sync, entry, err);
+	if (r < 0) {
+		rb_sync_free(sync);
+		return r;
+	}
+	c->sync = sync;
 	if (strcmp(rb_json_str(rb_json_path(inspect, "HostConfig.LogConfig"), "Type", ""),
 		   "json-file") == 0)
 		sync->log_path = rb_json_str(inspect, "LogPath", NULL);
-	return r;
+	return 0;
 }
 
 /* All trees of all members. */
@@ -174,7 +186,7 @@ static int look_at_writers(struct rb_migration *m, struct rb_err *err)
 		       : rb_others_find(&first->others, sources.list, sources.n, &m->wait, err);
 }
 
-/* What is not watched is looked at as a whole each time; a staged file is one file. */
+/* What is not watched is looked at as a whole each time. */
 static int open_source(struct rb_member *c, struct tree *tree, struct rb_err *err)
 {
 	struct rb_sync *sync = c->sync;
@@ -182,7 +194,7 @@ static int open_source(struct rb_member *c, struct tree *tree, struct rb_err *er
 	const char *merged =
 		rb_json_str(rb_json_path(inspect, "GraphDriver.Data"), "MergedDir", "");
 	bool rootfs = strcmp(tree->what, "rootfs") == 0;
-	int r = 0;
+	int fd, r = 0;
 
 	if (tree->source)
 		return 0;
@@ -192,9 +204,12 @@ static int open_source(struct rb_member *c, struct tree *tree, struct rb_err *er
 			rb_info("files: each round looks at all of them: %s",
 				rb_watch_why(sync->watch));
 	}
-	if (r >= 0)
-		r = rb_tree_source_open(tree->path, rootfs ? merged : NULL,
-					tree->file ? NULL : sync->watch, &tree->source, err);
+	if (r < 0)
+		return r;
+	fd = fcntl(tree->fd, F_DUPFD_CLOEXEC, 3);
+	r = fd < 0 ? rb_err_set(err, -errno, "open '%s'", tree->path)
+		   : rb_tree_source_open_fd(fd, tree->path, rootfs ? merged : NULL, sync->watch,
+					    &tree->source, err);
 	return r < 0 ? r : rb_blocks_new(&tree->blocks, err);
 }
 
@@ -257,10 +272,10 @@ static int send_tree(struct rb_migration *m, struct rb_member *c, struct tree *t
 {
 	struct rb_tree_stats stats = {};
 	int64_t began_us = rb_now_us();
-	int r = tree->file ? rb_storage_stage(m, c, tree->file, tree->stamp, err) : 0;
+	int r = open_source(c, tree, err);
 
-	if (r >= 0)
-		r = open_source(c, tree, err);
+	if (r >= 0 && tree->file)
+		r = rb_tree_stamp_fd(tree->fd, tree->path, tree->stamp, &m->wait, err);
 	/* a freeze that did not come about is tried again later */
 	rb_blocks_frozen(tree->blocks, m->frozen_us != 0);
 	if (r >= 0)
@@ -350,7 +365,7 @@ static int verify_tree(struct rb_migration *m, struct rb_member *c, const struct
 	json_object_set_new(args, "name", json_string(tree->name));
 	r = rb_conn_call(m->conn, "verify", args, &m->wait, err);
 	if (r >= 0)
-		r = rb_verify_send(m->conn, tree->path, &m->wait, err);
+		r = rb_verify_send(m->conn, tree->fd, tree->path, &m->wait, err);
 	if (r >= 0)
 		r = rb_conn_reply(m->conn, &answer, &m->wait, err);
 	*files += rb_json_int(answer, "files", 0);
@@ -380,12 +395,9 @@ int rb_sync_size(struct rb_migration *m, uint64_t *ret_bytes, struct rb_err *err
 		if (r >= 0)
 			r = open_sync(c, err);
 		for (size_t i = 0; r >= 0 && i < c->sync->n; i++) {
-			const struct tree *tree = &c->sync->trees[i];
-
-			one = (uint64_t)rb_json_int(tree->file, "bytes", 0);
-			if (!tree->file)
-				r = rb_tree_size(tree->path, &one, err);
-			sum += one;
+			r = rb_tree_size(c->sync->trees[i].fd, c->sync->trees[i].path, &one,
+					 &m->wait, err);
+			sum += r < 0 ? 0 : one;
 		}
 	}
 	*ret_bytes = sum;

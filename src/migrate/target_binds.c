@@ -153,7 +153,9 @@ enum bind_fate bind_judge(const struct rb_node *node, const json_t *moves, const
 {
 	const char *source = rb_json_str(bind, "source", "");
 	bool file = rb_storage_is_file(bind);
+	struct rb_err why = {};
 	char user[256];
+	int r;
 
 	if (judge_path(node, source, docker_root, j) == BIND_REFUSED)
 		return BIND_REFUSED;
@@ -164,14 +166,22 @@ enum bind_fate bind_judge(const struct rb_node *node, const json_t *moves, const
 	if (file ? !S_ISREG(j->st.st_mode) : !S_ISDIR(j->st.st_mode))
 		return refuse(j, "rename or remove it", "node '%s' has a '%s' that is no %s",
 			      node->name, source, file ? "file" : "folder");
-	if (node->engine &&
-	    rb_storage_users(node, NULL, source, NULL, user, sizeof(user), wait, NULL) > 0)
+	r = node->engine ? rb_storage_users(node, NULL, j->path, user, sizeof(user), wait, &why)
+			 : 0;
+	if (r < 0)
+		return refuse(j, NULL, "who uses '%s' on node '%s' cannot be told: %s", source,
+			      node->name, why.msg);
+	if (r > 0)
 		return refuse(j, "stop that container",
 			      "'%s' is in use on node '%s', by container '%s'", source, node->name,
 			      user);
 	if (is_empty(j->path, &j->st))
 		return BIND_EMPTY;
-	if (!rb_storage_was_left(node, moves, source, j->path, j->stamp, wait))
+	r = rb_storage_was_left(node, moves, source, j->path, j->stamp, wait, &why);
+	if (r < 0)
+		return refuse(j, NULL, "node '%s' cannot tell whether '%s' was changed: %s",
+			      node->name, source, why.msg);
+	if (r == 0)
 		return refuse(
 			j, "empty or rename it; or say --shared-volume if it is the same on both",
 			"node '%s' has '%s' with something in it, which this container has "
@@ -239,5 +249,4 @@ void rb_binds_check(const struct rb_node *node, const json_t *offer, const char 
 					node->name, rb_json_str(bind, "source", ""),
 					(unsigned long long)((bytes + RB_STORAGE_RESERVE) >> 20));
 	}
-	rb_storage_check_staging(node, json_object_get(offer, "binds"), obstacles);
 }

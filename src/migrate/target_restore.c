@@ -108,11 +108,11 @@ static int tell_addresses(struct rb_migration *m, json_t **ret, struct rb_err *e
 	return r;
 }
 
-static int sync_files(struct rb_member *c, struct rb_err *err)
+static int sync_files(struct rb_migration *m, struct rb_member *c, struct rb_err *err)
 {
 	int r = rb_tree_sync(rb_json_str(c->facts, "upper", "/"), err);
 
-	return r < 0 ? r : rb_target_sync_storage(c, err);
+	return r < 0 ? r : rb_target_sync_storage(c, &m->wait, err);
 }
 
 int rb_target_start(struct rb_migration *m, const json_t *args, json_t **ret, struct rb_err *err)
@@ -124,7 +124,7 @@ int rb_target_start(struct rb_migration *m, const json_t *args, json_t **ret, st
 	 */
 	rb_each_member (c, m)
 		if (r >= 0)
-			r = sync_files(c, err);
+			r = sync_files(m, c, err);
 	rb_each_member (c, m)
 		if (r >= 0)
 			r = start_placeholder(m, c, err);

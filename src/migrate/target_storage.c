@@ -20,11 +20,13 @@
 #include "io.h"
 #include "json.h"
 #include "received.h"
-#include "single.h"
 #include "storage.h"
 #include "target.h"
 #include "tree.h"
 #include "verify.h"
+#include "wait.h"
+
+#define LOCK_POLL_MS 20
 
 void rb_target_check_storage(const struct rb_node *node, const json_t *offer,
 			     const char *docker_root, json_t *obstacles, const struct rb_wait *wait)
@@ -33,23 +35,32 @@ void rb_target_check_storage(const struct rb_node *node, const json_t *offer,
 	rb_binds_check(node, offer, docker_root, obstacles, wait);
 }
 
-/* one worker at a time looks for volumes and folders, and makes them */
-static int lock_storage(const struct rb_migration *m, struct rb_err *err)
+/* One worker at a time looks for volumes and folders, and makes them. Another may look for long: a
+ * stamp takes a walk through all that is there. */
+static int lock_storage(const struct rb_migration *m, const struct rb_wait *wait,
+			struct rb_err *err)
 {
 	_cleanup_close_ int fd = -EBADF;
 	char path[512];
 
 	rb_path(path, sizeof(path), "%s/volumes.lock", m->node->run_dir);
 	fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
-	if (fd < 0 || flock(fd, LOCK_EX) < 0)
-		return rb_err_set(err, -errno, "lock '%s'", path);
+	if (fd < 0)
+		return rb_err_set(err, -errno, "open '%s'", path);
+	while (flock(fd, LOCK_EX | LOCK_NB) < 0) {
+		int r = errno == EWOULDBLOCK ? rb_wait_ms(LOCK_POLL_MS, wait, err)
+					     : rb_err_set(err, -errno, "lock '%s'", path);
+
+		if (r < 0)
+			return r;
+	}
 	return TAKE_FD(fd);
 }
 
 int rb_target_create_storage(struct rb_migration *m, struct rb_member *c,
 			     const struct rb_wait *wait, struct rb_err *err)
 {
-	_cleanup_close_ int lock = lock_storage(m, err);
+	_cleanup_close_ int lock = lock_storage(m, wait, err);
 	_cleanup_json_ json_t *info = NULL;
 	int r = lock < 0 ? lock : rb_volumes_make(m, c, wait, err);
 
@@ -82,16 +93,16 @@ int rb_target_finish_storage(struct rb_migration *m, const struct rb_wait *wait,
 			       m, rb_json_str(info, "DockerRootDir", "/var/lib/docker"), wait, err);
 }
 
-static int sync_bind(const struct rb_member *c, const char *source, struct rb_err *err)
+static int sync_bind(const struct rb_member *c, const char *source, const struct rb_wait *wait,
+		     struct rb_err *err)
 {
 	_cleanup_close_ int fd = rb_binds_open(c, source, O_RDONLY, err);
 
-	if (fd < 0)
-		return fd;
-	return syncfs(fd) < 0 ? rb_err_set(err, -errno, "write '%s' to disk", source) : 0;
+	return fd < 0 ? fd : rb_sync_system(fd, source, wait, err);
 }
 
-int rb_target_sync_storage(const struct rb_member *c, struct rb_err *err)
+int rb_target_sync_storage(const struct rb_member *c, const struct rb_wait *wait,
+			   struct rb_err *err)
 {
 	const json_t *entry;
 	size_t i;
@@ -105,7 +116,7 @@ int rb_target_sync_storage(const struct rb_member *c, struct rb_err *err)
 	}
 	json_array_foreach (rb_json_path(c->facts, "offer.binds"), i, entry)
 		if (r >= 0 && rb_storage_is_copied(entry))
-			r = sync_bind(c, rb_json_str(entry, "source", ""), err);
+			r = sync_bind(c, rb_json_str(entry, "source", ""), wait, err);
 	return r;
 }
 
@@ -122,8 +133,8 @@ int rb_target_remove_storage(struct rb_migration *m, struct rb_member *c,
 /* Where a tree is: the writable layer, a volume, a bind mount. */
 struct place_of_tree {
 	char path[PATH_MAX];
-	int fd;	   /* that the path is of, or -EBADF */
-	bool file; /* it is the folder of a single file, which is at the other end of it */
+	int fd;	   /* of a bind mount: what was made for it */
+	bool file; /* which is a file */
 };
 
 static void release_place(struct place_of_tree *place)
@@ -158,16 +169,11 @@ static int find_bind_place(const struct rb_member *c, const char *source, struct
 			   struct rb_err *err)
 {
 	const json_t *bind = find_bind(c, source);
-	int r;
 
 	if (!bind)
 		return 1;
 	ret->file = rb_storage_is_file(bind);
-	if (ret->file) {
-		r = rb_storage_staged(c, source, ret->path, sizeof(ret->path), err);
-		return r < 0 ? r : rb_mkdir_p(ret->path, 0700, err);
-	}
-	ret->fd = rb_binds_open(c, source, O_PATH | O_DIRECTORY, err);
+	ret->fd = rb_binds_open(c, source, ret->file ? O_RDWR : O_PATH | O_DIRECTORY, err);
 	return ret->fd < 0 ? ret->fd
 			   : rb_path(ret->path, sizeof(ret->path), "/proc/self/fd/%d", ret->fd);
 }
@@ -189,16 +195,6 @@ static int find_tree(const struct rb_member *c, const json_t *args, struct place
 		return rb_err_code(err, RB_E_PROTOCOL, -EPROTO, "there is no '%.40s' to write to",
 				   c ? what : "member");
 	return r;
-}
-
-/* A single file, from its folder into the one that is mounted: in each round, whatever came. */
-static int put_file(const struct rb_member *c, const json_t *args, const char *folder, bool durable,
-		    struct rb_err *err)
-{
-	const char *source = rb_json_str(args, "name", "");
-	_cleanup_close_ int fd = rb_binds_open(c, source, O_WRONLY, err);
-
-	return fd < 0 ? fd : rb_single_put(folder, fd, source, durable, err);
 }
 
 /* "tree" {"member", "what": "rootfs" | "volume" | "bind", "name", "durable"}: a stream of tree.h
@@ -227,12 +223,15 @@ int rb_target_tree(struct rb_migration *m, const json_t *args, json_t **ret, str
 		return r;
 	}
 	rb_received_note_names(m->received, names);
-	r = rb_tree_receive(m->conn, place.path, durable, m->received, &stats, &m->wait, err);
+	if (place.file)
+		r = rb_tree_receive_file(m->conn, place.fd, rb_json_str(args, "name", ""), durable,
+					 m->received, &stats, &m->wait, err);
+	else
+		r = rb_tree_receive(m->conn, place.path, durable, m->received, &stats, &m->wait,
+				    err);
 	rb_received_note_names(m->received, -EBADF);
 	if (r >= 0 && names >= 0 && fdatasync(names) < 0)
 		r = rb_err_set(err, -errno, "write down what came to '%s'", place.path);
-	if (r >= 0 && place.file)
-		r = put_file(c, args, place.path, durable, err);
 	if (r < 0)
 		return r;
 	if (rootfs)
@@ -242,31 +241,25 @@ int rb_target_tree(struct rb_migration *m, const json_t *args, json_t **ret, str
 	return 0;
 }
 
-/* What is compared of a single file is the one that is mounted, not what it was copied from. */
-static int take_file(const struct rb_member *c, const json_t *args, const char *folder,
-		     struct rb_err *err)
-{
-	const char *source = rb_json_str(args, "name", "");
-	_cleanup_close_ int fd = rb_binds_open(c, source, O_RDONLY, err);
-
-	return fd < 0 ? fd : rb_single_take(fd, source, folder, true, err);
-}
-
 /* "verify" {"member", "what", "name"}: a stream of verify.h follows */
 int rb_target_verify(struct rb_migration *m, const json_t *args, json_t **ret, struct rb_err *err)
 {
 	_cleanup_(release_place) struct place_of_tree place = { .fd = -EBADF };
 	const struct rb_member *c = rb_member_asked(m, args);
 	struct rb_verify_stats stats = {};
+	bool bind = strcmp(rb_json_str(args, "what", ""), "bind") == 0;
 	int r = find_tree(c, args, &place, err);
 
-	if (r >= 0 && place.file)
-		r = take_file(c, args, place.path, err);
+	if (r >= 0 && !bind) {
+		place.fd = open(place.path, O_PATH | O_DIRECTORY | O_CLOEXEC);
+		r = place.fd < 0 ? rb_err_set(err, -errno, "open '%s'", place.path) : 0;
+	}
 	if (r < 0) {
 		rb_stream_drain(m->conn, &m->wait, NULL);
 		return r;
 	}
-	r = rb_verify_receive(m->conn, place.path, &stats, &m->wait, err);
+	r = rb_verify_receive(m->conn, place.fd, bind ? rb_json_str(args, "name", "") : place.path,
+			      &stats, &m->wait, err);
 	*ret = json_pack("{s:I, s:I}", "files", (json_int_t)stats.files, "bytes",
 			 (json_int_t)stats.bytes);
 	return r;

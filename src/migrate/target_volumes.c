@@ -98,7 +98,7 @@ static void check_volume(const struct rb_node *node, const json_t *volume, json_
 					node->name, name);
 	} else if (rb_storage_is_shared(volume)) {
 		check_shared(node, volume, there, obstacles);
-	} else if (rb_storage_users(node, name, NULL, NULL, user, sizeof(user), wait, NULL) > 0) {
+	} else if (rb_storage_users(node, name, NULL, user, sizeof(user), wait, NULL) > 0) {
 		rb_obstacle_add(obstacles, "error",
 				"give one of them a volume of another name; or say --shared-volume "
 				"if it is the same on both",

@@ -55,6 +55,7 @@ struct answer {
 /* 't': a tree; 'v': compare */
 static void serve(struct rb_conn *conn, int fd, const char *to)
 {
+	int to_fd = open(to, O_PATH | O_CLOEXEC);
 	struct rb_received *received;
 	char what;
 
@@ -65,9 +66,10 @@ static void serve(struct rb_conn *conn, int fd, const char *to)
 		struct rb_verify_stats stats;
 		struct answer answer = {};
 
-		answer.r = what == 't' ? rb_tree_receive(conn, to, false, received, NULL, NULL,
-							 &answer.err)
-				       : rb_verify_receive(conn, to, &stats, NULL, &answer.err);
+		answer.r = what == 't'
+				   ? rb_tree_receive(conn, to, false, received, NULL, NULL,
+						     &answer.err)
+				   : rb_verify_receive(conn, to_fd, to, &stats, NULL, &answer.err);
 		if (rb_write_all(fd, &answer, sizeof(answer)) < 0)
 			break;
 	}
@@ -145,7 +147,9 @@ static int send_tree(struct pair *p)
 
 static int send_digests(struct pair *p)
 {
-	return rb_verify_send(p->conn, p->from, NULL, &p->err);
+	_cleanup_close_ int fd = open(p->from, O_PATH | O_CLOEXEC);
+
+	return rb_verify_send(p->conn, fd, p->from, NULL, &p->err);
 }
 
 static int move(struct pair *p)

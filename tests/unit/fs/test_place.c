@@ -8,6 +8,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "cleanup.h"
 #include "io.h"
 #include "json.h"
 #include "place.h"
@@ -110,6 +111,30 @@ static void nothing_is_found_where_nothing_is_mounted(void)
 	CHECK_INT(rb_place_find("/nonexistent", "/x", &place, NULL), -ENOENT);
 }
 
+/* a server may have several file systems; each appears as its folder is entered */
+#define NESTED                                                        \
+	"1 0 8:1 / / rw - ext4 /dev/vda rw\n"                         \
+	"2 1 0:40 /vol /data rw - nfs4 server:/ rw\n"                 \
+	"3 2 0:41 / /data/crossed rw - nfs4 server:/vol/crossed rw\n" \
+	"4 2 8:1 /srv /data/disk rw - ext4 /dev/vda rw\n"             \
+	"5 1 0:40 /vol/part /part rw - nfs4 server:/ rw\n"            \
+	"6 1 0:40 /vol2 /data2 rw - nfs4 server:/ rw\n"               \
+	"7 1 0:40 / /all rw - nfs4 server:/ rw\n"
+
+static void parts_of_it_and_what_is_mounted_in_it_count(void)
+{
+	const struct rb_place place = { .device = "0:40", .inside = "/vol" };
+	char path[] = "/tmp/reberth-nested-XXXXXX";
+	_cleanup_close_ int fd = mkstemp(path);
+	int ids[2];
+
+	CHECK_INT(rb_write_all(fd, NESTED, strlen(NESTED)), 0);
+	CHECK_INT(rb_place_mount_ids(path, &place, ids, 2), 3);
+	CHECK_INT(ids[0], 2);
+	CHECK_INT(ids[1], 3);
+	unlink(path);
+}
+
 int main(void)
 {
 	int fd = mkstemp(table);
@@ -119,6 +144,7 @@ int main(void)
 	TAP_RUN(the_mount_that_a_path_is_on_is_found);
 	TAP_RUN(what_is_mounted_is_told_from_what_has_its_path);
 	TAP_RUN(the_same_storage_on_both_sides_is_told);
+	TAP_RUN(parts_of_it_and_what_is_mounted_in_it_count);
 	TAP_RUN(nothing_is_found_where_nothing_is_mounted);
 	close(fd);
 	unlink(table);

@@ -343,15 +343,17 @@ static void mount_inside(void)
 
 static void size_on_disk(void)
 {
+	_cleanup_close_ int fd = -EBADF;
 	char a[PATH_MAX];
 	uint64_t bytes, more;
 
 	tree_folder(a, "size");
-	CHECK_INT(rb_tree_size(a, &bytes, NULL), 0);
+	fd = open(a, O_RDONLY | O_CLOEXEC);
+	CHECK_INT(rb_tree_size(fd, a, &bytes, NULL, NULL), 0);
 	put_file(a, "file", "1", 0600);
 	link(at(a, "file"), at(a, "link"));
 	CHECK_INT(rb_tree_sync(a, NULL), 0);
-	CHECK_INT(rb_tree_size(a, &more, NULL), 0);
+	CHECK_INT(rb_tree_size(fd, a, &more, NULL, NULL), 0);
 	CHECK_INT(more - bytes, 4096);
 }
 

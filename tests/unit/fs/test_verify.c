@@ -26,15 +26,16 @@ static char a[PATH_MAX], b[PATH_MAX];
 /* @a is described by a child */
 static int verify(struct rb_verify_stats *stats, struct rb_err *err)
 {
+	_cleanup_close_ int fd = open(b, O_PATH | O_CLOEXEC);
 	struct rb_conn *conn;
 	int status, r;
 	pid_t pid;
 
 	pid = fake_conn_fork(&conn);
 	if (pid == 0) {
-		_exit(rb_verify_send(conn, a, NULL, NULL) < 0);
+		_exit(rb_verify_send(conn, open(a, O_PATH | O_CLOEXEC), a, NULL, NULL) < 0);
 	}
-	r = rb_verify_receive(conn, b, stats, NULL, err);
+	r = rb_verify_receive(conn, fd, b, stats, NULL, err);
 	fake_conn_free(conn);
 	if (waitpid(pid, &status, 0) != pid || status)
 		abort();
@@ -193,10 +194,11 @@ static void same_again(void)
 
 static int feed(const void *data, size_t len)
 {
+	_cleanup_close_ int fd = open(b, O_PATH | O_CLOEXEC);
 	struct rb_conn *conn = fake_conn_memory(data, len, 5);
 	struct rb_verify_stats stats;
 	struct rb_err err = {};
-	int r = rb_verify_receive(conn, b, &stats, NULL, &err);
+	int r = rb_verify_receive(conn, fd, b, &stats, NULL, &err);
 
 	fake_conn_free(conn);
 	return r;

@@ -6,6 +6,7 @@
 #include <fcntl.h>
 #include <limits.h>
 #include <sched.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/file.h>
@@ -93,7 +94,7 @@ static void folders_and_files_are_copied_if_asked_for(void)
 			   "@/folder/file") "," BIND("@/alone") "]}");
 	CHECK_STR(first_obstacle(&o), "");
 	CHECK_STR(field(&o, "binds", 1, "how"), "copied");
-	rb_storage_settle_inside(&o.m);
+	rb_storage_settle_inside(&o.m, o.obstacles);
 	CHECK_STR(field(&o, "binds", 0, "how"), "copied");
 	CHECK_STR(field(&o, "binds", 0, "kind"), "folder");
 	/* it travels with the folder */
@@ -227,8 +228,9 @@ static void paths_that_never_travel(void)
 	}
 }
 
-/* 0: no lock of ours on @place, 1: one, or 99. In a mount namespace of its own. */
-static int locks_in_child(const char *opened)
+/* 0: no lock of ours on the folder, 1: one, or 99. In a mount namespace of its own, where @what is
+ * mounted. */
+static int locks_in_child(const char *what, const char *opened)
 {
 	pid_t pid = fork();
 	int status;
@@ -238,66 +240,195 @@ static int locks_in_child(const char *opened)
 		struct rb_place place;
 		int fd;
 
-		rb_path(from, sizeof(from), "%s/folder", top);
+		rb_path(from, sizeof(from), "%s/%s", top, what);
 		rb_path(to, sizeof(to), "%s/mounted", top);
 		rb_path(file, sizeof(file), "%s/%s", top, opened);
 		mkdir(to, 0755);
 		if (unshare(CLONE_NEWNS) < 0 ||
 		    mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0 ||
 		    mount(from, to, NULL, MS_BIND, NULL) < 0 ||
+		    rb_path(from, sizeof(from), "%s/folder", top) < 0 ||
 		    rb_place_find("/proc/self/mountinfo", from, &place, NULL) < 0)
 			_exit(99);
 		fd = open(file, O_RDONLY | O_CLOEXEC);
-		if (fd < 0 || rb_storage_task_locks(getpid(), &place) || flock(fd, LOCK_SH) < 0)
+		if (fd < 0 || rb_storage_task_locks(getpid(), &place, NULL) ||
+		    flock(fd, LOCK_SH) < 0)
 			_exit(99);
-		_exit(rb_storage_task_locks(getpid(), &place));
+		_exit(rb_storage_task_locks(getpid(), &place, NULL));
 	}
 	return waitpid(pid, &status, 0) == pid && WIFEXITED(status) ? WEXITSTATUS(status) : 99;
 }
 
 static void locks_are_found_by_the_mount_that_they_are_on(void)
 {
-	CHECK_INT(locks_in_child("mounted/file"), 1);
+	CHECK_INT(locks_in_child("folder", "mounted/file"), 1);
 	/* the same file, by another way: another volume of the same disk, say */
-	CHECK_INT(locks_in_child("folder/file"), 0);
+	CHECK_INT(locks_in_child("folder", "folder/file"), 0);
+	/* a part of the volume is mounted, as with volume-subpath */
+	CHECK_INT(locks_in_child("folder/sub", "mounted/deep"), 1);
 }
 
-/* The journal is on the disk where single files are copied first. */
-static void copies_of_single_files_need_room(void)
-{
-	const struct rb_node here = { .name = "h1", .state_dir = top };
-	_cleanup_json_ json_t *obstacles = json_array();
-	_cleanup_json_ json_t *small =
-		parse("[{\"how\":\"copied\",\"kind\":\"file\",\"bytes\":1}]");
-	_cleanup_json_ json_t *many =
-		parse("[{\"how\":\"copied\",\"kind\":\"file\",\"bytes\":1},"
-		      "{\"how\":\"copied\",\"kind\":\"file\",\"bytes\":4000000000000000000}]");
-	_cleanup_json_ json_t *folders =
-		parse("[{\"how\":\"copied\",\"kind\":\"folder\",\"bytes\":4000000000000000000}]");
+/* --- links, and other names of the same --- */
 
-	rb_storage_check_staging(&here, small, obstacles);
-	rb_storage_check_staging(&here, folders, obstacles);
-	CHECK_INT(json_array_size(obstacles), 0);
-	rb_storage_check_staging(&here, many, obstacles);
-	CHECK_INT(json_array_size(obstacles), 1);
-	CHECK(strstr(rb_json_str(json_array_get(obstacles, 0), "what", ""),
-		     "where single files are copied first"));
+static void link_to(const char *name, const char *target)
+{
+	char path[PATH_MAX + 16];
+
+	rb_path(path, sizeof(path), "%s/%s", top, name);
+	if (symlink(target, path) < 0)
+		abort();
+}
+
+static void put_text(const char *name, const char *text)
+{
+	char path[PATH_MAX + 16];
+
+	rb_path(path, sizeof(path), "%s/%s", top, name);
+	if (rb_write_file(path, text, strlen(text), 0644, false, NULL) < 0)
+		abort();
+}
+
+static void a_link_out_of_a_folder_is_not_inside_of_it(void)
+{
+	_cleanup_(release) struct outcome o;
+
+	settle(&o,
+	       "{\"with_bind\":true,\"binds\":[" BIND("@/folder") "," BIND("@/folder/out") "]}");
+	CHECK_STR(first_obstacle(&o), "");
+	rb_storage_settle_inside(&o.m, o.obstacles);
+	CHECK_INT(json_array_size(o.obstacles), 1);
+	CHECK(strstr(first_obstacle(&o), "/folder/out' leads out of '"));
+	CHECK_STR(field(&o, "binds", 1, "how"), "copied");
+}
+
+static void a_link_into_a_folder_is_not_another_one(void)
+{
+	_cleanup_(release) struct outcome o;
+
+	settle(&o, "{\"with_bind\":true,\"binds\":[" BIND("@/into") "," BIND("@/folder") "]}");
+	CHECK_STR(first_obstacle(&o), "");
+	rb_storage_settle_inside(&o.m, o.obstacles);
+	CHECK_INT(json_array_size(o.obstacles), 1);
+	CHECK(strstr(first_obstacle(&o), "/into' leads into '"));
+}
+
+static void what_was_settled_is_what_is_opened(void)
+{
+	_cleanup_(release) struct outcome o;
+	_cleanup_close_ int fd = -EBADF;
+	char from[PATH_MAX + 16], to[PATH_MAX + 16];
+	struct rb_err err = {};
+	const json_t *bind;
+
+	put_text("mine", "mine");
+	settle(&o, "{\"with_bind\":true,\"binds\":[" BIND("@/mine") "]}");
+	bind = json_array_get(json_object_get(o.m.entry.facts, "binds"), 0);
+	fd = rb_storage_open(bind, &err);
+	CHECK(fd >= 0);
+	/* the old one is kept, so that its number is not used again */
+	put_text("secret", "of the host");
+	rb_path(from, sizeof(from), "%s/secret", top);
+	rb_path(to, sizeof(to), "%s/mine", top);
+	CHECK_INT(rename(from, to), 0);
+	CHECK_INT(rb_storage_open(bind, &err), -ESTALE);
+	CHECK(strstr(err.msg, "was replaced meanwhile"));
+	CHECK_INT(unlink(to), 0);
+	CHECK_INT(symlink("/etc/shadow", to), 0);
+	CHECK_INT(rb_storage_open(bind, &err), -ESTALE);
+	CHECK_INT(unlink(to), 0);
+}
+
+/* name of the one that uses it, or "" */
+static const char *user(const char *mounts, const char *volume, const char *path)
+{
+	_cleanup_json_ json_t *running = parse(mounts);
+	char full[PATH_MAX + 64];
+	static char ret[32];
+	const char *name;
+
+	rb_path(full, sizeof(full), "%s/%s", top, path);
+	snprintf(ret, sizeof(ret), "%s",
+		 rb_storage_user(running, volume, full, NULL, &name) > 0 ? name : "");
+	return ret;
+}
+
+#define OTHER(type, name, source)                                             \
+	"[{\"Id\":\"1\",\"Names\":[\"/other\"],\"Mounts\":[{\"Type\":\"" type \
+	"\",\"Name\":\"" name "\",\"Source\":\"" source "\"}]}]"
+
+static void who_uses_it_by_another_path(void)
+{
+	CHECK_STR(user(OTHER("bind", "", "@/folder"), NULL, "folder"), "other");
+	CHECK_STR(user(OTHER("bind", "", "@/into"), NULL, "folder"), "other");
+	CHECK_STR(user(OTHER("bind", "", "@/folder"), NULL, "into"), "other");
+	CHECK_STR(user(OTHER("bind", "", "@/into/file"), NULL, "folder"), "other");
+	CHECK_STR(user(OTHER("bind", "", "@/into"), NULL, "folder/file"), "other");
+	CHECK_STR(user(OTHER("bind", "", "@/alone"), NULL, "hard"), "other");
+	CHECK_STR(user(OTHER("bind", "", "@/folder2"), NULL, "folder"), "");
+	CHECK_STR(user(OTHER("bind", "", "@/alone"), NULL, "folder"), "");
+	CHECK_STR(user(OTHER("bind", "", "/"), NULL, "folder"), "");
+	CHECK_STR(user(OTHER("tmpfs", "", ""), NULL, "folder"), "");
+	/* a volume's files: by its name, and by what Docker calls them */
+	CHECK_STR(user(OTHER("volume", "v", "@/docker/v/_data"), "v", "docker/v/_data"), "other");
+	CHECK_STR(user(OTHER("bind", "", "@/docker/v/_data"), "v", "docker/v/_data"), "other");
+	CHECK_STR(user(OTHER("bind", "", "@/docker/v/_data/sub"), "v", "docker/v/_data"), "other");
+	CHECK_STR(user(OTHER("bind", "", "@/docker/v"), "v", "docker/v/_data"), "other");
+	CHECK_STR(user(OTHER("volume", "w", "@/docker/w/_data"), "v", "docker/v/_data"), "");
+	/* who looks after all of them */
+	CHECK_STR(user(OTHER("bind", "", "@/docker"), "v", "docker/v/_data"), "");
+}
+
+/* in a mount namespace of its own: 0, 1 or 99 */
+static int used_by_a_mount_of_the_host(void)
+{
+	pid_t pid = fork();
+	int status;
+
+	if (pid == 0) {
+		char from[PATH_MAX + 16], to[PATH_MAX + 16];
+
+		rb_path(from, sizeof(from), "%s/folder", top);
+		rb_path(to, sizeof(to), "%s/mounted", top);
+		mkdir(to, 0755);
+		if (unshare(CLONE_NEWNS) < 0 ||
+		    mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0 ||
+		    mount(from, to, NULL, MS_BIND, NULL) < 0)
+			_exit(99);
+		_exit(strcmp(user(OTHER("bind", "", "@/mounted/sub"), NULL, "folder"), "other") ==
+		      0);
+	}
+	return waitpid(pid, &status, 0) == pid && WIFEXITED(status) ? WEXITSTATUS(status) : 99;
+}
+
+static void who_uses_it_by_a_mount_of_the_host(void)
+{
+	CHECK_INT(used_by_a_mount_of_the_host(), 1);
 }
 
 int main(void)
 {
-	char path[PATH_MAX + 16];
+	static const char *const folders[] = { "folder/sub", "folder2", "docker/v/_data/sub",
+					       "docker/w/_data" };
+	char path[PATH_MAX + 16], other[PATH_MAX + 16];
 
 	if (!mkdtemp(top))
 		return 99;
-	rb_path(path, sizeof(path), "%s/folder", top);
-	mkdir(path, 0755);
-	rb_path(path, sizeof(path), "%s/folder/file", top);
-	rb_write_file(path, "x", 1, 0644, false, NULL);
-	rb_path(path, sizeof(path), "%s/alone", top);
-	rb_write_file(path, "x", 1, 0644, false, NULL);
+	for (size_t i = 0; i < sizeof(folders) / sizeof(folders[0]); i++) {
+		rb_path(path, sizeof(path), "%s/%s", top, folders[i]);
+		if (rb_mkdir_p(path, 0755, NULL) < 0)
+			return 99;
+	}
+	put_text("folder/file", "x");
+	put_text("folder/sub/deep", "x");
+	put_text("alone", "x");
+	link_to("folder/out", "../folder2");
+	link_to("into", "folder");
 	rb_path(path, sizeof(path), "%s/pipe", top);
 	mkfifo(path, 0600);
+	rb_path(path, sizeof(path), "%s/alone", top);
+	rb_path(other, sizeof(other), "%s/hard", top);
+	if (link(path, other) < 0)
+		return 99;
 	TAP_RUN(nothing_is_copied_unasked);
 	TAP_RUN(folders_and_files_are_copied_if_asked_for);
 	TAP_RUN(one_that_is_named_does_not_stand_for_others);
@@ -308,7 +439,11 @@ int main(void)
 	TAP_RUN(what_the_user_names_must_be_there);
 	TAP_RUN(paths_that_never_travel);
 	TAP_RUN(locks_are_found_by_the_mount_that_they_are_on);
-	TAP_RUN(copies_of_single_files_need_room);
+	TAP_RUN(a_link_out_of_a_folder_is_not_inside_of_it);
+	TAP_RUN(a_link_into_a_folder_is_not_another_one);
+	TAP_RUN(what_was_settled_is_what_is_opened);
+	TAP_RUN(who_uses_it_by_another_path);
+	TAP_RUN(who_uses_it_by_a_mount_of_the_host);
 	rb_rm_rf(top, NULL);
 	return tap_done();
 }
