@@ -50,8 +50,6 @@ int rb_obstacles_target(const struct rb_node *node, const json_t *offer, json_t 
 
 /** What a host has room for, in bytes. */
 struct rb_room {
-	uint64_t images;  /* on the disk that CRIU's images are written to */
-	uint64_t files;	  /* on Docker's */
 	uint64_t memory;  /* 0: unknown */
 	uint64_t allowed; /* of that, to reberthd: rb_memory_allowed() */
 	bool lazy;	  /* memory need not go through the disk (strategy.h) */
@@ -60,6 +58,27 @@ struct rb_room {
 /** rb_obstacles_room - of these, that there is too little of it for what the offer says */
 void rb_obstacles_room(const struct rb_node *node, const json_t *offer, const struct rb_room *room,
 		       json_t *obstacles);
+
+/** rb_offer_images - bytes of memory that will be written to disk
+ * @lazy: as in rb_room */
+uint64_t rb_offer_images(const json_t *offer, bool lazy);
+
+/** What will be written below a path. */
+struct rb_written {
+	const char *path;
+	uint64_t bytes;
+	uint64_t dev, free; /* which disk it is on, and what is free there, bytes */
+};
+
+/** rb_obstacles_disks - of these, that a disk has too little room for all that goes to it */
+void rb_obstacles_disks(const struct rb_node *node, const struct rb_written *list, size_t n,
+			json_t *obstacles);
+
+/** rb_obstacles_disk - the same, of what the offer says
+ * @offer: with its members
+ * @docker: Docker's own folder */
+void rb_obstacles_disk(const struct rb_node *node, const json_t *offer, const char *docker,
+		       bool lazy, json_t *obstacles);
 
 /** rb_obstacles_segment - of these, what has to do with the networks that it has there */
 void rb_obstacles_segment(const struct rb_node *node, const json_t *offer, json_t *obstacles,

@@ -19,9 +19,6 @@
 #include "strategy.h"
 #include "wait.h"
 
-/* room for both copies of the memory's images and for what a running system needs */
-#define DISK_RESERVE_BYTES ((uint64_t)64 << 20)
-
 /* what arriving takes beside the memory itself: index of the store, page tables, CRIU */
 #define MEMORY_RESERVE_BYTES ((uint64_t)128 << 20)
 
@@ -82,19 +79,6 @@ static void check_host(const struct subject *s)
 				s->node->name, missing);
 }
 
-static void check_disk(const struct rb_node *node, uint64_t images, uint64_t files,
-		       const struct rb_room *room, json_t *obstacles)
-{
-	images += DISK_RESERVE_BYTES;
-	files += DISK_RESERVE_BYTES;
-	if (room->images < images || room->files < files)
-		rb_obstacle_add(obstacles, "error", "make room there",
-				"node '%s' has too little disk space: %llu MiB needed in '%s', "
-				"%llu MiB in Docker's folder",
-				node->name, (unsigned long long)(images >> 20), node->state_dir,
-				(unsigned long long)(files >> 20));
-}
-
 static uint64_t bytes_of(const json_t *offer, const char *key)
 {
 	int64_t bytes = rb_json_int(offer, key, 0);
@@ -122,17 +106,26 @@ static void check_allowed(const struct rb_node *node, const json_t *offer, uint6
 			(unsigned long long)(allowed >> 20));
 }
 
+/* an older source does not say how it will be */
+static bool will_be_lazy(const json_t *offer, bool lazy)
+{
+	return lazy && strcmp(rb_json_str(offer, "strategy", "cold"), "cold") != 0;
+}
+
+uint64_t rb_offer_images(const json_t *offer, bool lazy)
+{
+	return will_be_lazy(offer, lazy)
+		       ? bytes_of(offer, "shared_bytes") + bytes_of(offer, "locked_bytes")
+		       : bytes_of(offer, "memory_bytes");
+}
+
 void rb_obstacles_room(const struct rb_node *node, const json_t *offer, const struct rb_room *room,
 		       json_t *obstacles)
 {
-	/* an older source does not say how it will be */
-	bool lazy = room->lazy && strcmp(rb_json_str(offer, "strategy", "cold"), "cold") != 0;
-	uint64_t shared = bytes_of(offer, "shared_bytes");
-	uint64_t memory = bytes_of(offer, "pages_bytes") + shared + MEMORY_RESERVE_BYTES;
-	uint64_t images = lazy ? shared + bytes_of(offer, "locked_bytes")
-			       : bytes_of(offer, "memory_bytes");
+	bool lazy = will_be_lazy(offer, room->lazy);
+	uint64_t memory = bytes_of(offer, "pages_bytes") + bytes_of(offer, "shared_bytes") +
+			  MEMORY_RESERVE_BYTES;
 
-	check_disk(node, images, bytes_of(offer, "file_bytes"), room, obstacles);
 	if (lazy && room->memory && room->memory < memory)
 		rb_obstacle_add(obstacles, "error",
 				"end something there, or move it to another node",
@@ -147,12 +140,11 @@ void rb_obstacles_room(const struct rb_node *node, const json_t *offer, const st
 static void check_room(const struct subject *s)
 {
 	const char *docker = rb_json_str(s->info, "DockerRootDir", "/var/lib/docker");
-	struct rb_room room = { .images = rb_disk_free(s->node->state_dir),
-				.files = rb_disk_free(docker),
-				.memory = rb_memory_available(),
+	struct rb_room room = { .memory = rb_memory_available(),
 				.allowed = rb_memory_allowed(),
 				.lazy = rb_lazy_restore_works() };
 
+	rb_obstacles_disk(s->node, s->offer, docker, room.lazy, s->obstacles);
 	rb_obstacles_room(s->node, s->offer, &room, s->obstacles);
 }
 

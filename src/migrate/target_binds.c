@@ -233,7 +233,6 @@ void rb_binds_check(const struct rb_node *node, const json_t *offer, const char 
 	size_t i;
 
 	json_array_foreach (json_object_get(offer, "binds"), i, bind) {
-		uint64_t bytes = (uint64_t)rb_json_int(bind, "bytes", 0);
 		struct bind_judged j = {};
 
 		if (rb_storage_is_shared(bind))
@@ -242,11 +241,5 @@ void rb_binds_check(const struct rb_node *node, const json_t *offer, const char 
 			continue;
 		if (bind_judge(node, moves, bind, docker_root, wait, &j) == BIND_REFUSED)
 			rb_obstacle_add(obstacles, "error", j.remedy, "%s", j.what);
-		else if (rb_disk_free(j.path) < bytes + RB_STORAGE_RESERVE)
-			rb_obstacle_add(obstacles, "error", "make room there",
-					"node '%s' has too little disk space for '%s': %llu MiB "
-					"needed",
-					node->name, rb_json_str(bind, "source", ""),
-					(unsigned long long)((bytes + RB_STORAGE_RESERVE) >> 20));
 	}
 }

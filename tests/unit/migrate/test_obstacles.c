@@ -182,12 +182,12 @@ static void only_what_is_needed_must_be_free(void)
 		{ "pre-copy", true, 3, 8,
 		  "node 'h2' has too little memory: 8320 MiB needed, 8192 MiB available" },
 		{ "pre-copy", true, 2, 10,
-		  "node 'h2' has too little disk space: 2112 MiB needed in '/state', 64 MiB in "
-		  "Docker's folder" },
+		  "node 'h2' has too little disk space for '/state': 2112 MiB needed, 2048 MiB "
+		  "free" },
 		{ "cold", true, 9, 8, "" },
 		{ "cold", true, 8, 10,
-		  "node 'h2' has too little disk space: 8256 MiB needed in '/state', 64 MiB in "
-		  "Docker's folder" },
+		  "node 'h2' has too little disk space for '/state': 8256 MiB needed, 8192 MiB "
+		  "free" },
 		/* one that cannot do it, and a source that does not say */
 		{ "pre-copy", false, 9, 8, "" },
 		{ NULL, true, 9, 8, "" },
@@ -200,17 +200,61 @@ static void only_what_is_needed_must_be_free(void)
 			"pages_bytes", (json_int_t)(7 * GIB), "shared_bytes", (json_int_t)GIB,
 			"locked_bytes", (json_int_t)GIB, "strategy", cases[i].strategy);
 		_cleanup_json_ json_t *found = json_array();
-		struct rb_room room = { .images = cases[i].images * GIB,
-					.files = GIB,
-					.memory = cases[i].memory * GIB,
+		struct rb_room room = { .memory = cases[i].memory * GIB,
 					.allowed = UINT64_MAX,
 					.lazy = cases[i].lazy };
+		struct rb_written images = { "/state", rb_offer_images(offer, cases[i].lazy), 1,
+					     cases[i].images * GIB };
 
+		rb_obstacles_disks(&node, &images, 1, found);
 		rb_obstacles_room(&node, offer, &room, found);
 		printf("# case %zu\n", i);
 		CHECK_STR(rb_json_str(json_array_get(found, 0), "what", ""), cases[i].what);
 		CHECK_INT(json_array_size(found), *cases[i].what ? 1 : 0);
 	}
+}
+
+static void what_goes_to_one_disk_is_added_up(void)
+{
+	const struct rb_node node = { .name = "h2", .state_dir = "/state" };
+	struct rb_written list[] = { { "/state", 0, 1, GIB },
+				     { "/docker", 0, 1, GIB },
+				     { "/srv/a", 500 << 20, 2, GIB },
+				     { "/home", 900 << 20, 3, GIB },
+				     { "/srv/b", 460 << 20, 2, GIB } };
+	_cleanup_json_ json_t *found = json_array();
+
+	rb_obstacles_disks(&node, list, 5, found);
+	CHECK_INT(json_array_size(found), 0);
+	list[4].bytes += 1 << 20;
+	rb_obstacles_disks(&node, list, 5, found);
+	CHECK_INT(json_array_size(found), 1);
+	CHECK_STR(rb_json_str(json_array_get(found, 0), "what", ""),
+		  "node 'h2' has too little disk space for '/srv/a', '/srv/b': 1025 MiB needed, "
+		  "1024 MiB free");
+	/* what a hostile peer says */
+	json_array_clear(found);
+	list[2].bytes = list[4].bytes = UINT64_MAX - 5;
+	rb_obstacles_disks(&node, list, 5, found);
+	CHECK_INT(json_array_size(found), 1);
+}
+
+/* Each bind mount for itself would do; the writable layer and the volumes are elsewhere. */
+static void folders_of_the_host_are_not_in_dockers(void)
+{
+	const struct rb_node node = { .name = "h2", .state_dir = "/dev/shm" };
+	const int64_t most = (int64_t)rb_disk_free("/tmp") / 4 * 3;
+	_cleanup_json_ json_t *offer =
+		json_pack("{s:I, s:[{s:s, s:s, s:I}], s:[{s:[{s:s, s:s, s:I}]}]}", "file_bytes",
+			  (json_int_t)(2 * most), "binds", "how", "copied", "source", "/tmp/a/b",
+			  "bytes", (json_int_t)most, "members", "binds", "how", "copied", "source",
+			  "/tmp/c", "bytes", (json_int_t)most);
+	_cleanup_json_ json_t *found = json_array();
+
+	rb_obstacles_disk(&node, offer, "/dev/shm", true, found);
+	CHECK_INT(json_array_size(found), 1);
+	CHECK(strstr(rb_json_str(json_array_get(found, 0), "what", ""),
+		     "for '/tmp/a/b', '/tmp/c': "));
 }
 
 static void what_waits_here_must_be_allowed(void)
@@ -249,9 +293,7 @@ static void what_waits_here_must_be_allowed(void)
 				  "pages_bytes", (json_int_t)(7 * GIB), "shared_bytes",
 				  (json_int_t)GIB, "strategy", cases[i].strategy);
 		_cleanup_json_ json_t *found = json_array();
-		struct rb_room room = { .images = 99 * GIB,
-					.files = GIB,
-					.memory = 99 * GIB,
+		struct rb_room room = { .memory = 99 * GIB,
 					.allowed = cases[i].allowed_mib << 20,
 					.lazy = true };
 
@@ -347,6 +389,8 @@ int main(void)
 	TAP_RUN(controllers_that_would_start_a_second_copy_are_refused);
 	TAP_RUN(missing_processor_features_are_named);
 	TAP_RUN(only_what_is_needed_must_be_free);
+	TAP_RUN(what_goes_to_one_disk_is_added_up);
+	TAP_RUN(folders_of_the_host_are_not_in_dockers);
 	TAP_RUN(what_waits_here_must_be_allowed);
 	TAP_RUN(only_connections_that_are_lost_are_named);
 	TAP_RUN(networks_that_translate);
