@@ -11,6 +11,7 @@ e2e_begin victim redis
 warm_up
 e2e_tidy() {
 	local host
+	lab link h1 --rate none
 	for host in h1 h2; do
 		on "$host" sh -c "umount $SRV/small $SRV/vol 2>/dev/null; rm -rf $SRV"
 	done
@@ -70,6 +71,7 @@ is "all three by name" "$status $(report_field .possible)" "0 true"
 is "--dry-run says what is copied" "$(report_field '[.storage[] | "\(.bind) \(.how)"] | sort | join(", ")')" \
 	"$SRV/a/b/deep copied, $SRV/big copied, $SRV/conf copied, $SRV/data copied, $SRV/data/file inside"
 moves "--with-bind" h1 app h2 --with-bind --verify
+at_most "a large file goes in rounds: bytes in the freeze" "$(report_field "[.files[] | select(.name == \"$SRV/big\") | .rounds[] | select(.frozen) | .bytes] | add")" 65536
 counts_on h2 "--with-bind"
 like "a single file is written to where it is mounted" "$(on h2 cat $SRV/conf)" "^conf [0-9]+$"
 like "what was mounted read-only is so" "$(docker_on h2 exec app touch /deep/new 2>&1)" "Read-only"
@@ -126,6 +128,42 @@ run_container h1 odd -v $SRV/conf:/conf victim sleep 1000
 on h1 sh -c "echo b >$SRV/new; mv $SRV/new $SRV/conf"
 refused "a file that was replaced" 5 "not what the container has mounted" --with-bind odd h2
 docker_on h1 rm -f odd >/dev/null
+# links from one of them out of it, or into another: what is one folder here would be two there
+on h1 sh -c "mkdir -p $SRV/one $SRV/two && ln -s ../two $SRV/one/out && ln -s two $SRV/way"
+run_container h1 odd -v $SRV/one:/one -v $SRV/one/out:/out victim sleep 1000
+refused "a link out of a folder" 5 "'$SRV/one/out' leads out of '$SRV/one', with which it would travel.*: mount what it leads to by its own path" --with-bind odd h2
+docker_on h1 rm -f odd >/dev/null
+run_container h1 odd -v $SRV/two:/two -v $SRV/way:/way victim sleep 1000
+refused "a link into a folder" 5 "'$SRV/way' leads into '$SRV/two', which is copied, too" --with-bind odd h2
+docker_on h1 rm -f odd >/dev/null
+# a large file on a slow link
+is_at() { [[ $(api h1 "/migrations/$id" | jq -r .stage) == "$1" ]]; }
+on h1 dd if=/dev/urandom of=$SRV/image bs=1M count=64 2>/dev/null
+run_container h1 odd -v $SRV/image:/image victim sleep 1000
+lab link h1 --rate 20mbit
+id=$(on h1 reberth migrate --detach --with-bind odd h2)
+wait_for 20 is_at sync
+on h1 reberth migration cancel "$id" >/dev/null
+check "a large file on its way is called off" wait_for 10 has_ended h1
+is "a large file on its way: rolled back" "$(api h1 "/migrations/$id" | jq -r .result)" rolled-back
+lab link h1 --rate none
+check "a large file on its way: the target ends it" wait_for 10 has_ended h2
+is "a large file on its way: nothing stays there" "$(on h2 ls $SRV 2>/dev/null)" ""
+docker_on h1 rm -f odd >/dev/null
+# the path is another file's while it moves
+on h1 sh -c "echo mine >$SRV/conf"
+run_container h1 odd -v $SRV/conf:/conf victim sleep 1000
+arm h1 source.memory.begin pause 1
+in_background swapped h1 reberth migrate --json --with-bind --verify odd h2
+wait_for 20 fault_reached h1
+on h1 sh -c "echo secret >$SRV/other; mv $SRV/conf $SRV/aside; mv $SRV/other $SRV/conf; echo more >>$SRV/aside"
+release h1
+wait "$last_pid"
+disarm h1
+is "its path is another file's: the container's moves" "$(jq -r .result <"$E2E_WORK/swapped.out") $(on h2 cat $SRV/conf)" $'completed mine\nmore'
+docker_on h2 rm -f odd >/dev/null
+on h1 sh -c "rm -rf $SRV; mkdir -p $SRV; echo a >$SRV/conf"
+on h2 rm -rf $SRV
 on h2 sh -c "cp $CONFIG $CONFIG.saved; jq '.allow_bind = [\"/srv\"]' $CONFIG.saved >$CONFIG"
 lab daemon h2 restart reberthd
 like_refused "where the target lets nobody" $SRV/conf:/conf "does not let anybody bring something to '$SRV/conf': add it to \"allow_bind\""
@@ -224,6 +262,16 @@ run_container h1 other -v stuff:/data victim sleep 1000 || bail "no container"
 run_app h1 -v stuff:/stuff
 docker_on h1 exec other sh -c 'echo theirs >/data/file'
 refused "a volume in use" 5 "volume 'stuff' is used by container 'other', too, which runs: stop the other one, or say --volume-in-use copy" --with-bind app h2
+docker_on h1 stop -t 0 other >/dev/null
+run_container h1 reader -v /var/lib/docker/volumes/stuff/_data:/stuff victim sleep 1000
+refused "a volume in use, by its path" 5 "volume 'stuff' is used by container 'reader', too" --with-bind app h2
+docker_on h1 rm -f reader >/dev/null
+on h1 ln -s $SRV /run/way
+run_container h1 reader -v /run/way/data:/srv:ro victim sleep 1000
+refused "a folder in use, by another path" 5 "folder '$SRV/data' is used by container 'reader', too" --with-bind app h2
+docker_on h1 rm -f reader >/dev/null
+on h1 rm /run/way
+docker_on h1 start other >/dev/null
 run_container h1 reader -v $SRV:/srv:ro victim sleep 1000
 refused "a folder in use" 5 "is used by container '(reader|other)', too" --with-bind app h2
 docker_on h1 rm -f reader >/dev/null
@@ -282,7 +330,6 @@ fails h2 target.ready.begin kill
 
 arm h1 source.memory.begin hang 1
 id=$(on h1 reberth migrate --detach --with-bind app h2)
-is_at() { [[ $(api h1 "/migrations/$id" | jq -r .stage) == "$1" ]]; }
 wait_for 20 is_at memory
 on h1 reberth migration cancel "$id" >/dev/null
 comes_to_nothing "cancelled"
