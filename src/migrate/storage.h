@@ -137,8 +137,8 @@ int rb_target_finish_storage(struct rb_migration *m, const struct rb_wait *wait,
 
 /** rb_target_empty_storage - Docker fills an empty volume from the image; what the source deleted
  * there must not come back */
-int rb_target_empty_storage(struct rb_migration *m, struct rb_member *c,
-			    const struct rb_wait *wait, struct rb_err *err);
+int rb_target_empty_storage(struct rb_migration *m, struct rb_member *c, const struct rb_wait *wait,
+			    struct rb_err *err);
 
 /** rb_target_sync_storage - what came so far is on disk: of a bind mount whatever disk that is */
 int rb_target_sync_storage(const struct rb_member *c, const struct rb_wait *wait,
@@ -164,8 +164,8 @@ int rb_volumes_make(struct rb_migration *m, struct rb_member *c, const struct rb
 const char *rb_volumes_here(const struct rb_member *c, const char *name);
 
 /** rb_volumes_remove - those that were made and are still ours */
-int rb_volumes_remove(struct rb_migration *m, const struct rb_member *c,
-		      const struct rb_wait *wait, struct rb_err *err);
+int rb_volumes_remove(struct rb_migration *m, const struct rb_member *c, const struct rb_wait *wait,
+		      struct rb_err *err);
 
 /* --- bind mounts there (target_binds*.c) --- */
 
