@@ -45,13 +45,15 @@ static void child_exec(const struct rb_spawn *spec, int null_fd, int report_fd)
 	int fds[3] = { spec->stdin_fd > 0 ? spec->stdin_fd : null_fd,
 		       spec->stdout_fd > 0 ? spec->stdout_fd : null_fd,
 		       spec->stderr_fd > 0 ? spec->stderr_fd : STDERR_FILENO };
-	sigset_t none;
+	sigset_t blocked;
 	int failed;
 
-	sigemptyset(&none);
-	sigprocmask(SIG_SETMASK, &none, NULL);
 	for (int sig = 1; sig < NSIG; sig++)
 		signal(sig, SIG_DFL);
+	sigemptyset(&blocked);
+	if (spec->term_blocked)
+		sigaddset(&blocked, SIGTERM);
+	sigprocmask(SIG_SETMASK, &blocked, NULL);
 	if (spec->die_with_us)
 		prctl(PR_SET_PDEATHSIG, SIGKILL);
 	if (spec->new_session)

@@ -29,6 +29,8 @@ struct rb_spawn {
 	bool private_mounts; /* a mount namespace of its own: what it mounts goes with it */
 	bool new_session;    /* setsid(): it and its children can be killed as a group */
 	bool die_with_us;    /* PR_SET_PDEATHSIG SIGKILL */
+	bool term_blocked; /* SIGTERM waits until the program unblocks it; else no signal is blocked
+			    */
 };
 
 /** rb_spawn - start a program; only descriptors 0 to 2 are passed on */

@@ -22,6 +22,7 @@
 #include <grp.h>
 #include <limits.h>
 #include <microhttpd.h>
+#include <poll.h>
 #include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -231,6 +232,16 @@ struct rb_api_request *rb_api_later(struct rb_api *api)
 	if (api->current)
 		api->current->later = true;
 	return api->current;
+}
+
+/* libmicrohttpd does not look at connections that are suspended */
+bool rb_api_is_gone(const struct rb_api_request *req)
+{
+	const union MHD_ConnectionInfo *info =
+		MHD_get_connection_info(req->conn, MHD_CONNECTION_INFO_CONNECTION_FD);
+	struct pollfd fd = { .fd = info ? info->connect_fd : -1 };
+
+	return poll(&fd, 1, 0) > 0 && (fd.revents & (POLLHUP | POLLERR));
 }
 
 void rb_api_answer(struct rb_api_request *req, json_t *value, const struct rb_err *err)

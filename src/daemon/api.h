@@ -11,6 +11,7 @@
 #pragma once
 
 #include <jansson.h>
+#include <stdbool.h>
 
 struct rb_api;
 struct rb_api_request;
@@ -84,6 +85,9 @@ void rb_api_run(struct rb_api *api);
  * Return: handle, for one rb_api_answer(); NULL outside of an operation.
  */
 struct rb_api_request *rb_api_later(struct rb_api *api);
+
+/** rb_api_is_gone - has the client of a request that waits hung up? It is answered all the same */
+bool rb_api_is_gone(const struct rb_api_request *req);
 
 /**
  * rb_api_answer - answer a request that rb_api_later() kept waiting; call rb_api_run() soon after

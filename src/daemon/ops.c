@@ -27,6 +27,12 @@ static void answer_later(void *arg, json_t *answer, const struct rb_err *why)
 	rb_api_answer(arg, answer, why);
 }
 
+/* it only reads, and for long where the image is large: who does not wait any more ends it */
+static bool is_gone(void *arg)
+{
+	return rb_api_is_gone(arg);
+}
+
 static int op_migrate(void *ctx, const json_t *request, json_t **ret, struct rb_err *err)
 {
 	struct rb_ops_context *ops = ctx;
@@ -34,7 +40,7 @@ static int op_migrate(void *ctx, const json_t *request, json_t **ret, struct rb_
 	int r;
 
 	if (rb_json_bool(request, "dry_run", false))
-		return rb_workers_start_question(ops->workers, "plan", request, answer_later,
+		return rb_workers_start_question(ops->workers, "plan", request, answer_later, NULL,
 						 rb_api_later(ops->api), err);
 	r = rb_source_begin(&ops->config->node, request, &entry, err);
 	if (r >= 0)
@@ -192,7 +198,7 @@ static int op_network(void *ctx, const json_t *request, json_t **ret, struct rb_
 	struct rb_ops_context *ops = ctx;
 
 	(void)ret;
-	return rb_workers_start_question(ops->workers, "network", request, answer_later,
+	return rb_workers_start_question(ops->workers, "network", request, answer_later, NULL,
 					 rb_api_later(ops->api), err);
 }
 
@@ -219,7 +225,7 @@ static int op_forward_rm(void *ctx, const char *id, struct rb_err *err)
 	_cleanup_json_ json_t *request = json_pack("{s:s}", "id", id);
 	struct rb_ops_context *ops = ctx;
 
-	return rb_workers_start_question(ops->workers, "forward-rm", request, answer_later,
+	return rb_workers_start_question(ops->workers, "forward-rm", request, answer_later, NULL,
 					 rb_api_later(ops->api), err);
 }
 
@@ -252,6 +258,7 @@ static json_t *show_push(const struct rb_ops_context *ops, const char *id, json_
 	json_object_set_new(push, "active", json_boolean(active));
 	if (!ended && !active) {
 		json_object_set_new(push, "result", json_string("failed"));
+		rb_pushes_end_nodes(push, "failed");
 		json_object_set_new(push, "error",
 				    json_pack("{s:s, s:i, s:s}", "code",
 					      rb_code_name(RB_E_INTERNAL), "errno", ECHILD,
@@ -346,7 +353,7 @@ static int op_image_diff(void *ctx, const json_t *request, json_t **ret, struct 
 		return rb_err_code(err, RB_E_NOT_FOUND, -ENOENT,
 				   "node '%.100s' is %s: 'reberth node' lists the others", peer,
 				   strcmp(peer, node->name) == 0 ? "this host" : "not known here");
-	return rb_workers_start_question(ops->workers, "diff", request, answer_later,
+	return rb_workers_start_question(ops->workers, "diff", request, answer_later, is_gone,
 					 rb_api_later(ops->api), err);
 }
 

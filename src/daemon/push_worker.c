@@ -23,8 +23,10 @@
 #include "wait.h"
 
 #define ENGINE_MS	  20000
-#define DIFF_MS		  600000
+#define DIFF_MS		  3600000 /* the image may have to be read; a cancel ends it */
 #define PROGRESS_EVERY_MS 100
+#define SAVE_EVERY_MS	  500
+#define SAVE_TRIES	  1200 /* ten minutes */
 
 struct worker {
 	const struct rb_node *node;
@@ -50,6 +52,8 @@ static void note_figures(json_t *node, const struct rb_image_push *push)
 			    json_pack("{s:i, s:i}", "present", push->layers_present, "sent",
 				      push->layers_sent));
 	json_object_set_new(node, "image_present", json_boolean(push->was_there));
+	if (push->image_id[0])
+		json_object_set_new(node, "image_id", json_string(push->image_id));
 	if (push->tags)
 		json_object_set(node, "tags", push->tags);
 }
@@ -186,18 +190,37 @@ static void sign(struct worker *w)
 	rb_pushes_save(w->node, w->file, NULL);
 }
 
+/* Without a result it would be taken for one whose worker was killed, although the nodes may have
+ * the image: so there has to be room for it, and until then it is under way. */
+static int save_result(struct worker *w, struct rb_err *err)
+{
+	int r = rb_pushes_save(w->node, w->file, err);
+
+	if (r < 0)
+		rb_warn("push: %s: tried again", err->msg);
+	for (int i = 0; r < 0 && i < SAVE_TRIES; i++) {
+		rb_wait_ms(SAVE_EVERY_MS, NULL, NULL);
+		r = rb_pushes_save(w->node, w->file, err);
+	}
+	return r;
+}
+
 static int end(struct worker *w, int r, const struct rb_err *why, struct rb_err *err)
 {
+	const char *result = r >= 0			  ? "completed"
+			     : why->code == RB_E_CANCELED ? "canceled"
+							  : "failed";
+	struct rb_err save_err = {};
 	int saved;
 
 	json_object_del(w->file, "progress");
-	json_object_set_new(w->file, "result",
-			    json_string(r >= 0			     ? "completed"
-					: why->code == RB_E_CANCELED ? "canceled"
-								     : "failed"));
+	json_object_set_new(w->file, "result", json_string(result));
+	rb_pushes_end_nodes(w->file, result);
 	if (r < 0)
 		json_object_set_new(w->file, "error", error_json(why));
-	saved = rb_pushes_save(w->node, w->file, r >= 0 ? err : NULL);
+	saved = save_result(w, &save_err);
+	if (r >= 0 && saved < 0)
+		*err = save_err;
 	return r < 0 ? r : saved;
 }
 
@@ -221,10 +244,11 @@ int rb_push_run(const struct rb_node *node, const char *id, int cancel_fd, struc
 	return end(&w, r, err, err);
 }
 
-int rb_push_diff(const struct rb_node *node, const json_t *request, json_t **ret,
+int rb_push_diff(const struct rb_node *node, const json_t *request, int cancel_fd, json_t **ret,
 		 struct rb_err *err)
 {
-	struct rb_wait wait = rb_wait_within(NULL, DIFF_MS);
+	struct rb_wait patient = { .cancel_fd = cancel_fd };
+	struct rb_wait wait = rb_wait_within(&patient, DIFF_MS);
 	_cleanup_json_ json_t *description = NULL, *sizes = NULL;
 	struct rb_image_push push = { .node = node, .peer = rb_json_str(request, "node", "") };
 	const char *image = rb_json_str(request, "image", "");

@@ -129,6 +129,19 @@ pid_t rb_pushes_worker(const json_t *push)
 		       : 0;
 }
 
+void rb_pushes_end_nodes(json_t *push, const char *result)
+{
+	json_t *node;
+	size_t i;
+
+	json_array_foreach (json_object_get(push, "nodes"), i, node) {
+		const char *state = rb_json_str(node, "state", "");
+
+		if (strcmp(state, "waiting") == 0 || strcmp(state, "sending") == 0)
+			json_object_set_new(node, "state", json_string(result));
+	}
+}
+
 static int check_nodes(const struct rb_node *node, const json_t *nodes, struct rb_err *err)
 {
 	json_t *name;
@@ -170,14 +183,21 @@ static int sweep_one(void *arg, const char *id)
 	_cleanup_json_ json_t *push = NULL;
 	char path[PATH_MAX];
 	struct stat st;
+	time_t age_s;
 
 	sweep->left++;
 	file_path(sweep->node, id, path);
-	/* one that is under way writes all the time */
-	if (stat(path, &st) < 0 || time(NULL) - st.st_mtim.tv_sec < sweep->age_s ||
-	    rb_pushes_load(sweep->node, id, &push, NULL) < 0)
+	/* one that is under way writes often, but not while Docker loads at the other end */
+	if (stat(path, &st) < 0)
+		return 0;
+	age_s = time(NULL) - st.st_mtim.tv_sec;
+	if (age_s < sweep->age_s || rb_pushes_load(sweep->node, id, &push, NULL) < 0)
 		return 0;
 	if (!rb_json_str(push, "result", NULL) && rb_pushes_worker(push))
+		return 0;
+	/* a worker may have been started and not have signed yet: this host may be slow */
+	if (!rb_json_str(push, "result", NULL) && !json_object_get(push, "worker") &&
+	    age_s < KEPT_S)
 		return 0;
 	unlink(path);
 	sweep->left--;

@@ -100,9 +100,9 @@ static int serve(struct rb_config *config, int cancel_fd, struct rb_err *err)
 
 /* a request on standard input, its answer, or why there is none, on standard output */
 static int question(struct rb_config *config,
-		    int (*answer)(const struct rb_node *node, const json_t *request, json_t **ret,
-				  struct rb_err *err),
-		    struct rb_err *err)
+		    int (*answer)(const struct rb_node *node, const json_t *request, int cancel_fd,
+				  json_t **ret, struct rb_err *err),
+		    int cancel_fd, struct rb_err *err)
 {
 	_cleanup_free_ char *text = calloc(1, 1 << 20);
 	_cleanup_json_ json_t *request = NULL, *value = NULL, *outcome = NULL;
@@ -115,7 +115,7 @@ static int question(struct rb_config *config,
 	len = rb_read_all(STDIN_FILENO, text, (1 << 20) - 1);
 	r = len < 0 ? (int)len : rb_json_parse(text, (size_t)len, &request, err);
 	if (r >= 0)
-		r = answer(&config->node, request, &value, err);
+		r = answer(&config->node, request, cancel_fd, &value, err);
 	outcome = r >= 0 ? json_pack("{s:O}", "answer", value)
 			 : json_pack("{s:s, s:i, s:o}", "code", rb_code_name(err->code), "errno",
 				     err->errnum, "message", rb_json_text(err->msg));
@@ -125,9 +125,26 @@ static int question(struct rb_config *config,
 	return r;
 }
 
-static int end_forward(const struct rb_node *node, const json_t *request, json_t **ret,
-		       struct rb_err *err)
+/* these have limits of their own, and are not cancelled */
+
+static int plan(const struct rb_node *node, const json_t *request, int cancel_fd, json_t **ret,
+		struct rb_err *err)
 {
+	(void)cancel_fd;
+	return rb_source_plan(node, request, ret, err);
+}
+
+static int network(const struct rb_node *node, const json_t *request, int cancel_fd, json_t **ret,
+		   struct rb_err *err)
+{
+	(void)cancel_fd;
+	return rb_network_command(node, request, ret, err);
+}
+
+static int end_forward(const struct rb_node *node, const json_t *request, int cancel_fd,
+		       json_t **ret, struct rb_err *err)
+{
+	(void)cancel_fd;
 	*ret = json_object();
 	return rb_ports_end(node, rb_json_str(request, "id", ""), err);
 }
@@ -150,17 +167,17 @@ int rb_worker_main(struct rb_config *config, const char *kind, const char *id)
 	if (r >= 0 && strcmp(kind, "serve") == 0)
 		r = serve(config, cancel_fd, &err);
 	else if (r >= 0 && strcmp(kind, "plan") == 0)
-		r = question(config, rb_source_plan, &err);
+		r = question(config, plan, cancel_fd, &err);
 	else if (r >= 0 && strcmp(kind, "network") == 0)
-		r = question(config, rb_network_command, &err);
+		r = question(config, network, cancel_fd, &err);
 	else if (r >= 0 && strcmp(kind, RB_AGENT_PLUGIN) == 0)
 		r = rb_agent_plugin(&config->node, cancel_fd, &err);
 	else if (r >= 0 && strcmp(kind, RB_AGENT_MESH) == 0)
 		r = rb_agent_mesh(&config->node, cancel_fd, &err);
 	else if (r >= 0 && strcmp(kind, "forward-rm") == 0)
-		r = question(config, end_forward, &err);
+		r = question(config, end_forward, cancel_fd, &err);
 	else if (r >= 0 && strcmp(kind, "diff") == 0)
-		r = question(config, rb_push_diff, &err);
+		r = question(config, rb_push_diff, cancel_fd, &err);
 	else if (r >= 0 && id && strcmp(kind, "push") == 0)
 		r = rb_push_run(&config->node, id, cancel_fd, &err);
 	else if (r >= 0 && strcmp(kind, "layers") == 0)

@@ -45,6 +45,7 @@ struct worker {
 	char id[RB_ID_LEN + 1]; /* "" for one that serves a peer, or plans */
 	int answer_fd;		/* question: file that gets the answer */
 	void (*done)(void *arg, json_t *plan, const struct rb_err *why);
+	bool (*gone)(void *arg);
 	void *arg;
 };
 
@@ -106,7 +107,12 @@ static int start(struct rb_workers *workers, const char *kind, const char *id, i
 		"/proc/self/exe", "--config", workers->config->path, "--worker", kind, id, NULL
 	};
 	struct rb_spawn spec = {
-		.argv = argv, .stdin_fd = stdin_fd, .stdout_fd = stdout_fd, .new_session = true
+		.argv = argv,
+		.stdin_fd = stdin_fd,
+		.stdout_fd = stdout_fd,
+		.new_session = true,
+		/* a cancel right after the start waits until it is looked for */
+		.term_blocked = true,
 	};
 	struct worker *worker = &workers->workers[workers->n];
 	int r;
@@ -157,7 +163,7 @@ static int memory_file(const char *text, struct rb_err *err)
 
 int rb_workers_start_question(struct rb_workers *workers, const char *kind, const json_t *request,
 			      void (*done)(void *arg, json_t *answer, const struct rb_err *why),
-			      void *arg, struct rb_err *err)
+			      bool (*gone)(void *arg), void *arg, struct rb_err *err)
 {
 	_cleanup_free_ char *text = json_dumps(request, JSON_COMPACT);
 	_cleanup_close_ int question = memory_file(text ? text : "{}", err);
@@ -172,6 +178,7 @@ int rb_workers_start_question(struct rb_workers *workers, const char *kind, cons
 		return r;
 	worker->answer_fd = TAKE_FD(answer);
 	worker->done = done;
+	worker->gone = gone;
 	worker->arg = arg;
 	return 0;
 }
@@ -310,10 +317,23 @@ static void tend_layers(struct rb_workers *workers)
 		rb_error("layers: %s", why.msg);
 }
 
+static void end_unwanted(struct rb_workers *workers)
+{
+	for (size_t i = 0; i < workers->n; i++) {
+		struct worker *worker = &workers->workers[i];
+
+		if (worker->gone && worker->gone(worker->arg)) {
+			kill(worker->child.pid, SIGTERM);
+			worker->gone = NULL; /* once is enough */
+		}
+	}
+}
+
 void rb_workers_tend(struct rb_workers *workers)
 {
 	struct rb_err why = {};
 
+	end_unwanted(workers);
 	tend_agents(workers);
 	tend_forwards(workers);
 	tend_layers(workers);

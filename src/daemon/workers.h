@@ -10,6 +10,7 @@
 #pragma once
 
 #include <jansson.h>
+#include <stdbool.h>
 #include <sys/types.h>
 
 struct rb_config;
@@ -36,12 +37,14 @@ int rb_workers_start_serve(struct rb_workers *workers, int fd, struct rb_err *er
  * answer on its standard output
  * @kind: "plan" (a dry run), "network" (rb_network_command()), "forward-rm" (rb_ports_end()),
  *	"diff" (rb_push_diff())
+ * @gone: has who asked lost interest? Asked about once a second; then it gets SIGTERM. NULL: it
+ *runs to its end
  * @done: called from rb_workers_reap() with the answer (reference taken over), or NULL and the
  * reason
  */
 int rb_workers_start_question(struct rb_workers *workers, const char *kind, const json_t *request,
 			      void (*done)(void *arg, json_t *answer, const struct rb_err *why),
-			      void *arg, struct rb_err *err);
+			      bool (*gone)(void *arg), void *arg, struct rb_err *err);
 
 /** rb_workers_pid - our child that works on this migration or push, or 0 */
 pid_t rb_workers_pid(const struct rb_workers *workers, const char *id);
@@ -50,5 +53,5 @@ pid_t rb_workers_pid(const struct rb_workers *workers, const char *id);
 void rb_workers_reap(struct rb_workers *workers);
 
 /** rb_workers_tend - start workers that recover, and the network's two agents, where one is
- * missing; call about once a second */
+ * missing; end those whose answer nobody waits for; call about once a second */
 void rb_workers_tend(struct rb_workers *workers);

@@ -14,9 +14,11 @@
 
 #include "cleanup.h"
 #include "conn.h"
+#include "digest.h"
 #include "err.h"
 #include "fault.h"
 #include "image.h"
+#include "io.h"
 #include "json.h"
 #include "kept.h"
 #include "node.h"
@@ -78,10 +80,12 @@ static uint64_t bytes_of(const struct rb_image_push *push, size_t from, size_t t
 	return bytes;
 }
 
-/* of the names that we sent those that the peer has for another image: what it says is shown to a
- * person, so nothing else is taken over */
+/* what is told of the peer's answer is shown to a person: an ID that is one, and of the names that
+ * we sent those that another image has there */
 static void note_names(struct rb_image_push *push, const json_t *answer)
 {
+	const char *id = rb_json_str(answer, "image_id", "");
+	uint8_t digest[RB_DIGEST_BYTES];
 	const json_t *taken = rb_json_path(answer, "tags.taken");
 	_cleanup_json_ json_t *ours = json_array(), *theirs = json_array();
 	json_t *name, *other;
@@ -96,6 +100,9 @@ static void note_names(struct rb_image_push *push, const json_t *answer)
 	}
 	json_decref(push->tags);
 	push->tags = json_pack("{s:O, s:O}", "given", ours, "taken", theirs);
+	if (strncmp(id, "sha256:", 7) == 0 && strlen(id) == 7 + RB_DIGEST_DIGITS &&
+	    rb_hex_decode(id + 7, digest))
+		rb_path(push->image_id, sizeof(push->image_id), "%s", id);
 }
 
 struct sending {

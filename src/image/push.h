@@ -18,6 +18,8 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "image.h"
+
 struct rb_conn;
 struct rb_err;
 struct rb_node;
@@ -42,6 +44,7 @@ struct rb_image_push {
 	uint64_t bytes_found;	/* of bytes_done: not sent, since they are there in other layers */
 	uint64_t bytes_missing; /* of bytes_done: sent, or what a push would send */
 	uint64_t bytes_sent;	/* over the network, in all */
+	char image_id[RB_IMAGE_ID_SIZE]; /* by which it is known there; "" if it does not say */
 	/* of the names: {"given": those that it has there, "taken": those that another image has */
 	json_t *tags;
 	json_t *layers; /* as in struct rb_image_stats; internal */

@@ -91,6 +91,9 @@ docker_on h2 tag pushed:1 pushed:taken
 docker_on h1 tag pushed:2 pushed:taken
 push h1 pushed:also h2
 is "names: exit status" "$status" 0
+is "names: which it has there" "$(of h2 '.tags.given | sort | join(" ")')" "pushed:2 pushed:also"
+is "names: which another image has" "$(of h2 '.tags.taken | join(" ")')" pushed:taken
+like "names: is told" "$message" "on h2 'pushed:taken' is another image, and stays it: 'docker tag [0-9a-f]{12} pushed:taken'"
 is "names: a new one" "$(image_id h2 pushed:also)" "$(image_id h1 pushed:2)"
 is "names: one that means another image" "$(image_id h2 pushed:taken)" "$(image_id h2 pushed:1)"
 
@@ -98,6 +101,7 @@ is "names: one that means another image" "$(image_id h2 pushed:taken)" "$(image_
 
 push h1 pushed:none h2
 is "no such image: exit status" "$status" 3
+is "no such image: of h2" "$(of h2 .state)" failed
 like "no such image: what to do" "$message" "there is no image 'pushed:none' on this host: 'docker images'"
 push h1 pushed:1 h2 nowhere
 is "no such node: exit status" "$status" 3
@@ -153,6 +157,25 @@ wait "$push_pid"
 is "cancel: exit status of the push" "$?" 13
 is "cancel: of each node" "$(jq -r '[.nodes[].state] | join(" ")' "$E2E_WORK/push.out")" "canceled canceled"
 
+# the worker may not have come to itself yet
+# shellcheck disable=SC2016 # for the inner shell
+on h1 sh -c 'for i in 1 2 3 4 5; do reberth image cancel "$(reberth image push -d pushed:4 h2)"; done' >"$E2E_WORK/early"
+is "cancel at once: five times" "$(wc -l <"$E2E_WORK/early")" 5
+check "cancel at once: they end" wait_for 20 push_is_over
+while read -r id; do
+	is "cancel at once: $id" "$(api h1 "/pushes/$id" | jq -r '.result, .nodes[0].state' | paste -sd' ')" "canceled canceled"
+done <"$E2E_WORK/early"
+
+# who asks what would be sent, and leaves
+arm h2 image.load pause
+in_background diff h1 reberth image diff pushed:4 h2
+diff_pid=$last_pid
+check "diff that nobody waits for: has begun" wait_for 20 fault_reached h2
+finish "$diff_pid"
+no_diff() { ! on h1 pgrep -f -- '--worker diff' >/dev/null; }
+check "diff that nobody waits for: its worker ends" wait_for 10 no_diff
+disarm h2
+
 in_background push h1 reberth image push --json pushed:4 h2
 push_pid=$last_pid
 worker=
@@ -161,6 +184,7 @@ wait_for 10 its_worker || bail "the push has no worker"
 on h1 kill -KILL "$worker"
 wait "$push_pid"
 is "its worker is killed: the command ends" "$?" 1
+is "its worker is killed: of h2" "$(jq -r '.nodes[0].state' "$E2E_WORK/push.out")" failed
 lab link h2 --rate none
 is "its worker is killed: nothing is there" "$(image_id h2 pushed:4)" ""
 

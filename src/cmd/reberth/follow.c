@@ -62,11 +62,21 @@ static int migration_lost(const char *id, struct rb_err *err)
 		id, id);
 }
 
+static int migration_left(const char *id, struct rb_err *err)
+{
+	return rb_err_code(
+		err, RB_E_CANCELED, -ECANCELED,
+		"left before the end: reberthd goes on with migration %s, 'reberth migration "
+		"inspect %s' tells what came of it",
+		id, id);
+}
+
 const struct follow_kind follow_migration = {
 	.path = client_migration_path,
 	.question = "Cancel and roll back? [y/N] (again Ctrl-C: yes) ",
 	.canceling = "canceling, waiting for the rollback",
 	.lost = migration_lost,
+	.left = migration_left,
 };
 
 static int push_lost(const char *id, struct rb_err *err)
@@ -77,11 +87,20 @@ static int push_lost(const char *id, struct rb_err *err)
 			   id);
 }
 
+static int push_left(const char *id, struct rb_err *err)
+{
+	return rb_err_code(err, RB_E_CANCELED, -ECANCELED,
+			   "left before the end: reberthd goes on with push %s, 'reberth image "
+			   "pushes' tells what came of it",
+			   id);
+}
+
 /* what was sent is not lost: no question, as with docker push */
 const struct follow_kind follow_push = {
 	.path = client_push_path,
 	.canceling = "canceling",
 	.lost = push_lost,
+	.left = push_left,
 };
 
 int follow_block_signals(struct rb_err *err)
@@ -248,12 +267,12 @@ static int follow_run(struct follow *f, int signal_fd, struct rb_err *err)
 			if (f->state == ASKING)
 				fputc('\n', stderr);
 			progress_clear(&f->display);
-			return r < 0 ? r : FOLLOW_ENDED;
+			return r < 0 ? r : 0;
 		}
 		wait_for_user(f, signal_fd);
 		if (f->state == LEAVING) {
 			progress_clear(&f->display);
-			return FOLLOW_DETACHED;
+			return f->kind->left(f->id, err);
 		}
 	}
 }

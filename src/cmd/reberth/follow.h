@@ -11,12 +11,6 @@
 
 struct rb_err;
 
-/** What came of watching. */
-enum follow_end {
-	FOLLOW_ENDED,	 /* it has a result */
-	FOLLOW_DETACHED, /* the user left; it goes on in reberthd */
-};
-
 /** What is watched: where the API has it, and what its user is told. */
 struct follow_kind {
 	int (*path)(char ret[CLIENT_PATH_MAX], const char *id, const char *suffix,
@@ -24,6 +18,7 @@ struct follow_kind {
 	const char *question;  /* before Ctrl-C on a terminal cancels; NULL: none */
 	const char *canceling; /* that it does */
 	int (*lost)(const char *id, struct rb_err *err); /* the error when reberthd is gone */
+	int (*left)(const char *id, struct rb_err *err); /* and when the user went before the end */
 };
 extern const struct follow_kind follow_migration, follow_push;
 
@@ -42,7 +37,8 @@ int follow_block_signals(struct rb_err *err);
  * @json: show nothing but on a terminal
  * @ret: it, as the API last gave it, new reference
  *
- * Return: an enum follow_end, or negative errno.
+ * Return: 0 when it has ended; negative errno, -ECANCELED/RB_E_CANCELED when the user left: it goes
+ * on in reberthd then.
  */
 int follow(const struct follow_kind *kind, struct client *client, const char *id, int signal_fd,
 	   bool json, json_t **ret, struct rb_err *err);

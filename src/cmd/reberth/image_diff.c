@@ -15,7 +15,7 @@
 #include "json.h"
 #include "output.h"
 
-#define TIMEOUT_MS 600000 /* the image may have to be read */
+#define TIMEOUT_MS 3660000 /* reberthd gives up before, and says why */
 
 enum { OPT_JSON = CLI_LONG };
 

@@ -49,13 +49,31 @@ static void print_node(const json_t *push, const json_t *node)
 	int present = (int)rb_json_int(layers, "present", 0);
 	char bytes[OUT_TEXT_MAX], time[OUT_TEXT_MAX];
 
-	if (sent == 0) {
+	if (rb_json_bool(node, "image_present", false)) {
 		printf("%s was on %s already\n", image, name);
 		return;
 	}
 	printf("%s pushed to %s: %d of %d layers sent, %s in %s\n", image, name, sent,
 	       sent + present, out_size(bytes, rb_json_int(node, "bytes_sent", -1)),
 	       out_duration(time, rb_json_int(node, "ms", -1)));
+}
+
+/* the image is there, but who starts a container by that name gets another one */
+static void say_taken(const json_t *node)
+{
+	const char *name = rb_json_str(node, "node", "?");
+	const char *id = rb_json_str(node, "image_id", "sha256:");
+	char short_id[OUT_TEXT_MAX];
+	json_t *tag;
+	size_t i;
+
+	if (strncmp(id, "sha256:", 7) == 0)
+		id += 7;
+	json_array_foreach (rb_json_path(node, "tags.taken"), i, tag)
+		cli_say("on %s '%s' is another image, and stays it: 'docker tag %s %s' there "
+			"changes that",
+			name, json_string_value(tag), out_short_id(short_id, id),
+			json_string_value(tag));
 }
 
 static void say_failure(const json_t *push, const json_t *node)
@@ -82,8 +100,10 @@ static int print_result(const struct cli *cli, const json_t *push)
 		if (json_object_get(node, "error")) {
 			say_failure(push, node);
 			told = true;
-		} else if (has_it && !cli->json) {
-			print_node(push, node);
+		} else if (has_it) {
+			if (!cli->json)
+				print_node(push, node);
+			say_taken(node);
 		}
 	}
 	if (!completed)
@@ -96,25 +116,12 @@ static int print_result(const struct cli *cli, const json_t *push)
 	return completed ? 0 : rb_code_exit(err.code);
 }
 
-/* The user left while it was still under way. */
-static int left(const struct cli *cli, const char *id)
-{
-	struct rb_err err = {};
-
-	rb_err_code(&err, RB_E_CANCELED, -ECANCELED,
-		    "left before the end: reberthd goes on with push %s, 'reberth image pushes' "
-		    "tells what came of it",
-		    id);
-	return cli_fail(cli, &err);
-}
-
 static int push(const struct cli *cli, struct client *client, const json_t *body, bool detach)
 {
 	_cleanup_json_ json_t *started = NULL, *pushed = NULL;
 	_cleanup_close_ int signal_fd = -EBADF;
 	struct rb_err err = {};
 	const char *id;
-	int r;
 
 	signal_fd = follow_block_signals(&err);
 	if (signal_fd < 0)
@@ -125,10 +132,9 @@ static int push(const struct cli *cli, struct client *client, const json_t *body
 		return cli_fail(cli, &err);
 	if (detach)
 		return cli_print_id(cli, id);
-	r = follow(&follow_push, client, id, signal_fd, cli->json, &pushed, &err);
-	if (r < 0)
+	if (follow(&follow_push, client, id, signal_fd, cli->json, &pushed, &err) < 0)
 		return cli_fail(cli, &err);
-	return r == FOLLOW_DETACHED ? left(cli, id) : print_result(cli, pushed);
+	return print_result(cli, pushed);
 }
 
 int verb_image_push(struct cli *cli, int argc, char **argv)

@@ -25,7 +25,7 @@ static const struct cli_usage list_usage = {
 	.verb = "image pushes",
 	.operands = "",
 	.options = list_options,
-	.text = "Those that have ended are listed for an hour.\n",
+	.text = "Those that have ended are listed for an hour, but not more than 128 in all.\n",
 };
 
 static int add_row(struct out_table *table, const json_t *push)

@@ -243,25 +243,12 @@ static int dry_run(const struct cli *cli, struct client *client, const struct re
 	return migrate_print_plan(cli, plan);
 }
 
-/* The user left while it was still under way. */
-static int left(const struct cli *cli, const char *id)
-{
-	struct rb_err err = {};
-
-	rb_err_code(&err, RB_E_CANCELED, -ECANCELED,
-		    "left before the end: reberthd goes on with migration %s, 'reberth migration "
-		    "inspect %s' tells what came of it",
-		    id, id);
-	return cli_fail(cli, &err);
-}
-
 static int migrate(const struct cli *cli, struct client *client, const struct request *req)
 {
 	_cleanup_json_ json_t *started = NULL, *migration = NULL;
 	_cleanup_close_ int signal_fd = -EBADF;
 	struct rb_err err = {};
 	const char *id;
-	int r;
 
 	signal_fd = follow_block_signals(&err);
 	if (signal_fd < 0)
@@ -272,10 +259,9 @@ static int migrate(const struct cli *cli, struct client *client, const struct re
 		return cli_fail(cli, &err);
 	if (req->detach)
 		return cli_print_id(cli, id);
-	r = follow(&follow_migration, client, id, signal_fd, cli->json, &migration, &err);
-	if (r < 0)
+	if (follow(&follow_migration, client, id, signal_fd, cli->json, &migration, &err) < 0)
 		return cli_fail(cli, &err);
-	return r == FOLLOW_DETACHED ? left(cli, id) : migrate_print_result(cli, migration);
+	return migrate_print_result(cli, migration);
 }
 
 int verb_migrate(struct cli *cli, int argc, char **argv)

@@ -155,6 +155,19 @@ static void a_program_that_takes_too_long_is_killed_with_its_children(void)
 	CHECK(rb_now_ms() - began < 20000);
 }
 
+/* a program that has to do something before it can be ended gracefully */
+static void a_signal_waits_where_it_is_to(void)
+{
+	static const char *const argv[] = { "sh", "-c", "kill -TERM $$; echo lives", NULL };
+	struct rb_spawn ended = { .argv = argv }, waits = { .argv = argv, .term_blocked = true };
+	_cleanup_buf_ struct rb_buf first = {}, second = {};
+
+	CHECK(rb_run(&ended, NULL, &first, NULL) < 0);
+	CHECK_INT(first.len, 0);
+	CHECK_INT(rb_run(&waits, NULL, &second, NULL), 0);
+	CHECK_STR(second.data, "lives\n");
+}
+
 static void output_is_collected(void)
 {
 	static const char *const argv[] = { "sh", "-c", "printf %s \"$GREETING\"", NULL };
@@ -301,6 +314,7 @@ int main(void)
 	TAP_RUN(a_program_that_fails_tells_its_last_words);
 	TAP_RUN(a_program_that_does_not_exist_is_told_at_once);
 	TAP_RUN(a_program_that_takes_too_long_is_killed_with_its_children);
+	TAP_RUN(a_signal_waits_where_it_is_to);
 	TAP_RUN(output_is_collected);
 	TAP_RUN(a_pid_is_known_by_its_start_time);
 	TAP_RUN(a_zombie_tells_whether_it_was_killed);

@@ -315,6 +315,17 @@ app was on h3 already"
 	run 2 "$REBERTH" image push $'\xff' h2
 }
 
+# A name that another image has there stays with that: nobody shall find that out by what runs.
+test_image_push_names() {
+	run 0 "$REBERTH" image push taken h2
+	is "$out" "taken pushed to h2: 0 of 5 layers sent, 3.0 MiB in 1.2 s"
+	has "$errors" "reberth: on h2 'taken:latest' is another image, and stays it: 'docker tag 0123456789ab taken:latest' there changes that"
+	lacks "$errors" "'taken:1'"
+	run 0 "$REBERTH" image push --json taken h2
+	is "$(json "$out" .nodes.0.tags.taken.0)" taken:latest
+	has "$errors" "taken:latest"
+}
+
 # One that fails does not hide the others, and the exit status is its error's.
 test_image_push_fails_at_one() {
 	run 8 "$REBERTH" image push halfway h2 h4

@@ -20,6 +20,7 @@
  *   slow     waits until cancelled
  *   killed   its worker is killed when it has begun
  *   absent   is not on this host
+ *   taken    only its configuration was missing; its name is another image's there
  *
  * usage: fake_reberthd SOCKET    (prints "ready", serves until standard input ends)
  */
@@ -287,15 +288,23 @@ static bool is_image(const struct push *push, const char *image)
 static json_t *pushed_node(const struct push *push, const char *name, bool ended)
 {
 	bool fails = is_image(push, "halfway") && strcmp(name, "h2") == 0;
-	bool was_there = strcmp(name, "h3") == 0;
+	bool was_there = strcmp(name, "h3") == 0, taken = is_image(push, "taken");
+	bool no_layer = was_there || taken;
 	json_t *node = json_pack("{s:s, s:s, s:i, s:i, s:{s:i, s:i}, s:i}", "node", name, "state",
 				 !ended	 ? "sending"
 				 : fails ? "failed"
 					 : "completed",
 				 "bytes_sent", was_there ? 512 : 3 << 20, "bytes_total",
-				 was_there ? 0 : 9 << 20, "layers", "present", was_there ? 5 : 3,
-				 "sent", was_there ? 0 : 2, "ms", 1230);
+				 was_there ? 0 : 9 << 20, "layers", "present", no_layer ? 5 : 3,
+				 "sent", no_layer ? 0 : 2, "ms", 1230);
 
+	json_object_set_new(node, "image_present", json_boolean(was_there));
+	if (taken) {
+		json_object_set_new(node, "image_id", json_string("sha256:" OLD_ID));
+		json_object_set_new(
+			node, "tags",
+			json_pack("{s:[s], s:[s]}", "given", "taken:1", "taken", "taken:latest"));
+	}
 	if (ended && fails)
 		json_object_set_new(node, "error", push_error("peer", "h2 cannot be reached"));
 	if (push->canceled) {

@@ -97,12 +97,14 @@ static int op_resolve(void *ctx, const char *id, const char *decision, struct rb
 
 static int op_node(void *ctx, json_t **ret, struct rb_err *err)
 {
+	const char *who = !waiting ? "nobody" : rb_api_is_gone(waiting) ? "gone" : "here";
+
 	(void)ctx;
 	(void)err;
 	if (waiting)
 		rb_api_answer(waiting, json_pack("[s]", "was late"), NULL);
 	waiting = NULL;
-	*ret = json_pack("{s:s}", "name", "h1");
+	*ret = json_pack("{s:s, s:s}", "name", "h1", "waited", who);
 	return 0;
 }
 

@@ -181,6 +181,7 @@ static void answers_may_come_later(void)
 	CHECK_INT(b.status, 409);
 	ask("GET", "/v1/node", NULL, &c);
 	CHECK_INT(c.status, 200);
+	CHECK_STR(rb_json_str(c.body, "waited", ""), "here");
 	while (running && curl_multi_perform(multi, &running) == CURLM_OK && running)
 		curl_multi_poll(multi, NULL, 0, 1000, NULL);
 	CHECK_STR(buf.data, "[\"was late\"]");
@@ -203,6 +204,7 @@ static void waiting_requests_do_no_harm(void)
 	curl_easy_cleanup(curl);
 	ask("GET", "/v1/node", NULL, &a);
 	CHECK_INT(a.status, 200);
+	CHECK_STR(rb_json_str(a.body, "waited", ""), "gone");
 
 	curl = curl_easy_init();
 	multi = ask_and_wait(curl, "waits", &late);

@@ -162,6 +162,27 @@ static void only_what_ended_long_ago_is_forgotten(void)
 	CHECK_INT(rb_pushes_find(&node, alive, found, NULL), -ENOENT);
 }
 
+static const char *state_of(const json_t *push, size_t node_number)
+{
+	return rb_json_str(json_array_get(json_object_get(push, "nodes"), node_number), "state",
+			   "");
+}
+
+/* nobody sends any more: no node is left as if somebody did */
+static void nodes_end_with_their_push(void)
+{
+	_cleanup_json_ json_t *push =
+		json_loads("{\"nodes\":[{\"state\":\"completed\"},{\"state\":\"canceled\"},"
+			   "{\"state\":\"sending\"},{\"state\":\"waiting\"}]}",
+			   0, NULL);
+
+	rb_pushes_end_nodes(push, "failed");
+	CHECK_STR(state_of(push, 0), "completed");
+	CHECK_STR(state_of(push, 1), "canceled");
+	CHECK_STR(state_of(push, 2), "failed");
+	CHECK_STR(state_of(push, 3), "failed");
+}
+
 static void what_a_killed_worker_left_goes(void)
 {
 	char path[PATH_MAX], id[RB_ID_LEN + 1], name[64];
@@ -183,7 +204,8 @@ static void what_a_killed_worker_left_goes(void)
 
 static void there_is_a_limit(void)
 {
-	char id[RB_ID_LEN + 1], old[RB_ID_LEN + 1];
+	char id[RB_ID_LEN + 1], old[RB_ID_LEN + 1], unsigned_id[RB_ID_LEN + 1];
+	_cleanup_json_ json_t *push = NULL;
 	struct rb_err err = {};
 	int r = 0, n = 0;
 
@@ -193,10 +215,17 @@ static void there_is_a_limit(void)
 	CHECK_INT(r, -EBUSY);
 	CHECK_INT(err.code, RB_E_CONFLICT);
 	n = count();
-	/* those that have ended make room, also before their hour is over */
+	/* one whose worker has not signed yet does not make room */
 	rb_pushes_find(&node, id, id, NULL);
 	change_age(id, 60);
 	change_age(old, 60);
+	CHECK_INT(begin("[\"h2\"]", unsigned_id, &err), -EBUSY);
+	CHECK_INT(rb_pushes_find(&node, id, unsigned_id, NULL), 0);
+	/* those that have ended do, also before their hour is over */
+	rb_pushes_load(&node, id, &push, NULL);
+	json_object_set_new(push, "result", json_string("completed"));
+	rb_pushes_save(&node, push, NULL);
+	change_age(id, 60);
 	CHECK_INT(begin("[\"h2\"]", id, &err), 0);
 	CHECK_INT(count(), n);
 	CHECK_INT(rb_pushes_find(&node, old, id, NULL), 0);
@@ -215,6 +244,7 @@ int main(void)
 	TAP_RUN(a_beginning_of_two_is_refused);
 	TAP_RUN(nodes_are_looked_at);
 	TAP_RUN(only_what_ended_long_ago_is_forgotten);
+	TAP_RUN(nodes_end_with_their_push);
 	TAP_RUN(what_a_killed_worker_left_goes);
 	TAP_RUN(there_is_a_limit);
 	rb_rm_rf(dir, NULL);
