@@ -102,8 +102,8 @@ int rb_image_send(struct rb_engine *engine, const json_t *description, int skip_
 /**
  * rb_image_receive - target: take the image, check all digests, have `docker load` load it, check
  * that the image that was described is there now, and rb_image_add_tags()
- * @ret_hold: gets rb_image_hold() (kept.h) before it is loaded, to be closed also when this fails;
- * NULL: it is not held
+ * @ret_hold: gets rb_image_hold() (kept.h) before it is loaded, to be closed also when this fails.
+ *	Loading is given up when the peer hangs up, but Docker may go on. NULL: neither
  *
  * What has come when this fails stays in <state_dir>/images/spool, and need not come again.
  */

@@ -11,6 +11,7 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/epoll.h>
 
 #include "cleanup.h"
 #include "conn.h"
@@ -26,6 +27,7 @@
 #include "node.h"
 #include "spool.h"
 #include "vet.h"
+#include "wait.h"
 
 #define INDEX_BUDGET_MS 3000 /* before a transfer, for layers that are new */
 #define SIZE_TIMES	3
@@ -57,8 +59,53 @@ static int check_output(const char *text, struct rb_err *err)
 	return 0;
 }
 
+/* @wait, which is cancelled as well when the peer hangs up. Return: descriptor to close, it is
+ * @ret's cancel_fd */
+static int mind_hangup(struct rb_conn *conn, const struct rb_wait *wait, struct rb_wait *ret,
+		       struct rb_err *err)
+{
+	struct epoll_event hangup = { .events = EPOLLRDHUP }, cancel = { .events = EPOLLIN };
+	_cleanup_close_ int fd = epoll_create1(EPOLL_CLOEXEC);
+	int cancel_fd = wait ? wait->cancel_fd : -EBADF;
+
+	if (fd < 0 || epoll_ctl(fd, EPOLL_CTL_ADD, rb_conn_fd(conn), &hangup) < 0 ||
+	    (cancel_fd >= 0 && epoll_ctl(fd, EPOLL_CTL_ADD, cancel_fd, &cancel) < 0))
+		return rb_err_set(err, -errno, "watch node '%s'", rb_conn_peer(conn));
+	ret->deadline_ms = wait ? wait->deadline_ms : 0;
+	ret->cancel_fd = fd;
+	return TAKE_FD(fd);
+}
+
+/*
+ * Docker may take minutes, and may not answer at all: where nobody waits for the outcome any more
+ * it is left alone with it. The image may appear later then, so who would have to remove it again,
+ * a migration, waits.
+ */
+static int upload(const struct rb_node *node, struct rb_gather *gather, bool minded,
+		  struct rb_conn *conn, char **ret_output, const struct rb_wait *wait,
+		  struct rb_err *err)
+{
+	_cleanup_close_ int watch_fd = -EBADF;
+	struct rb_wait until_hangup;
+	int r;
+
+	if (minded) {
+		watch_fd = mind_hangup(conn, wait, &until_hangup, err);
+		if (watch_fd < 0)
+			return watch_fd;
+	}
+	r = rb_engine_upload(node->engine, "/images/load?quiet=1", "application/x-tar", feed,
+			     gather, ret_output, minded ? &until_hangup : wait, err);
+	if (r == -ECANCELED && minded && rb_wait_ms(0, wait, NULL) != -ECANCELED)
+		return rb_err_code(err, RB_E_PEER, -ECONNRESET,
+				   "node '%s' hung up while Docker loaded the image",
+				   rb_conn_peer(conn));
+	return r;
+}
+
 static int load(const struct rb_node *node, const json_t *description, int *ret_hold,
-		struct rb_gather *gather, const struct rb_wait *wait, struct rb_err *err)
+		struct rb_gather *gather, struct rb_conn *conn, const struct rb_wait *wait,
+		struct rb_err *err)
 {
 	_cleanup_free_ char *output = NULL;
 	char id[RB_IMAGE_ID_SIZE];
@@ -69,8 +116,7 @@ static int load(const struct rb_node *node, const json_t *description, int *ret_
 		if (*ret_hold < 0)
 			return *ret_hold;
 	}
-	r = rb_engine_upload(node->engine, "/images/load?quiet=1", "application/x-tar", feed,
-			     gather, &output, wait, err);
+	r = upload(node, gather, ret_hold != NULL, conn, &output, wait, err);
 	if (r == 0)
 		r = check_output(output, err);
 	if (r == 0)
@@ -171,7 +217,7 @@ static int receive_archive(const struct rb_node *node, const json_t *description
 	if (r == 0)
 		r = rb_fault_point("image.load", wait, err);
 	if (r == 0 && spool)
-		r = load(node, description, ret_hold, gather, wait, err);
+		r = load(node, description, ret_hold, gather, conn, wait, err);
 	if (r == -ENOSPC && gather)
 		rb_gather_forget(gather);
 	rb_gather_free(gather);

@@ -188,6 +188,27 @@ is "its worker is killed: of h2" "$(jq -r '.nodes[0].state' "$E2E_WORK/push.out"
 lab link h2 --rate none
 is "its worker is killed: nothing is there" "$(image_id h2 pushed:4)" ""
 
+# --- cancelled while Docker on the target loads, which does not answer
+
+lab link h2 --rate none
+arm h2 image.load pause
+in_background push h1 reberth image push --json pushed:4 h2
+push_pid=$last_pid
+check "Docker hangs: all of it has come" wait_for 20 fault_reached h2
+dockerd=$(on h2 pgrep -x dockerd)
+on h2 kill -STOP "$dockerd"
+disarm h2
+on h1 reberth image cancel "$(api h1 /pushes | jq -r '.[] | select(.active) | .id')" >/dev/null
+wait "$push_pid"
+is "Docker hangs: the push is cancelled" "$?" 13
+serves_nobody() { ! on h2 pgrep -f -- '--worker serve' >/dev/null; }
+check "Docker hangs: nobody waits on the target" wait_for 15 serves_nobody
+on h2 kill -CONT "$dockerd"
+push h1 pushed:4 h2
+is "Docker hangs no more: exit status" "$status" 0
+is "Docker hangs no more: it is there" "$(image_id h2 pushed:4)" "$(image_id h1 pushed:4)"
+at_most "Docker hangs no more: nothing is sent again" "$(of h2 .bytes_sent)" $((1 << 20))
+
 # --- a migration of the same image at the same time is rolled back
 
 # begin_move IMAGE: of a container on h1; stands where h2 has loaded the image

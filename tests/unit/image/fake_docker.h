@@ -24,6 +24,7 @@
 #include "json.h"
 
 static char fake_dir[] = "/tmp/fake_docker.XXXXXX";
+static char fake_socket[64];
 static pid_t fake_pid = -1;
 
 static inline const char *fake_path(const char *name)
@@ -243,11 +244,12 @@ static inline const char *fake_start(void)
 	if (!mkdtemp(fake_dir))
 		return NULL;
 	fake_save(state);
-	listener = rb_unix_listen(fake_path("sock"), 0600, NULL);
+	rb_path(fake_socket, sizeof(fake_socket), "%s/sock", fake_dir);
+	listener = rb_unix_listen(fake_socket, 0600, NULL);
 	fake_pid = fork();
 	if (fake_pid > 0) {
 		close(listener);
-		return fake_path("sock");
+		return fake_socket;
 	}
 	prctl(PR_SET_PDEATHSIG, SIGKILL);
 	for (;;) {
