@@ -13,7 +13,6 @@
 #include "incoming.h"
 
 #include <errno.h>
-#include <poll.h>
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
@@ -24,11 +23,12 @@
 #include "conn.h"
 #include "err.h"
 #include "gather.h"
+#include "pause.h"
 #include "recipe.h"
 #include "wait.h"
 
 #define QUEUE_MAX  ((size_t)64 << 20)
-#define MIND_MS	   1000
+#define NAP_MS	   1000
 #define NODE_BYTES 64 /* what one takes besides, about */
 
 struct node {
@@ -62,7 +62,7 @@ struct state {
 
 	struct rb_conn *conn;
 	const struct rb_wait *wait;
-	int64_t minded_ms;
+	struct rb_pause pause;
 	struct rb_err *err;
 };
 
@@ -266,33 +266,6 @@ static int look_at_threads(struct state *s)
 	return r < 0 ? r : all;
 }
 
-static int pause_for(struct state *s)
-{
-	int64_t now = rb_now_ms();
-	int left = rb_wait_left_ms(s->wait), nap = MIND_MS;
-	/* behind the stream's end the peer may say something, but not to us */
-	struct pollfd fds[] = { { .fd = s->all_came ? -1 : rb_conn_fd(s->conn), .events = POLLIN },
-				{ .fd = s->event_fd, .events = POLLIN },
-				{ .fd = s->wait ? s->wait->cancel_fd : -1, .events = POLLIN } };
-	eventfd_t ignored;
-
-	if (now >= s->minded_ms + MIND_MS) {
-		rb_conn_mind(s->conn);
-		s->minded_ms = now;
-	}
-	if (left == 0)
-		return rb_err_code(s->err, RB_E_TIMEOUT, -ETIMEDOUT, "out of time");
-	if (left > 0 && left < nap)
-		nap = left;
-	if (poll(fds, ARRAY_SIZE(fds), nap) < 0 && errno != EINTR)
-		return rb_err_set(s->err, -errno, "wait for node '%s'", rb_conn_peer(s->conn));
-	if (fds[2].revents)
-		return rb_err_code(s->err, RB_E_CANCELED, -ECANCELED, "cancelled");
-	if (fds[1].revents)
-		eventfd_read(s->event_fd, &ignored);
-	return 0;
-}
-
 static int converse(struct state *s)
 {
 	for (;;) {
@@ -304,7 +277,8 @@ static int converse(struct state *s)
 		if (r == 0)
 			r = hear(s);
 		if (r == 0)
-			r = pause_for(s);
+			/* behind the stream's end the peer may say something, but not to us */
+			r = rb_pause(&s->pause, s->all_came, s->wait, s->err);
 		if (r < 0)
 			return r;
 	}
@@ -361,6 +335,7 @@ int rb_incoming_run(struct rb_incoming *incoming, struct rb_conn *conn, struct r
 			   .changed = PTHREAD_COND_INITIALIZER,
 			   .event_fd = event_fd,
 			   .conn = conn,
+			   .pause = { conn, event_fd, NAP_MS },
 			   .wait = wait,
 			   .err = err };
 	struct rb_gather_options options = *incoming->options;

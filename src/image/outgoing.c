@@ -15,7 +15,6 @@
 #include "outgoing.h"
 
 #include <errno.h>
-#include <poll.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
@@ -25,11 +24,11 @@
 #include "conn.h"
 #include "cutter.h"
 #include "image.h"
+#include "pause.h"
 #include "recipe.h"
 #include "wait.h"
 
 #define PROGRESS_MS 100
-#define MIND_MS	    1000
 
 struct state {
 	struct rb_out out;
@@ -41,7 +40,8 @@ struct state {
 	uint64_t missing[RB_OUT_OBJECTS]; /* bytes of each object that the peer wants */
 	struct rb_batches asked;	  /* recipes without an answer, oldest first */
 	unsigned int sent_recipes, open;  /* open: of these, not free again */
-	int64_t minded_ms, shown_ms, sent_us;
+	struct rb_pause pause;
+	int64_t shown_ms, sent_us;
 	struct rb_err *err;
 };
 
@@ -237,33 +237,6 @@ static void show(struct state *s)
 	s->options->progress(s->options->arg, stats);
 }
 
-/* Nothing can be done: wait for the peer, the threads, a cancel */
-static int pause_for(struct state *s)
-{
-	int64_t now = rb_now_ms();
-	int left = rb_wait_left_ms(s->wait), nap = PROGRESS_MS;
-	struct pollfd fds[] = { { .fd = rb_conn_fd(s->conn), .events = POLLIN },
-				{ .fd = s->out.event_fd, .events = POLLIN },
-				{ .fd = s->wait ? s->wait->cancel_fd : -1, .events = POLLIN } };
-	eventfd_t ignored;
-
-	if (now >= s->minded_ms + MIND_MS) {
-		rb_conn_mind(s->conn);
-		s->minded_ms = now;
-	}
-	if (left == 0)
-		return rb_err_code(s->err, RB_E_TIMEOUT, -ETIMEDOUT, "out of time");
-	if (left > 0 && left < nap)
-		nap = left;
-	if (poll(fds, ARRAY_SIZE(fds), nap) < 0 && errno != EINTR)
-		return rb_err_set(s->err, -errno, "wait for node '%s'", rb_conn_peer(s->conn));
-	if (fds[2].revents)
-		return rb_err_code(s->err, RB_E_CANCELED, -ECANCELED, "cancelled");
-	if (fds[1].revents)
-		eventfd_read(s->out.event_fd, &ignored);
-	return 0;
-}
-
 static int converse(struct state *s)
 {
 	for (;;) {
@@ -277,7 +250,7 @@ static int converse(struct state *s)
 		if (r == 0)
 			r = send_recipe(s);
 		if (r == 0)
-			r = pause_for(s);
+			r = rb_pause(&s->pause, false, s->wait, s->err);
 		if (r < 0)
 			return r;
 		show(s);
@@ -291,7 +264,7 @@ static int hear_result(struct state *s)
 	int r = rb_stream_end(s->conn, s->wait, s->err);
 
 	while (r == 0 && !rb_conn_readable(s->conn)) {
-		r = pause_for(s);
+		r = rb_pause(&s->pause, false, s->wait, s->err);
 		show(s);
 	}
 	if (r == 0)
@@ -392,6 +365,7 @@ int rb_outgoing_run(struct rb_outgoing *outgoing, struct rb_conn *conn, const st
 	s->asked.last = &s->asked.first;
 	cutter.out = &s->out;
 	r = rb_out_init(&s->out, err);
+	s->pause = (struct rb_pause){ conn, s->out.event_fd, PROGRESS_MS };
 	s->out.level.fixed = outgoing->level;
 	if (r == 0)
 		r = run_threads(s, &cutter);
