@@ -232,7 +232,7 @@ static void names_of_another_image_stay(void)
 /* who hears of it tries again; "nothing is left" would be untrue */
 static void what_does_not_work_is_an_error(void)
 {
-	static const char *const broken[] = { "/images/" ONE, "/containers", "/images/app:1" };
+	static const char *const broken[] = { ("/images/" ONE), "/containers", "/images/app:1" };
 
 	for (size_t i = 0; i < ARRAY_SIZE(broken); i++) {
 		start_over();
