@@ -103,8 +103,9 @@ void rb_gather_stop(struct rb_gather *gather)
 	pthread_mutex_unlock(&gather->lock);
 }
 
-static bool is_stopped(struct rb_gather *gather)
+static bool is_stopped(void *arg)
 {
+	struct rb_gather *gather = arg;
 	bool stopped;
 
 	pthread_mutex_lock(&gather->lock);
@@ -174,6 +175,7 @@ static int begin_object(struct rb_gather *gather, const struct rb_item *item, st
 		return nonsense(err, "it is much larger than was described");
 	memcpy(object.key, item->bytes, RB_DIGEST_BYTES);
 	if (gather->options.spool) {
+		rb_spool_await(gather->options.spool, object.key, is_stopped, gather);
 		object.fd = rb_spool_object(gather->options.spool, object.key, object.size,
 					    object.whole, &object.had, err);
 		if (object.fd < 0)

@@ -4,7 +4,9 @@
  *
  * Whoever works on a file holds its lock (flock), which ends with him. One that was removed between
  * our open and our lock has no name any more; then it is opened again. A second transfer of the
- * same layer works on a file without a name, so there is nothing to clean up after it.
+ * same layer works on a file without a name, so there is nothing to clean up after it. But a
+ * transfer that is taken up again at once may meet the worker of the one that was cut, who ends
+ * soon: it waits for him a little, in all once, or everything would be sent again.
  */
 #include "spool.h"
 
@@ -24,10 +26,12 @@
 #include "io.h"
 #include "wait.h"
 
-#define OPEN_TRIES 8
-#define RECENT_S   3600
-#define SHARE	   4 /* of the disk, for what was left */
-#define LOAD_TIMES 2 /* its size: the archive unpacked, and the layers */
+#define OPEN_TRIES    8
+#define PATIENCE_MS   8000 /* a worker notices within 6 s that its link was cut */
+#define BUSY_EVERY_MS 50
+#define RECENT_S      3600
+#define SHARE	      4 /* of the disk, for what was left */
+#define LOAD_TIMES    2 /* its size: the archive unpacked, and the layers */
 
 /* what all of them take, and since when the oldest was not written to */
 static uint64_t bytes_of_all(struct rb_spool *spool, int64_t *ret_oldest_s)
@@ -83,7 +87,9 @@ int rb_spool_open(struct rb_spool *spool, const char *state_dir, const char *doc
 {
 	int r;
 
-	*spool = (struct rb_spool){ .dir_fd = -EBADF, .docker_fd = -EBADF };
+	*spool = (struct rb_spool){ .dir_fd = -EBADF,
+				    .docker_fd = -EBADF,
+				    .patience_ms = PATIENCE_MS };
 	r = rb_path(spool->path, sizeof(spool->path), "%s/images/spool", state_dir);
 	if (r < 0)
 		return rb_err_set(err, r, "the folder '%s/images/spool'", state_dir);
@@ -193,6 +199,23 @@ static int check_room(struct rb_spool *spool, uint64_t spooled, uint64_t loaded,
 int rb_spool_has_room(struct rb_spool *spool, struct rb_err *err)
 {
 	return check_room(spool, 0, 0, err);
+}
+
+void rb_spool_await(struct rb_spool *spool, const uint8_t key[RB_DIGEST_BYTES],
+		    bool (*stop)(void *arg), void *arg)
+{
+	char name[RB_DIGEST_DIGITS + 1];
+
+	rb_hex_encode(key, name);
+	while (spool->patience_ms > 0 && !stop(arg)) {
+		_cleanup_close_ int fd =
+			openat(spool->dir_fd, name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
+
+		if (fd < 0 || flock(fd, LOCK_EX | LOCK_NB) == 0 || errno != EWOULDBLOCK)
+			return;
+		rb_wait_ms(BUSY_EVERY_MS, NULL, NULL);
+		spool->patience_ms -= BUSY_EVERY_MS;
+	}
 }
 
 int rb_spool_object(struct rb_spool *spool, const uint8_t key[RB_DIGEST_BYTES], uint64_t size,

@@ -24,6 +24,7 @@ struct rb_spool {
 	char path[512];
 	int docker_fd;	    /* Docker's folder, or negative */
 	uint64_t announced; /* bytes of objects that Docker is to load */
+	int patience_ms;    /* that are left for rb_spool_await() */
 };
 
 /**
@@ -49,6 +50,14 @@ void rb_spool_close(struct rb_spool *spool);
  */
 int rb_spool_object(struct rb_spool *spool, const uint8_t key[RB_DIGEST_BYTES], uint64_t size,
 		    bool fresh, uint64_t *ret_had, struct rb_err *err);
+
+/**
+ * rb_spool_await - give somebody else who has the object's file some seconds to end, before
+ * rb_spool_object()
+ * @stop: asked often; true: wait no longer
+ */
+void rb_spool_await(struct rb_spool *spool, const uint8_t key[RB_DIGEST_BYTES],
+		    bool (*stop)(void *arg), void *arg);
 
 /** rb_spool_has_room - does the disk have RB_SPOOL_RESERVE_BYTES still? Others write to it, too.
  * Return: 0, -ENOSPC/RB_E_NO_SPACE, another negative errno. */

@@ -3,8 +3,10 @@
  * test_exchange.c - an image's archive goes from one process to another over a real connection, and
  * comes out as it went in, whatever the target has of it
  */
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <sys/file.h>
 #include <sys/resource.h>
 
 #include "cleanup.h"
@@ -384,6 +386,63 @@ static void what_was_cut_goes_on(void)
 	forget();
 }
 
+/* Return: a process that has all files of the spool, as the worker of a transfer that was cut, and
+ * ends soon */
+static pid_t occupy_spool(void)
+{
+	int ready[2];
+	pid_t pid;
+	char c;
+
+	if (pipe(ready) < 0)
+		return -1;
+	fflush(NULL);
+	pid = fork();
+	if (pid == 0) {
+		char path[700];
+		struct dirent *one;
+		DIR *spool;
+
+		snprintf(path, sizeof(path), "%s/images/spool", dir);
+		spool = opendir(path);
+		while (spool && (one = readdir(spool)))
+			if (one->d_name[0] != '.')
+				flock(openat(dirfd(spool), one->d_name, O_RDONLY), LOCK_EX);
+		if (write(ready[1], "r", 1) == 1)
+			usleep(1000000);
+		_exit(0);
+	}
+	close(ready[1]);
+	if (read(ready[0], &c, 1) != 1)
+		pid = -1;
+	close(ready[0]);
+	return pid;
+}
+
+static void what_was_cut_goes_on_although_somebody_has_it(void)
+{
+	_cleanup_buf_ struct rb_buf layer = {};
+	struct rb_image_stats stats = {};
+	struct rb_err err = {};
+	pid_t other;
+
+	util_layer(&layer, 700, 400000, 1);
+	make_image(&layer, 1);
+	stop_after = (int)(archive.len / 100000 * 9 / 10);
+	CHECK_ERR(exchange(&stats, &err), -EXDEV, err);
+	rb_image_stats_clear(&stats);
+	rb_err_clear(&err);
+	stop_after = 0;
+	other = occupy_spool();
+	CHECK(other > 0);
+	CHECK_ERR(exchange(&stats, &err), 0, err);
+	waitpid(other, NULL, 0);
+	CHECK(stats.bytes_found > layer.len / 4);
+	CHECK(stats.bytes_missing < layer.len * 3 / 4);
+	rb_image_stats_clear(&stats);
+	forget();
+}
+
 /* Somebody has written to the spool: it mends itself. */
 static void a_stale_spool_mends_itself(void)
 {
@@ -630,6 +689,7 @@ int main(void)
 	TAP_RUN(layers_of_the_target_are_used);
 	TAP_RUN(what_the_index_says_wrongly_is_sent);
 	TAP_RUN(what_was_cut_goes_on);
+	TAP_RUN(what_was_cut_goes_on_although_somebody_has_it);
 	TAP_RUN(a_stale_spool_mends_itself);
 	TAP_RUN(wrong_digests_are_refused);
 	TAP_RUN(a_wrong_file_comes_again_alone);
