@@ -12,6 +12,7 @@ nothing happens for a while.
 
 import json
 import os
+import re
 import socket
 import ssl
 import struct
@@ -19,6 +20,8 @@ import sys
 
 HELLO, CALL, REPLY, ERROR, DATA, END = range(1, 7)
 TLS = "/etc/reberth/"
+HEADER = os.path.join(os.path.dirname(os.path.abspath(__file__)), "../../src/wire/message.h")
+PROTOCOL = int(re.search(r"RB_PROTOCOL\s+(\d+)", open(HEADER).read()).group(1))
 
 
 def frame(kind, payload, magic=b"RBTH", version=1, flags=0, length=None, rest=0):
@@ -29,7 +32,7 @@ def frame(kind, payload, magic=b"RBTH", version=1, flags=0, length=None, rest=0)
 
 
 def hello(**changes):
-    value = {"protocol": 7, "version": "0.1.0", "node": socket.gethostname(),
+    value = {"protocol": PROTOCOL, "version": "0.1.0", "node": socket.gethostname(),
              "boot_id": open("/proc/sys/kernel/random/boot_id").read().strip()}
     value.update(changes)
     return frame(HELLO, value)
