@@ -147,6 +147,17 @@ static bool walked_unasked;
 		tap_failures += !tap_ok;                                           \
 	} while (0)
 
+/* Is what the source remembers all that there is, and no more? Whiteouts share an inode, whose
+ * times move with each of them. */
+static bool remembers_all(struct set *s)
+{
+	char seen[RB_STAMP_SIZE] = "", now[RB_STAMP_SIZE] = "";
+	int r = is_overlay ? -EAGAIN : rb_tree_source_stamp(s->source, seen, NULL);
+
+	return r == -EAGAIN ||
+	       (r == 0 && rb_tree_stamp(s->from, now, NULL, NULL) == 0 && strcmp(seen, now) == 0);
+}
+
 /* a round that looks at a part, and has the trees the same */
 #define CHECK_ROUND(s)                                 \
 	do {                                           \
@@ -156,6 +167,7 @@ static bool walked_unasked;
 		CHECK_INT(_r, 0);                      \
 		CHECK_NOT_WALKED(s);                   \
 		CHECK_SAME(s);                         \
+		CHECK(remembers_all(&(s)));            \
 	} while (0)
 
 #define CHECK_BEGIN(s)                            \
@@ -286,6 +298,63 @@ static void hard_links(void)
 	put_file(s.seen, "d/not single", "the other name of what was moved", 0644);
 	CHECK_ROUND(s);
 	CHECK_INT(unlink(at(s.seen, "d/three")), 0);
+	CHECK_ROUND(s);
+}
+
+/* No event tells that a file has got one more name here when that comes with its folder. */
+static void linked_outside(void)
+{
+	_cleanup_set_ struct set s = {};
+
+	CHECK_INT(make_folders(&s), 0);
+	put_file(s.seen, "inside", "1", 0644);
+	mkdir(at(s.top, "outside"), 0755);
+	CHECK_INT(link(at(s.from, "inside"), at(s.top, "outside/linked")), 0);
+	put_file(s.top, "outside/other", "1", 0644);
+	CHECK_BEGIN(s);
+	CHECK_INT(rename(at(s.top, "outside"), at(s.from, "d")), 0);
+	CHECK_ROUND(s);
+	CHECK_INT(rename(at(s.from, "d"), at(s.top, "outside")), 0);
+	CHECK_ROUND(s);
+	CHECK_INT(rename(at(s.top, "outside/linked"), at(s.from, "back")), 0);
+	CHECK_ROUND(s);
+	put_file(s.seen, "back", "22", 0644);
+	CHECK_ROUND(s);
+}
+
+#define NUMBERS 1000 /* of inodes, until one is used again */
+
+/* A new folder with the name and the number of one that is gone: what was made in it before it was
+ * known has no event. */
+static void made_anew_with_its_number(void)
+{
+	_cleanup_set_ struct set s = {};
+	struct stat before, now = {};
+	bool again = false;
+
+	CHECK_INT(make_folders(&s), 0);
+	mkdir(at(s.seen, "d"), 0755);
+	put_file(s.seen, "d/old", "1", 0644);
+	CHECK_BEGIN(s);
+	CHECK_INT(stat(at(s.from, "d"), &before), 0);
+	CHECK_INT(rb_rm_rf(at(s.seen, "d"), NULL), 0);
+	for (int i = 0; i < NUMBERS && !again; i++) {
+		CHECK_INT(mkdir(at(s.seen, "d"), 0755), 0);
+		CHECK_INT(stat(at(s.from, "d"), &now), 0);
+		again = now.st_ino == before.st_ino;
+		if (!again)
+			rmdir(at(s.seen, "d"));
+	}
+	if (!again) {
+		printf("# this file system does not use numbers again\n");
+		CHECK_INT(mkdir(at(s.seen, "d"), 0755), 0);
+	}
+	mkdir(at(s.seen, "d/e"), 0755);
+	put_file(s.seen, "d/e/new", "1", 0644);
+	CHECK_ROUND(s);
+	/* and an empty one */
+	CHECK_INT(rb_rm_rf(at(s.seen, "d"), NULL), 0);
+	CHECK_INT(mkdir(at(s.seen, "d"), 0755), 0);
 	CHECK_ROUND(s);
 }
 
@@ -986,6 +1055,9 @@ int main(void)
 		RUN(hard_links);
 		if (!is_overlay)
 			RUN(many_links);
+		if (!is_overlay)
+			RUN(linked_outside);
+		RUN(made_anew_with_its_number);
 		RUN(names_that_lie);
 		RUN(mapped_elsewhere);
 		RUN(submitted);
