@@ -3,8 +3,9 @@
  * fuzz_tree.c - what a peer sends as a tree of files
  *
  * The input is a stream as described in src/fs/tree.h, after one byte that says how large the
- * blocks are that it comes in. Checksums of tar headers are set right first, since nothing that is
- * changed would get past them otherwise. Besides not crashing, this must hold:
+ * blocks are that it comes in, and whether it is for a folder or for a single file. Checksums of
+ * tar headers are set right first, since nothing that is changed would get past them otherwise.
+ * Besides not crashing, this must hold:
  *   - nothing outside of the folder is made, changed or removed
  *   - a failure returns a negative errno and comes with a code and a message
  *   - the stream has been read to its end
@@ -52,7 +53,7 @@ static void set_up(void)
 static void set_checksum(uint8_t *block)
 {
 	unsigned int sum = 0;
-	char text[8];
+	char text[8] = ""; /* its last byte counts, too */
 
 	memset(block + TAR_CHECKSUM, ' ', sizeof(text));
 	for (int i = 0; i < TAR_BLOCK; i++)
@@ -105,12 +106,30 @@ static void need_outside_untouched(void)
 	FUZZ_NEED(stat(outside, &folder) == 0 && folder.st_nlink == 2);
 }
 
+/* Into one that came earlier, and is the same file afterwards. */
+static int receive_file(struct rb_conn *conn, struct rb_received *received, struct rb_err *err)
+{
+	_cleanup_close_ int fd = -EBADF;
+	struct rb_tree_stats stats;
+	struct stat before, after;
+	char path[128];
+	int r;
+
+	snprintf(path, sizeof(path), "%s/kept", inside);
+	fd = open(path, O_RDWR | O_CLOEXEC);
+	FUZZ_NEED(fd >= 0 && fstat(fd, &before) == 0);
+	r = rb_tree_receive_file(conn, fd, path, false, received, &stats, NULL, err);
+	FUZZ_NEED(lstat(path, &after) == 0 && after.st_ino == before.st_ino);
+	FUZZ_NEED(S_ISREG(after.st_mode) && after.st_nlink == 1);
+	return r;
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len)
 {
 	_cleanup_free_ uint8_t *copy = NULL;
 	struct rb_tree_stats stats;
-	struct rb_err err = {};
 	struct rb_received *received;
+	struct rb_err err = {};
 	struct rb_conn *conn;
 	const void *rest;
 	char folder[128];
@@ -132,7 +151,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len)
 	put_kept(received, "d/kept", 10000);
 	put_linked(received);
 	conn = fake_conn_memory(copy, len - 1, (size_t)data[0] * data[0] + 1);
-	r = rb_tree_receive(conn, inside, data[0] & 1, received, &stats, NULL, &err);
+	r = data[0] & 2 ? receive_file(conn, received, &err)
+			: rb_tree_receive(conn, inside, data[0] & 1, received, &stats, NULL, &err);
 	FUZZ_NEED(rb_stream_read(conn, &rest, NULL, NULL) == 0);
 	fake_conn_free(conn);
 	FUZZ_NEED(r <= 0 && r >= -4095);
