@@ -191,12 +191,3 @@ bool rb_place_is_same(const struct rb_place *ours, const json_t *theirs)
 	       strcmp(ours->source, rb_json_str(theirs, "source", "")) == 0 &&
 	       strcmp(ours->inside, rb_json_str(theirs, "inside", "")) == 0;
 }
-
-bool rb_place_may_be_same(const struct rb_place *ours, uint64_t ino, const json_t *theirs)
-{
-	const char *family = family_of(ours->type);
-	const char *other = family_of(rb_json_str(theirs, "type", ""));
-
-	return !other || (family && strcmp(family, other) == 0) ||
-	       (ino && (uint64_t)rb_json_int(theirs, "ino", 0) == ino);
-}

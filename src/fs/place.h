@@ -65,13 +65,3 @@ void rb_place_from_json(const json_t *json, struct rb_place *ret);
 /** rb_place_is_same - has the other side the same of the same shared file system there?
  * @theirs: from rb_place_json() */
 bool rb_place_is_same(const struct rb_place *ours, const json_t *theirs);
-
-/**
- * rb_place_may_be_same - may this be what the other side has, as the user says?
- * @ino: inode of what is there
- * @theirs: from rb_place_json(), with "ino"
- *
- * Not when it is on a file system of several hosts there, and here on one of this host alone: it is
- * not mounted. Unless it is the very inode: this host may be the server.
- */
-bool rb_place_may_be_same(const struct rb_place *ours, uint64_t ino, const json_t *theirs);

@@ -34,7 +34,7 @@
 /* clang-format off */
 const struct rb_stage rb_source_stages[] = {
 	{ "connect",  rb_source_connect },
-	{ "check",    rb_source_check },
+	{ "check",    rb_source_check,   rb_source_check_undo },
 	{ "image",    rb_source_image },
 	{ "create",   rb_source_create,  rb_source_forget_work },
 	{ "sync",     rb_source_sync },

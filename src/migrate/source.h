@@ -54,6 +54,7 @@ extern const struct rb_stage rb_source_stages[];
 /* source_prepare.c */
 int rb_source_connect(struct rb_migration *m, struct rb_err *err);
 int rb_source_check(struct rb_migration *m, struct rb_err *err);
+int rb_source_check_undo(struct rb_migration *m, struct rb_err *err);
 int rb_source_image(struct rb_migration *m, struct rb_err *err);
 int rb_source_create(struct rb_migration *m, struct rb_err *err);
 int rb_source_sync(struct rb_migration *m, struct rb_err *err);

@@ -311,6 +311,8 @@ int rb_source_finish(struct rb_migration *m, struct rb_err *err)
 	int r;
 
 	rb_storage_note_left(m);
+	/* those that could not be removed at once */
+	rb_storage_remove_tokens(m);
 	rb_migration_save(m, NULL);
 	/* nobody has to hear of each file that is removed now */
 	rb_each_member (c, m)

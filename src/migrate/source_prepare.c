@@ -309,6 +309,9 @@ int rb_source_check(struct rb_migration *m, struct rb_err *err)
 	if (r >= 0)
 		r = rb_wait_placed(m, NULL, &m->wait, err);
 	if (r >= 0)
+		r = rb_storage_put_tokens(m, !dry_run && rb_obstacles_refuse(obstacles, NULL) >= 0,
+					  err);
+	if (r >= 0)
 		r = describe(m, &offer, err);
 	/* one that cannot even be described: what is in its way here is known */
 	if (r == -EOPNOTSUPP && rb_obstacles_refuse(obstacles, NULL) < 0) {
@@ -338,6 +341,13 @@ int rb_source_check(struct rb_migration *m, struct rb_err *err)
 			 (uint64_t)rb_json_int(offer, "memory_bytes", 0) +
 			 (uint64_t)rb_json_int(m->entry.facts, "image_bytes", 0);
 	return rb_obstacles_refuse(obstacles, err);
+}
+
+int rb_source_check_undo(struct rb_migration *m, struct rb_err *err)
+{
+	(void)err;
+	rb_storage_remove_tokens(m);
+	return 0;
 }
 
 static void show_image(void *arg, const struct rb_image_stats *stats)
@@ -429,6 +439,10 @@ int rb_source_start(struct rb_migration *m, struct rb_err *err)
 	if (r >= 0 && rb_reconnect_wanted(m))
 		rb_migration_fact(m, "addresses",
 				  json_incref(json_object_get(answer, "addresses")));
+	if (r >= 0)
+		r = rb_storage_prove(m, err);
+	if (r >= 0)
+		rb_storage_remove_tokens(m);
 	return r;
 }
 

@@ -11,6 +11,7 @@
  *   which it travels.
  * - "declared": true: shared by the user's word
  * - "place": rb_place_json(); of a volume only if it is shared
+ * - "token", "seen": of what is shared: storage_proof.c
  * - "kind": of a bind mount: "folder", "file" or "other"
  * - "dev", "ino": of a bind mount: what had its path then
  * - "bytes": of a bind mount that is copied: on disk
@@ -87,6 +88,23 @@ int rb_storage_locked(struct rb_migration *m, struct rb_err *err);
  * part of it? Return: 1, 0 (also when it is gone) or negative errno */
 int rb_storage_task_locks(pid_t pid, const struct rb_place *place, struct rb_err *err);
 
+/* --- proof that both have the same (storage_proof.c) --- */
+
+/**
+ * rb_storage_put_tokens - before the target is asked what stands in the way: a token in each shared
+ * folder that the container may write to, and what is seen of each that is shared
+ * @tokens: the journal has an entry of the migration, and nothing stands in the way here; else
+ * nothing is made
+ */
+int rb_storage_put_tokens(struct rb_migration *m, bool tokens, struct rb_err *err);
+
+/** rb_storage_prove - the container has been started on the target: what it has mounted there must
+ * be the same. Return: 0, or RB_E_REFUSED and others */
+int rb_storage_prove(struct rb_migration *m, struct rb_err *err);
+
+/** rb_storage_remove_tokens - those that are there still; from the journal alone, and repeatable */
+void rb_storage_remove_tokens(struct rb_migration *m);
+
 /* --- what stays (storage_left.c) --- */
 
 /** rb_storage_list - for reports: [{"volume" | "bind", "container", "destination", "how",
@@ -147,6 +165,27 @@ int rb_target_sync_storage(const struct rb_member *c, const struct rb_wait *wait
 /** rb_target_remove_storage - undo of the above; the container must be gone */
 int rb_target_remove_storage(struct rb_migration *m, struct rb_member *c,
 			     const struct rb_wait *wait, struct rb_err *err);
+
+/* --- shared there (target_shared.c) --- */
+
+/**
+ * rb_shared_is_same - has this host the same there?
+ * @entry: of the offer
+ * @seen: what the source has just seen of it, rb_same_look()
+ * @path: as it is mounted here, without symbolic links
+ */
+bool rb_shared_is_same(const json_t *entry, const json_t *seen, const char *path,
+		       const struct rb_wait *wait);
+
+/** rb_shared_check_binds - obstacles: those that are shared must be the same here */
+void rb_shared_check_binds(const struct rb_node *node, const json_t *binds, json_t *obstacles,
+			   const struct rb_wait *wait);
+
+/** rb_shared_check_volume - the same of a volume. What has options is mounted by Docker or its
+ * plugin as they say, but not before a container is started.
+ * @there: what Docker says of it here */
+void rb_shared_check_volume(const struct rb_node *node, const json_t *volume, const json_t *there,
+			    json_t *obstacles, const struct rb_wait *wait);
 
 /* --- volumes there (target_volumes.c) --- */
 

@@ -57,6 +57,7 @@ static const struct verb {
 	{ "images",  rb_target_images,  RB_PREPARING },
 	{ "log",     rb_target_log,     RB_PREPARING },
 	{ "start",   rb_target_start,   RB_PREPARING },
+	{ "shared",  rb_target_shared,  RB_PREPARING },
 	{ "lanes",   rb_target_lanes,   RB_PREPARING },
 	{ "pages",   rb_target_pages,   RB_PREPARING },
 	{ "arm",     rb_target_arm,     RB_PREPARING },

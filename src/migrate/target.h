@@ -53,6 +53,9 @@ int rb_target_log(struct rb_migration *m, const json_t *args, json_t **ret, stru
 int rb_target_tree(struct rb_migration *m, const json_t *args, json_t **ret, struct rb_err *err);
 int rb_target_verify(struct rb_migration *m, const json_t *args, json_t **ret, struct rb_err *err);
 
+/* target_shared.c */
+int rb_target_shared(struct rb_migration *m, const json_t *args, json_t **ret, struct rb_err *err);
+
 /* target_arm.c */
 int rb_target_arm(struct rb_migration *m, const json_t *args, json_t **ret, struct rb_err *err);
 

@@ -28,7 +28,6 @@
 #include "facts.h"
 #include "json.h"
 #include "obstacles.h"
-#include "place.h"
 #include "storage.h"
 #include "target_binds.h"
 
@@ -195,36 +194,6 @@ enum bind_fate bind_judge(const struct rb_node *node, const json_t *moves, const
 	return BIND_LEFT;
 }
 
-static void check_shared(const struct rb_node *node, const json_t *bind, json_t *obstacles)
-{
-	const char *source = rb_json_str(bind, "source", "");
-	_cleanup_free_ char *real = is_clean(source) ? realpath(source, NULL) : NULL;
-	const json_t *theirs = json_object_get(bind, "place");
-	bool declared = rb_json_bool(bind, "declared", false), found;
-	struct rb_place place = {};
-	struct stat st = {};
-
-	found = real && rb_place_find("/proc/self/mountinfo", real, &place, NULL) >= 0;
-	if (!real)
-		rb_obstacle_add(obstacles, "error", "mount it there",
-				"node '%s' has no '%s', which is on storage that both share",
-				node->name, source);
-	else if (declared && (!found || stat(real, &st) < 0 ||
-			      !rb_place_may_be_same(&place, st.st_ino, theirs)))
-		rb_obstacle_add(obstacles, "error", "mount it there",
-				"'%s' is on storage of type %s, and that of node '%s' is on a disk "
-				"of its own: nothing is mounted there",
-				source, rb_json_str(theirs, "type", "?"), node->name);
-	else if (!declared && (!found || !rb_place_is_same(&place, theirs)))
-		rb_obstacle_add(obstacles, "error",
-				"mount the same there; or say --shared-volume if it is the same, "
-				"or --with-bind=PATH to have it copied",
-				"'%s' is on storage of type %s from '%s', and that of node '%s' is "
-				"not",
-				source, rb_json_str(theirs, "type", "?"),
-				rb_json_str(theirs, "source", "?"), node->name);
-}
-
 void rb_binds_check(const struct rb_node *node, const json_t *offer, const char *docker_root,
 		    json_t *obstacles, const struct rb_wait *wait)
 {
@@ -235,11 +204,10 @@ void rb_binds_check(const struct rb_node *node, const json_t *offer, const char 
 	json_array_foreach (json_object_get(offer, "binds"), i, bind) {
 		struct bind_judged j = {};
 
-		if (rb_storage_is_shared(bind))
-			check_shared(node, bind, obstacles);
 		if (!rb_storage_is_copied(bind))
 			continue;
 		if (bind_judge(node, moves, bind, docker_root, wait, &j) == BIND_REFUSED)
 			rb_obstacle_add(obstacles, "error", j.remedy, "%s", j.what);
 	}
+	rb_shared_check_binds(node, json_object_get(offer, "binds"), obstacles, wait);
 }

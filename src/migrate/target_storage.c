@@ -19,6 +19,7 @@
 #include "err.h"
 #include "io.h"
 #include "json.h"
+#include "obstacles.h"
 #include "received.h"
 #include "storage.h"
 #include "target.h"
@@ -61,10 +62,15 @@ int rb_target_create_storage(struct rb_migration *m, struct rb_member *c,
 			     const struct rb_wait *wait, struct rb_err *err)
 {
 	_cleanup_close_ int lock = lock_storage(m, wait, err);
-	_cleanup_json_ json_t *info = NULL;
+	_cleanup_json_ json_t *info = NULL, *obstacles = json_array();
 	int r = lock < 0 ? lock : rb_volumes_make(m, c, wait, err);
 
 	if (r < 0 || !json_array_size(rb_json_path(c->facts, "offer.binds")))
+		return r;
+	/* Docker would make a folder that is not there */
+	rb_shared_check_binds(m->node, rb_json_path(c->facts, "offer.binds"), obstacles, wait);
+	r = rb_obstacles_refuse(obstacles, err);
+	if (r < 0)
 		return r;
 	r = rb_engine_info(m->node->engine, &info, wait, err);
 	return r < 0 ? r

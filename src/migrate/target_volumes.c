@@ -16,7 +16,6 @@
 #include "io.h"
 #include "json.h"
 #include "obstacles.h"
-#include "place.h"
 #include "storage.h"
 #include "target.h"
 
@@ -30,46 +29,6 @@ static const json_t *volumes_of(const struct rb_member *c)
 const char *rb_volumes_here(const struct rb_member *c, const char *name)
 {
 	return rb_json_str(json_object_get(c->facts, "volumes_here"), name, NULL);
-}
-
-static bool same_options(const json_t *a, const json_t *b)
-{
-	return json_object_size(a) == json_object_size(b) &&
-	       (json_object_size(a) == 0 || json_equal(a, b));
-}
-
-/* One that is shared: it has to be the same. What has options is mounted by Docker or its plugin as
- * they say; a plain one has something mounted by hand in its place. */
-static void check_shared(const struct rb_node *node, const json_t *volume, const json_t *there,
-			 json_t *obstacles)
-{
-	const char *name = rb_json_str(volume, "name", "");
-	const char *driver = rb_json_str(volume, "driver", "local");
-	const json_t *options = json_object_get(volume, "options");
-	struct rb_place place;
-
-	if (strcmp(rb_json_str(there, "Driver", "local"), driver) != 0 ||
-	    !same_options(json_object_get(there, "Options"), options)) {
-		rb_obstacle_add(obstacles, "error",
-				"make it there with the driver and options that it has here",
-				"volume '%s' of node '%s' has another driver or other options, so "
-				"it is not the one that this host has",
-				name, node->name);
-		return;
-	}
-	if (rb_json_bool(volume, "declared", false) || strcmp(driver, "local") != 0 ||
-	    json_object_size(options))
-		return;
-	if (rb_place_find("/proc/self/mountinfo", rb_json_str(there, "Mountpoint", ""), &place,
-			  NULL) < 0 ||
-	    !rb_place_is_same(&place, json_object_get(volume, "place")))
-		rb_obstacle_add(obstacles, "error",
-				"mount the same there; or say --shared-volume if it is the same",
-				"volume '%s' is on storage of type %s from '%s', and that of node "
-				"'%s' is not",
-				name, rb_json_str(json_object_get(volume, "place"), "type", "?"),
-				rb_json_str(json_object_get(volume, "place"), "source", "?"),
-				node->name);
 }
 
 /* Docker itself mounts the same for the same options. */
@@ -97,7 +56,7 @@ static void check_volume(const struct rb_node *node, const json_t *volume, json_
 					"both share",
 					node->name, name);
 	} else if (rb_storage_is_shared(volume)) {
-		check_shared(node, volume, there, obstacles);
+		rb_shared_check_volume(node, volume, there, obstacles, wait);
 	} else if (rb_storage_users(node, name, NULL, user, sizeof(user), wait, NULL) > 0) {
 		rb_obstacle_add(obstacles, "error",
 				"give one of them a volume of another name; or say --shared-volume "
@@ -147,7 +106,7 @@ static int volume_is_there(struct rb_migration *m, const json_t *volume, const s
 		return r;
 	if (!rb_storage_is_shared(volume))
 		return not_ours(name, err);
-	check_shared(m->node, volume, there, obstacles);
+	rb_shared_check_volume(m->node, volume, there, obstacles, wait);
 	r = rb_obstacles_refuse(obstacles, err);
 	return r < 0 ? r : 1;
 }

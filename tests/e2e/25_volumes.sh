@@ -194,7 +194,40 @@ check "it counts on" wait_for 5 has_log_lines h2 sharer $((at + 5))
 is "in the one file that there is" "$(awk '$1 != NR { bad++ } END { print bad + 0 }' "$SHARED/log")" 0
 is "the volume stays on both" "$(docker_on h1 volume ls -q | grep -cx both) $(docker_on h2 volume ls -q | grep -cx both)" "1 1"
 moves "shared, and back" h2 sharer h1 --shared-volume both --shared-volume "$SHARED"
+tokens() { find "$SHARED" -name '.reberth-*'; }
+is "no token is left" "$(tokens)" ""
+# on the target it is not mounted: the folder is there, and empty
+on h2 mount -t tmpfs none "$SHARED"
+refused "it is not mounted there" 5 "'$SHARED' of node 'h2' is not the one that this host has: .*: mount the same there" --shared-volume both --shared-volume "$SHARED" sharer h2
+is "it is not mounted there: seen before anything was made" "$(report_field .error.stage)" check
+output=$(on h1 reberth migrate --dry-run --shared-volume both --shared-volume "$SHARED" sharer h2 2>&1)
+like "--dry-run says that as well" "$output" "'$SHARED' of node 'h2' is not the one"
+is "no token is left, either" "$(tokens)" ""
 docker_on h1 rm -f sharer >/dev/null
+run_container h1 sharer -v both:/data victim sleep 1000 || bail "no container"
+refused "nor is what Docker mounts" 5 "volume 'both' of node 'h2' is not the one that this host has" --shared-volume both sharer h2
+is "that is seen when it was mounted" "$(report_field .error.stage)" start
+is "it runs on where it was" "$(container_state h1 sharer)" running
+is "the volume stays there" "$(docker_on h2 volume ls -q | grep -cx both)" 1
+on h2 umount "$SHARED"
+for point in source.check.end source.start.begin; do
+	arm h1 "$point" kill 1
+	id=$(on h1 reberth migrate --detach --shared-volume both sharer h2)
+	check "kill at $point: the source ends it" wait_for 30 has_ended h1
+	is "kill at $point: no token is left" "$(tokens)" ""
+	check "kill at $point: the target ends it" wait_for 30 no_active_migration h2
+	disarm h1
+done
+arm h1 source.start.begin pause 1
+id=$(on h1 reberth migrate --detach --shared-volume both sharer h2)
+wait_for 20 fault_reached h1
+is "meanwhile there is one" "$(tokens)" "$SHARED/.reberth-$id"
+release h1
+check "and it moves" wait_for 30 has_ended h1
+disarm h1
+is "there it is" "$(container_state h2 sharer)" running
+is "and no token is left" "$(tokens)" ""
+docker_on h2 rm -f sharer >/dev/null
 # one that locks a file, and keeps it locked
 run_container h1 sharer -v both:/data redis redis-server --dir /data --save '' --cluster-enabled yes || bail "no container"
 wait_for 10 test -s "$SHARED/nodes.conf"
