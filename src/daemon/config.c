@@ -16,6 +16,17 @@
 #include "journal.h"
 #include "json.h"
 
+static bool is_list_of_folders(const json_t *list)
+{
+	const json_t *entry;
+	size_t i;
+
+	json_array_foreach (list, i, entry)
+		if (!json_is_string(entry) || json_string_value(entry)[0] != '/')
+			return false;
+	return json_is_array(list);
+}
+
 int rb_config_load(const char *path, struct rb_config *ret, struct rb_err *err)
 {
 	struct rb_config config = { .path = path };
@@ -41,10 +52,11 @@ int rb_config_load(const char *path, struct rb_config *ret, struct rb_err *err)
 	config.docker = rb_json_str(config.json, "docker", "/var/run/docker.sock");
 	config.node.peers = json_object_get(config.json, "nodes");
 	config.node.allow_bind = json_object_get(config.json, "allow_bind");
-	if (config.node.allow_bind && !json_is_array(config.node.allow_bind)) {
+	if (config.node.allow_bind && !is_list_of_folders(config.node.allow_bind)) {
 		json_decref(config.json);
-		return rb_err_code(err, RB_E_USAGE, -EINVAL,
-				   "%s: \"allow_bind\" must be a list of folders", path);
+		return rb_err_code(
+			err, RB_E_USAGE, -EINVAL,
+			"%s: \"allow_bind\" must be a list of folders, as absolute paths", path);
 	}
 	config.node.runtime_root =
 		rb_json_str(config.json, "runtime_root", "/run/docker/runtime-runc/moby");

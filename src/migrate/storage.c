@@ -186,23 +186,33 @@ bool rb_path_within(const char *path, const char *folder)
 	return strncmp(path, folder, len) == 0 && (path[len] == '/' || path[len] == '\0');
 }
 
+/* one of them is in the other */
+static bool is_about(const char *path, const char *folder)
+{
+	return rb_path_within(path, folder) || rb_path_within(folder, path);
+}
+
 const char *rb_path_forbidden(const struct rb_node *node, const char *path, const char *docker_root)
 {
 	static const char *const kernel[] = { "/proc", "/sys", "/dev" };
+	static const char *const engine[] = { "/run/docker", "/run/containerd",
+					      "/var/lib/containerd" };
+	const char *name = strrchr(path, '/');
 
 	if (strcmp(path, "/") == 0)
 		return "it is the whole host";
 	for (size_t i = 0; i < ARRAY_SIZE(kernel); i++)
 		if (rb_path_within(path, kernel[i]))
 			return "it is made by the kernel of each host";
-	if (strstr(path, "docker.sock"))
+	if (name && strcmp(name, "/docker.sock") == 0)
 		return "connections to a host's Docker cannot move";
-	if (docker_root && (rb_path_within(path, docker_root) || rb_path_within(docker_root, path)))
+	if (docker_root && is_about(path, docker_root))
 		return "Docker's own files are in it";
-	if ((node->state_dir &&
-	     (rb_path_within(path, node->state_dir) || rb_path_within(node->state_dir, path))) ||
-	    (node->run_dir &&
-	     (rb_path_within(path, node->run_dir) || rb_path_within(node->run_dir, path))))
+	for (size_t i = 0; i < ARRAY_SIZE(engine); i++)
+		if (is_about(path, engine[i]))
+			return "Docker's own files are in it";
+	if ((node->state_dir && is_about(path, node->state_dir)) ||
+	    (node->run_dir && is_about(path, node->run_dir)))
 		return "reberthd's own files are in it";
 	return NULL;
 }

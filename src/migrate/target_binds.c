@@ -28,6 +28,7 @@
 #include "facts.h"
 #include "json.h"
 #include "obstacles.h"
+#include "place.h"
 #include "storage.h"
 #include "target_binds.h"
 
@@ -73,17 +74,39 @@ static int resolve(const char *path, char ret[PATH_MAX])
 	return 0;
 }
 
+/* What the configuration names may have links in it, too, and a slash at its end. */
+static bool allows(const char *entry, const char *path)
+{
+	char plain[PATH_MAX], folder[PATH_MAX];
+	int len = snprintf(plain, sizeof(plain), "%s", entry);
+
+	if (entry[0] != '/' || len >= PATH_MAX)
+		return false;
+	while (len > 1 && plain[len - 1] == '/')
+		plain[--len] = '\0';
+	return resolve(plain, folder) >= 0 && rb_path_within(path, folder);
+}
+
 static bool is_allowed(const struct rb_node *node, const char *path)
 {
-	const json_t *folder;
+	const json_t *entry;
 	size_t i;
 
 	if (!node->allow_bind)
 		return true;
-	json_array_foreach (node->allow_bind, i, folder)
-		if (rb_path_within(path, json_string_value(folder) ?: "-"))
+	json_array_foreach (node->allow_bind, i, entry)
+		if (allows(json_string_value(entry) ?: "", path))
 			return true;
 	return false;
+}
+
+/* It does not outlive a restart of the host. */
+static bool is_in_memory(const char *path)
+{
+	struct rb_place place;
+
+	return rb_place_find("/proc/self/mountinfo", path, &place, NULL) >= 0 &&
+	       (strcmp(place.type, "tmpfs") == 0 || strcmp(place.type, "ramfs") == 0);
 }
 
 static bool is_empty(const char *path, const struct stat *st)
@@ -208,6 +231,11 @@ void rb_binds_check(const struct rb_node *node, const json_t *offer, const char 
 			continue;
 		if (bind_judge(node, moves, bind, docker_root, wait, &j) == BIND_REFUSED)
 			rb_obstacle_add(obstacles, "error", j.remedy, "%s", j.what);
+		else if (is_in_memory(j.path))
+			rb_obstacle_add(obstacles, "warning", NULL,
+					"'%s' of node '%s' is in memory: what is brought there is "
+					"gone when that host is restarted",
+					rb_json_str(bind, "source", ""), node->name);
 	}
 	rb_shared_check_binds(node, json_object_get(offer, "binds"), obstacles, wait);
 }

@@ -70,6 +70,7 @@ migrate h1 --dry-run --with-bind=$SRV/data/ --with-bind=$SRV/a/b/deep --with-bin
 is "all three by name" "$status $(report_field .possible)" "0 true"
 is "--dry-run says what is copied" "$(report_field '[.storage[] | "\(.bind) \(.how)"] | sort | join(", ")')" \
 	"$SRV/a/b/deep copied, $SRV/big copied, $SRV/conf copied, $SRV/data copied, $SRV/data/file inside"
+like "--dry-run says that it is in memory there" "$(report_field '.obstacles[].what')" "'$SRV/data' of node 'h2' is in memory: what is brought there is gone when that host is restarted"
 moves "--with-bind" h1 app h2 --with-bind --verify
 at_most "a large file goes in rounds: bytes in the freeze" "$(report_field "[.files[] | select(.name == \"$SRV/big\") | .rounds[] | select(.frozen) | .bytes] | add")" 65536
 counts_on h2 "--with-bind"
@@ -119,6 +120,7 @@ like_refused() {
 }
 like_refused "the kernel's own" /proc/sys:/data "'/proc/sys' is mounted: it is made by the kernel"
 like_refused "Docker's socket" /var/run/docker.sock:/sock "connections to a host's Docker cannot move"
+like_refused "the runtime's" /run/containerd:/data "'/run/containerd' is mounted: Docker's own files are in it"
 like_refused "Docker's files" /var/lib/docker/volumes:/data "Docker's own files are in it"
 on h1 mkdir -p $SRV
 on h1 mkfifo $SRV/pipe

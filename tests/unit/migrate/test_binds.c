@@ -586,7 +586,23 @@ static void only_where_the_configuration_lets_it(void)
 	begin_one("srv/okay");
 	CHECK(is_refused("does not let anybody bring something"));
 	begin_one("srv/ok/data");
-	obstacles = check();
+	for (int k = 0; k < 3; k++) {
+		/* with a slash, and by way of a link */
+		const char *const names[] = { "srv/ok", "srv/ok/", "srv/link" };
+
+		if (k == 2)
+			CHECK_INT(symlink(in("srv/ok"), in("srv/link")), 0);
+		mkdir(in("srv/ok"), 0755);
+		json_array_set_new(there, 0, json_string(in(names[k])));
+		json_decref(obstacles);
+		obstacles = check();
+		CHECK_INT(json_array_size(obstacles), 0);
+	}
+	/* the configuration is refused with these; if it were not, they allow nothing */
+	json_array_set_new(there, 0, json_string(""));
+	CHECK(is_refused("does not let anybody bring something"));
+	json_array_set_new(there, 0, json_integer(7));
+	CHECK(is_refused("does not let anybody bring something"));
 	node.allow_bind = NULL;
 	CHECK_INT(json_array_size(obstacles), 0);
 }
