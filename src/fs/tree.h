@@ -54,6 +54,7 @@ struct rb_err;
 struct rb_manifest;
 struct rb_received;
 struct rb_wait;
+struct stat;
 
 struct rb_tree_stats {
 	uint64_t files;	  /* entries sent */
@@ -135,7 +136,7 @@ int rb_tree_sync_files(const char *root, struct rb_err *err);
 int rb_tree_size(int fd, const char *name, uint64_t *ret_bytes, const struct rb_wait *wait,
 		 struct rb_err *err);
 
-#define RB_STAMP_SIZE 33
+#define RB_STAMP_SIZE 50
 
 /**
  * rb_tree_stamp - a text that is another one as soon as anything in a tree changed
@@ -150,6 +151,16 @@ int rb_tree_stamp(const char *path, char ret[RB_STAMP_SIZE], const struct rb_wai
  * @path: for messages */
 int rb_tree_stamp_fd(int fd, const char *path, char ret[RB_STAMP_SIZE], const struct rb_wait *wait,
 		     struct rb_err *err);
+
+/**
+ * rb_stamp_renamed - make it the stamp of a tree that got another name, which moves its ctime and
+ * changes nothing else
+ * @st: of it, under its new name
+ */
+void rb_stamp_renamed(char stamp[RB_STAMP_SIZE], const struct stat *st);
+
+/** rb_stamp_has_ctime - has the tree still the ctime that it had then? */
+bool rb_stamp_has_ctime(const char *stamp, const struct stat *st);
 
 /** rb_manifest_free - NULL is allowed */
 void rb_manifest_free(struct rb_manifest *manifest);

@@ -57,7 +57,8 @@ int rb_report_save(struct rb_migration *m, const char *result, const struct rb_e
 	static const char *const copied[] = { "addresses",	"rounds",     "predicted_ms",
 					      "last_ms",	"last_bytes", "files",
 					      "files_ms",	"left_bytes", "fetch_ms",
-					      "verified_files", "storage",    "image_sent" };
+					      "verified_files", "storage",    "image_sent",
+					      "stays" };
 	bool source = m->entry.role == RB_SOURCE;
 	_cleanup_json_ json_t *report = NULL;
 

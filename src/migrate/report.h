@@ -15,7 +15,7 @@ struct rb_migration;
  * Members: id, container, source, target, strategy, result, reason, error {code, stage},
  * downtime_ms, total_ms (ms), bytes_sent, bytes_received (bytes), old_id, new_id, stages [{name,
  * ms}]; of a move with --reconnect "reconnected" (bool) and, on the source, addresses [{network,
- * ipv4, ipv6, mac}].
+ * ipv4, ipv6, mac}]; where something could not be removed or given back here "stays" [{path, why}].
  */
 int rb_report_save(struct rb_migration *m, const char *result, const struct rb_err *why,
 		   struct rb_err *err);

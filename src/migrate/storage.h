@@ -136,6 +136,15 @@ int rb_storage_was_left(const struct rb_node *node, const json_t *moves, const c
 			const char *path, char *stamp, const struct rb_wait *wait,
 			struct rb_err *err);
 
+/**
+ * rb_storage_left_again - what the container had left here was renamed, and has its name again
+ * @stamp, @now: before and after that
+ *
+ * So that it is known when the container comes another time.
+ */
+void rb_storage_left_again(const struct rb_node *node, const json_t *moves, const char *source,
+			   const char *stamp, const char *now);
+
 /* --- target (target_storage.c) --- */
 
 /** rb_target_check_storage - obstacles: may volumes and bind mounts of an offer be brought here?
@@ -233,11 +242,13 @@ int rb_binds_make_inside(struct rb_migration *m, const char *docker_root,
  */
 int rb_binds_names(const struct rb_member *c, const char *source, int *ret_fd, struct rb_err *err);
 
-/** rb_binds_undo - what was there before is so again. The container must be gone. */
-int rb_binds_undo(struct rb_member *c, struct rb_err *err);
+/** rb_binds_undo - what was there before is so again; what is not becomes part of the fact "stays",
+ * [{"path", "why"}]. The container must be gone. */
+int rb_binds_undo(struct rb_migration *m, struct rb_member *c, struct rb_err *err);
 
-/** rb_binds_settle - the container runs: what it had left here earlier is of no use any more */
-void rb_binds_settle(struct rb_member *c);
+/** rb_binds_settle - the container runs: what it had left here earlier is of no use any more. What
+ * cannot be removed becomes part of the fact "stays". */
+void rb_binds_settle(struct rb_migration *m, struct rb_member *c);
 
 /**
  * rb_binds_open - what was made for a bind mount

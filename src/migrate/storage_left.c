@@ -110,7 +110,20 @@ static bool has_left(const json_t *facts, const char *source, const char *stamp)
 	return false;
 }
 
-/* Return: 1, 0 (also when there was no such move here), or negative errno */
+/* One that a container left by. Return: 1, 0 (also when it is not known here), or negative errno */
+static int find_move(const struct rb_node *node, const char *move, struct rb_entry *ret,
+		     struct rb_err *err)
+{
+	int r = strlen(move) == RB_ID_LEN ? rb_journal_get(node->journal, move, ret, err) : -ENOENT;
+
+	if (r == -ENOENT)
+		rb_err_clear(err);
+	if (r < 0)
+		return r == -ENOENT ? 0 : r;
+	return ret->role == RB_SOURCE && ret->state == RB_DONE;
+}
+
+/* Return: as find_move() */
 static int was_left_by(const struct rb_node *node, const char *move, const char *source,
 		       const char *stamp, struct rb_err *err)
 {
@@ -119,14 +132,9 @@ static int was_left_by(const struct rb_node *node, const char *move, const char 
 	size_t i;
 	int r;
 
-	if (strlen(move) != RB_ID_LEN)
-		return 0;
-	r = rb_journal_get(node->journal, move, &entry, err);
-	if (r < 0 && r != -ENOENT)
+	r = find_move(node, move, &entry, err);
+	if (r <= 0)
 		return r;
-	rb_err_clear(err);
-	if (r < 0 || entry.role != RB_SOURCE || entry.state != RB_DONE)
-		return 0;
 	if (has_left(entry.facts, source, stamp))
 		return 1;
 	json_array_foreach (json_object_get(entry.facts, "members"), i, member)
@@ -154,6 +162,41 @@ int rb_storage_was_left(const struct rb_node *node, const json_t *moves, const c
 			return r;
 	}
 	return 0;
+}
+
+static bool left_again(json_t *facts, const char *source, const char *stamp, const char *now)
+{
+	json_t *left;
+	size_t i;
+
+	json_array_foreach (json_object_get(facts, "left"), i, left)
+		if (strcmp(rb_json_str(left, "path", ""), source) == 0 &&
+		    strcmp(rb_json_str(left, "stamp", ""), stamp) == 0) {
+			json_object_set_new(left, "stamp", json_string(now));
+			return true;
+		}
+	return false;
+}
+
+void rb_storage_left_again(const struct rb_node *node, const json_t *moves, const char *source,
+			   const char *stamp, const char *now)
+{
+	const json_t *move;
+	json_t *member;
+	size_t i, k;
+
+	json_array_foreach (moves, i, move) {
+		_cleanup_entry_ struct rb_entry entry = {};
+		bool found;
+
+		if (find_move(node, json_string_value(move) ?: "", &entry, NULL) <= 0)
+			continue;
+		found = left_again(entry.facts, source, stamp, now);
+		json_array_foreach (json_object_get(entry.facts, "members"), k, member)
+			found |= left_again(member, source, stamp, now);
+		if (found)
+			rb_journal_stage(node->journal, entry.id, entry.stage, entry.facts, NULL);
+	}
 }
 
 /* --- what is told of it --- */

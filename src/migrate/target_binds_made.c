@@ -8,7 +8,7 @@
  *   "file"		true: a file, not a folder
  *   "top"		the first folder above it that is to be made, or absent
  *   "aside"		where what is there goes meanwhile (left by the container), or absent
- *   "stamp"		of that, rb_tree_stamp()
+ *   "stamp", "aside_stamp"	of that, rb_tree_stamp(), before and after it got that name
  *   "dev", "ino", "born"	once it is made: which inode; when it came to be, in ns, or 0
  *   "mode", "uid", "gid", "mtime", "mtime_ns"	of one that was there, and empty
  */
@@ -80,16 +80,21 @@ static int make_it(const char *path, bool file, struct rb_err *err)
 	return 0;
 }
 
-static int put_aside(const char *path, const char *aside, struct rb_err *err)
+static int put_aside(const char *path, json_t *made, struct rb_err *err)
 {
-	const char *from, *to;
+	const char *from, *to = strrchr(rb_json_str(made, "aside", "/"), '/') + 1;
 	_cleanup_close_ int parent = binds_open_parent(path, &from);
+	char stamp[RB_STAMP_SIZE];
+	struct stat st;
 
 	if (parent < 0)
 		return rb_err_set(err, parent, "put '%s' aside", path);
-	to = strrchr(aside, '/') + 1;
-	if (renameat2(parent, from, parent, to, RENAME_NOREPLACE) < 0)
+	if (renameat2(parent, from, parent, to, RENAME_NOREPLACE) < 0 ||
+	    fstatat(parent, to, &st, AT_SYMLINK_NOFOLLOW) < 0)
 		return rb_err_set(err, -errno, "put '%s' aside", path);
+	snprintf(stamp, sizeof(stamp), "%s", rb_json_str(made, "stamp", ""));
+	rb_stamp_renamed(stamp, &st);
+	json_object_set_new(made, "aside_stamp", json_string(stamp));
 	return 0;
 }
 
@@ -119,7 +124,9 @@ static int make_one(struct rb_migration *m, const json_t *bind, const struct bin
 	}
 	r = rb_migration_save(m, err);
 	if (r >= 0 && fate == BIND_LEFT)
-		r = put_aside(j->path, rb_json_str(made, "aside", ""), err);
+		r = put_aside(j->path, made, err);
+	if (r >= 0 && fate == BIND_LEFT)
+		r = rb_migration_save(m, err);
 	if (r >= 0)
 		r = rb_fault_point("target.binds.aside", &m->wait, err);
 	if (r >= 0)

@@ -9,6 +9,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -23,6 +24,28 @@
 #include "migration.h"
 #include "storage.h"
 #include "target_binds.h"
+
+static void stays(struct rb_migration *m, const char *path, const char *fmt, ...)
+	__attribute__((format(printf, 3, 4)));
+
+/* A person has to see to it: it is in the log, and in the report. */
+static void stays(struct rb_migration *m, const char *path, const char *fmt, ...)
+{
+	json_t *list = json_object_get(m->entry.facts, "stays");
+	char why[512];
+	va_list ap;
+
+	va_start(ap, fmt);
+	vsnprintf(why, sizeof(why), fmt, ap);
+	va_end(ap);
+	rb_warn("'%s' stays here: %s", path, why);
+	if (!list) {
+		list = json_array();
+		rb_migration_fact(m, "stays", list);
+	}
+	json_array_append_new(list,
+			      json_pack("{s:s, s:o}", "path", path, "why", rb_json_text(why)));
+}
 
 static int remove_entry(int parent_fd, const char *name, struct rb_err *err)
 {
@@ -82,7 +105,8 @@ static int give_attributes_back(const json_t *made, int fd, bool times_too, stru
 }
 
 /* One that was there, and empty. */
-static int give_back(const struct rb_member *c, const json_t *made, struct rb_err *err)
+static int give_back(struct rb_migration *m, const struct rb_member *c, const json_t *made,
+		     struct rb_err *err)
 {
 	const char *path = rb_json_str(made, "path", "");
 	bool file = rb_json_bool(made, "file", false), empty = true;
@@ -94,7 +118,7 @@ static int give_back(const struct rb_member *c, const json_t *made, struct rb_er
 	/* it is not there any more, or not it: not ours to touch */
 	if (fd < 0) {
 		if (fd != -ENOENT)
-			rb_warn("undo: what came is not removed again: %s", why.msg);
+			stays(m, path, "what came is not removed again: %s", why.msg);
 		return 0;
 	}
 	if (!file)
@@ -104,13 +128,12 @@ static int give_back(const struct rb_member *c, const json_t *made, struct rb_er
 	if (r >= 0 && !file)
 		empty = is_empty(fd);
 	if (!empty)
-		rb_warn("undo: in '%s' stays what somebody else has put there during the move",
-			path);
+		stays(m, path, "somebody else has put something there during the move");
 	return r < 0 ? r : give_attributes_back(made, fd, empty, err);
 }
 
 /* One that was made: without a noted inode only if nothing is in it, for it may be another's. */
-static int remove_made(const json_t *made, struct rb_err *err)
+static int remove_made(struct rb_migration *m, const json_t *made, struct rb_err *err)
 {
 	const char *path = rb_json_str(made, "path", ""), *name;
 	_cleanup_close_ int parent = binds_open_parent(path, &name), fd = -EBADF;
@@ -124,7 +147,7 @@ static int remove_made(const json_t *made, struct rb_err *err)
 	if (binds_is_inode(made, &inode, false))
 		return remove_entry(parent, name, err);
 	if (rb_json_int(made, "ino", 0))
-		rb_warn("undo: '%s' stays: it is not the one that was made", path);
+		stays(m, path, "it is not the one that was made for the container");
 	else if (S_ISDIR(st.st_mode))
 		unlinkat(parent, name, AT_REMOVEDIR);
 	else if (S_ISREG(st.st_mode) && st.st_size == 0)
@@ -132,20 +155,42 @@ static int remove_made(const json_t *made, struct rb_err *err)
 	return 0;
 }
 
-static int bring_back(const json_t *made, struct rb_err *err)
+/* It is what was left still, if it was so before it got its name back. */
+static void note_left(struct rb_migration *m, const struct rb_member *c, const json_t *made,
+		      const struct stat *before, const struct stat *now)
+{
+	char stamp[RB_STAMP_SIZE];
+
+	snprintf(stamp, sizeof(stamp), "%s", rb_json_str(made, "aside_stamp", ""));
+	if (!rb_stamp_has_ctime(stamp, before))
+		return;
+	rb_stamp_renamed(stamp, now);
+	rb_storage_left_again(m->node, rb_json_path(c->facts, "offer.moves"),
+			      rb_json_str(made, "source", ""), rb_json_str(made, "stamp", ""),
+			      stamp);
+}
+
+static int bring_back(struct rb_migration *m, const struct rb_member *c, const json_t *made,
+		      struct rb_err *err)
 {
 	const char *aside = rb_json_str(made, "aside", NULL), *path = rb_json_str(made, "path", "");
 	const char *name;
 	_cleanup_close_ int parent = aside ? binds_open_parent(path, &name) : -EBADF;
 	const char *from = aside ? strrchr(aside, '/') + 1 : NULL;
+	struct stat before, now;
 
 	if (parent < 0)
 		return 0;
-	if (renameat2(parent, from, parent, name, RENAME_NOREPLACE) == 0 || errno == ENOENT)
+	if (fstatat(parent, from, &before, AT_SYMLINK_NOFOLLOW) < 0)
+		return errno == ENOENT ? 0 : rb_err_set(err, -errno, "look at '%s'", aside);
+	if (renameat2(parent, from, parent, name, RENAME_NOREPLACE) == 0) {
+		if (fstatat(parent, name, &now, AT_SYMLINK_NOFOLLOW) == 0)
+			note_left(m, c, made, &before, &now);
 		return 0;
+	}
 	if (errno != EEXIST)
 		return rb_err_set(err, -errno, "give '%s' back its name '%s'", aside, path);
-	rb_warn("'%s' stays under this name: somebody has taken '%s' meanwhile", aside, path);
+	stays(m, aside, "somebody has taken its name, '%s', meanwhile", path);
 	return 0;
 }
 
@@ -168,33 +213,34 @@ static void remove_parents(const json_t *made)
 	}
 }
 
-static int undo_one(const struct rb_member *c, const json_t *made, struct rb_err *err)
+static int undo_one(struct rb_migration *m, const struct rb_member *c, const json_t *made,
+		    struct rb_err *err)
 {
 	int r;
 
 	if (!strrchr(rb_json_str(made, "path", ""), '/'))
 		return 0;
 	if (json_object_get(made, "mode"))
-		return give_back(c, made, err);
-	r = remove_made(made, err);
+		return give_back(m, c, made, err);
+	r = remove_made(m, made, err);
 	if (r >= 0)
-		r = bring_back(made, err);
+		r = bring_back(m, c, made, err);
 	if (r >= 0)
 		remove_parents(made);
 	return r;
 }
 
-int rb_binds_undo(struct rb_member *c, struct rb_err *err)
+int rb_binds_undo(struct rb_migration *m, struct rb_member *c, struct rb_err *err)
 {
 	const json_t *list = json_object_get(c->facts, "binds_made");
 	int r = 0;
 
 	for (size_t i = json_array_size(list); r >= 0 && i-- > 0;)
-		r = undo_one(c, json_array_get(list, i), err);
+		r = undo_one(m, c, json_array_get(list, i), err);
 	return r;
 }
 
-void rb_binds_settle(struct rb_member *c)
+void rb_binds_settle(struct rb_migration *m, struct rb_member *c)
 {
 	const json_t *made;
 	size_t i;
@@ -212,11 +258,10 @@ void rb_binds_settle(struct rb_member *c)
 		if (faccessat(parent, name, F_OK, AT_SYMLINK_NOFOLLOW) < 0 && errno == ENOENT)
 			continue;
 		if (rb_tree_stamp(path, stamp, NULL, &why) < 0)
-			rb_warn("finish: '%s' stays here: %s", aside, why.msg);
-		else if (strcmp(stamp, rb_json_str(made, "stamp", "")) != 0)
-			rb_warn("finish: '%s' stays here: somebody has changed it during the move",
-				aside);
+			stays(m, aside, "%s", why.msg);
+		else if (strcmp(stamp, rb_json_str(made, "aside_stamp", "")) != 0)
+			stays(m, aside, "somebody has changed it during the move");
 		else if (remove_entry(parent, name, &why) < 0)
-			rb_warn("finish: '%s' stays here: %s", aside, why.msg);
+			stays(m, aside, "%s", why.msg);
 	}
 }

@@ -538,7 +538,7 @@ int rb_target_finish(struct rb_migration *m, const json_t *args, json_t **ret, s
 	rb_each_member (c, m)
 		rb_criu_remove_scratch(c->work_dir);
 	rb_each_member (c, m)
-		rb_binds_settle(c);
+		rb_binds_settle(m, c);
 	/* DONE lets the source go */
 	r = rb_target_wait_fetched(m, err);
 	if (r >= 0)

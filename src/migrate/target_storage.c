@@ -131,7 +131,7 @@ int rb_target_remove_storage(struct rb_migration *m, struct rb_member *c,
 {
 	int r = rb_volumes_remove(m, c, wait, err);
 
-	return r < 0 ? r : rb_binds_undo(c, err);
+	return r < 0 ? r : rb_binds_undo(m, c, err);
 }
 
 /* --- what is written there --- */

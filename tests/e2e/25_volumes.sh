@@ -111,6 +111,27 @@ is "it runs on where it was" "$(container_state h1 app)" running
 docker_on h1 rm -f app >/dev/null
 for host in h1 h2; do on "$host" rm -rf $SRV; done
 
+# what somebody changes in it during the move stays under its other name, and is listed
+run_container h1 app -v $SRV/data:/data victim sh -c 'echo old >/data/file; while :; do sleep 1; done'
+wait_for 10 on h1 test -s $SRV/data/file
+moves "there" h1 app h2 --with-bind
+moves "and back" h2 app h1 --with-bind
+is "nothing stays" "$(on h1 reberth migration ls --stays --quiet)" ""
+arm h1 source.memory.begin pause 1
+id=$(on h1 reberth migrate --detach --with-bind app h2)
+wait_for 20 fault_reached h1
+on h2 sh -c "echo mine >$SRV/data.reberth-$id/mine"
+release h1
+check "once more" wait_for 30 has_ended h1
+disarm h1
+is "what was changed meanwhile stays" "$(on h2 cat "$SRV/data.reberth-$id/mine")" mine
+is "and is listed" "$(on h2 reberth migration ls --stays --json | jq -r '.[] | "\(.path) \(.migration) \(.why)"')" \
+	"$SRV/data.reberth-$id $id somebody has changed it during the move"
+on h2 rm -rf "$SRV/data.reberth-$id"
+is "until somebody removes it" "$(on h2 reberth migration ls --stays --quiet)" ""
+docker_on h2 rm -f app >/dev/null
+for host in h1 h2; do on "$host" rm -rf $SRV; done
+
 # --- what may not be brought
 
 like_refused() {
@@ -208,7 +229,7 @@ is "no token is left, either" "$(tokens)" ""
 docker_on h1 rm -f sharer >/dev/null
 run_container h1 sharer -v both:/data victim sleep 1000 || bail "no container"
 refused "nor is what Docker mounts" 5 "volume 'both' of node 'h2' is not the one that this host has" --shared-volume both sharer h2
-is "that is seen when it was mounted" "$(report_field .error.stage)" start
+is "that is seen when it was mounted" "$(report_field .error.stage)" shared
 is "it runs on where it was" "$(container_state h1 sharer)" running
 is "the volume stays there" "$(docker_on h2 volume ls -q | grep -cx both)" 1
 on h2 umount "$SHARED"

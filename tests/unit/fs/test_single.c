@@ -349,6 +349,7 @@ static void a_stamp_tells_any_change(void)
 {
 	struct timespec times[] = { { 1, 0 }, { 2, 0 } };
 	char stamp[RB_STAMP_SIZE];
+	struct stat st;
 
 	mkdir(at(root, "tree"), 0755);
 	mkdir(at(root, "tree/sub"), 0755);
@@ -356,11 +357,20 @@ static void a_stamp_tells_any_change(void)
 	utimensat(AT_FDCWD, at(root, "tree/sub/file"), times, 0);
 	CHECK_INT(rb_tree_stamp(at(root, "tree"), stamp, NULL, NULL), 0);
 	CHECK(!differs(at(root, "tree"), stamp));
-	/* put aside, and back */
+	/* put aside, and back: that moves the time of the folder, and is all that it does */
+	let_clock_tick();
 	CHECK_INT(rename(at(root, "tree"), at(root, "tree.aside")), 0);
 	CHECK_INT(rename(at(root, "tree.aside"), at(root, "tree")), 0);
+	CHECK_INT(stat(at(root, "tree"), &st), 0);
+	CHECK(!rb_stamp_has_ctime(stamp, &st));
+	rb_stamp_renamed(stamp, &st);
+	CHECK(rb_stamp_has_ctime(stamp, &st));
 	CHECK(!differs(at(root, "tree"), stamp));
 	let_clock_tick();
+	/* its own attributes */
+	CHECK_INT(setxattr(at(root, "tree"), "trusted.x", "1", 1, 0), 0);
+	CHECK(differs(at(root, "tree"), stamp));
+	CHECK_INT(rb_tree_stamp(at(root, "tree"), stamp, NULL, NULL), 0);
 	/* of the same size, and with the time that it had */
 	put_file(root, "tree/sub/file", "bbb", 0600);
 	utimensat(AT_FDCWD, at(root, "tree/sub/file"), times, 0);
@@ -376,11 +386,21 @@ static void a_stamp_tells_any_change(void)
 static void a_single_file_has_one_too(void)
 {
 	char stamp[RB_STAMP_SIZE], none[RB_STAMP_SIZE];
+	struct stat st;
 
 	put_file(root, "alone", "aaa", 0600);
 	CHECK_INT(rb_tree_stamp(at(root, "alone"), stamp, NULL, NULL), 0);
 	CHECK(!differs(at(root, "alone"), stamp));
 	put_file(root, "alone", "aaaa", 0600);
+	CHECK(differs(at(root, "alone"), stamp));
+	/* of the same size, and with the time that it had */
+	CHECK_INT(rb_tree_stamp(at(root, "alone"), stamp, NULL, NULL), 0);
+	CHECK_INT(stat(at(root, "alone"), &st), 0);
+	let_clock_tick();
+	put_file(root, "alone", "bbbb", 0600);
+	CHECK_INT(utimensat(AT_FDCWD, at(root, "alone"),
+			    (struct timespec[]){ st.st_atim, st.st_mtim }, 0),
+		  0);
 	CHECK(differs(at(root, "alone"), stamp));
 	CHECK_INT(rb_tree_stamp(at(root, "nothing"), none, NULL, NULL), -ENOENT);
 }

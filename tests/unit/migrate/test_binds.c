@@ -105,7 +105,7 @@ static int undo(void)
 		return -ENOENT;
 	member.facts = entry.facts;
 	strcpy(member.work_dir, c->work_dir);
-	return rb_binds_undo(&member, NULL);
+	return rb_binds_undo(&m, &member, NULL);
 }
 
 static json_t *check(void)
@@ -364,11 +364,17 @@ static void what_it_had_left_makes_way_and_comes_back(void)
 	CHECK(exists("srv/data/old"));
 	/* the next attempt may do the same, and succeed */
 	CHECK_INT(make(NULL), 0);
-	rb_binds_settle(c);
+	rb_binds_settle(&m, c);
 	CHECK(exists("srv/data"));
 	CHECK(!exists("srv/data/old"));
 	CHECK_INT(rmdir(in("srv/data")), 0);
 	CHECK_INT(rmdir(in("srv")), 0);
+}
+
+/* of the first of those that could not be removed */
+static const char *stays(const char *key)
+{
+	return rb_json_str(json_array_get(json_object_get(m.entry.facts, "stays"), 0), key, "");
 }
 
 /* by somebody who has it open, or works in it */
@@ -388,9 +394,11 @@ static void what_is_changed_under_its_other_name_stays(void)
 	snprintf(file, sizeof(file), "%s/theirs", aside);
 	close(openat(fd, "theirs", O_WRONLY | O_CREAT | O_CLOEXEC, 0644));
 	close(fd);
-	rb_binds_settle(c);
+	rb_binds_settle(&m, c);
 	CHECK_INT(access(file, F_OK), 0);
 	CHECK(exists("srv/data"));
+	CHECK(strstr(stays("path"), "srv/data.reberth-"));
+	CHECK_STR(stays("why"), "somebody has changed it during the move");
 	CHECK(!exists("srv/data/old"));
 }
 
@@ -416,6 +424,66 @@ static void what_was_changed_since_stays(void)
 	id[4] = '\0';
 	came_by(id, NULL);
 	CHECK(is_refused("which this container has not left there"));
+}
+
+/* Sets the mode that it has; its ctime moves, sooner or later: clocks of file systems are coarse.
+ */
+static void touch_ctime(const char *path)
+{
+	struct stat before, now;
+
+	if (stat(path, &before) < 0)
+		abort();
+	do {
+		if (chmod(path, before.st_mode & 07777) < 0 || stat(path, &now) < 0)
+			abort();
+	} while (now.st_ctim.tv_sec == before.st_ctim.tv_sec &&
+		 now.st_ctim.tv_nsec == before.st_ctim.tv_nsec);
+}
+
+/* of the same length, and with the same time again */
+static void a_file_that_looks_unchanged_stays(void)
+{
+	struct timespec times[2];
+	struct stat st;
+	int fd;
+
+	begin((const char *const[]){ "srv/conf", NULL }, "file");
+	write_text("srv/conf", "old");
+	leave_and_come_back("srv/conf");
+	CHECK_INT(stat(in("srv/conf"), &st), 0);
+	times[0] = st.st_atim;
+	times[1] = st.st_mtim;
+	fd = open(in("srv/conf"), O_WRONLY | O_CLOEXEC);
+	CHECK_INT(pwrite(fd, "new", 3, 0), 3);
+	close(fd);
+	CHECK_INT(utimensat(AT_FDCWD, in("srv/conf"), times, 0), 0);
+	touch_ctime(in("srv/conf"));
+	CHECK(is_refused("or which was changed since"));
+}
+
+/* it was put aside, changed, and given its name back */
+static void what_was_changed_aside_is_not_what_it_left(void)
+{
+	char path[PATH_MAX];
+
+	for (int i = 0; i < 2; i++) {
+		begin_one("srv/data");
+		mkdir(in("srv/data"), 0755);
+		write_text("srv/data/old", "x");
+		leave_and_come_back("srv/data");
+		CHECK_INT(make(NULL), 0);
+		snprintf(path, sizeof(path), "%s", rb_json_str(first_made(), "aside", ""));
+		/* nothing but the ctime of the folder itself tells of this one */
+		if (i)
+			touch_ctime(path);
+		CHECK_INT(undo(), 0);
+		CHECK(exists("srv/data/old"));
+		if (i)
+			CHECK(is_refused("or which was changed since"));
+		else
+			CHECK_INT(make(NULL), 0);
+	}
 }
 
 /* Each host adds the move that the container came to it with. */
@@ -709,6 +777,8 @@ int main(void)
 	TAP_RUN(what_it_had_left_makes_way_and_comes_back);
 	TAP_RUN(what_is_changed_under_its_other_name_stays);
 	TAP_RUN(what_was_changed_since_stays);
+	TAP_RUN(a_file_that_looks_unchanged_stays);
+	TAP_RUN(what_was_changed_aside_is_not_what_it_left);
 	TAP_RUN(moves_travel_along);
 	TAP_RUN(single_files);
 	TAP_RUN(links_lead_nowhere);
