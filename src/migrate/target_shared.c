@@ -33,15 +33,19 @@ static bool is_cifs(const char *type)
 	return strcmp(type, "cifs") == 0 || strcmp(type, "smb3") == 0;
 }
 
-static bool sees_token(const char *path, const char *token, const struct rb_wait *wait)
+/* Return: 1, 0; or negative errno: nobody may look there */
+static int sees_token(const char *path, const char *token, const struct rb_wait *wait)
 {
 	struct rb_wait within = rb_wait_within(wait, TOKEN_MS);
+	int r;
 
-	while (rb_same_has_token(path, token) == 0)
-		if (rb_wait_ms(TOKEN_EVERY_MS, &within, NULL) < 0 ||
-		    rb_wait_ms(0, &within, NULL) < 0)
-			return false;
-	return rb_same_has_token(path, token) == 1;
+	if (!rb_same_is_token(token))
+		return 0;
+
+	do
+		r = rb_same_has_token(path, token);
+	while (r == 0 && rb_wait_ms(TOKEN_EVERY_MS, &within, NULL) >= 0);
+	return r;
 }
 
 bool rb_shared_is_same(const json_t *entry, const json_t *seen, const char *path,
@@ -49,6 +53,7 @@ bool rb_shared_is_same(const json_t *entry, const json_t *seen, const char *path
 {
 	const char *token = rb_json_str(entry, "token", NULL);
 	const char *kind = rb_json_str(entry, "kind", "folder");
+	int token_seen = -ENOENT;
 	bool written = rb_json_bool(entry, "rw", true);
 	struct rb_place theirs;
 	struct stat st;
@@ -62,7 +67,9 @@ bool rb_shared_is_same(const json_t *entry, const json_t *seen, const char *path
 	if (S_ISDIR(st.st_mode) != (strcmp(kind, "folder") == 0))
 		return false;
 	if (token)
-		return rb_same_is_token(token) && sees_token(path, token, wait);
+		token_seen = sees_token(path, token, wait);
+	if (token_seen >= 0)
+		return token_seen;
 	if (rb_same_seen(path, seen, !is_cifs(theirs.type)))
 		return true;
 	/* each host has a copy, which the container only reads */
