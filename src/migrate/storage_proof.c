@@ -25,132 +25,104 @@
 
 #define CALL_MS 60000
 
-static const struct {
+static const struct kind {
 	const char *list, *what, *name;
 } kinds[] = {
 	{ "volumes", "volume", "name" },
 	{ "binds", "bind", "source" },
 };
 
-/* For each that is shared; @fn gets the row of kinds[] as well. Until one fails. */
-static int each_shared(struct rb_migration *m,
-		       int (*fn)(struct rb_migration *m, struct rb_member *c, size_t kind,
-				 json_t *entry, struct rb_err *err),
-		       struct rb_err *err)
-{
+/* One after the other of what is shared; begins with zeros. */
+struct shared {
+	size_t member, kind, next;
 	json_t *entry;
-	size_t i;
-	int r = 0;
+	const char *path;
+};
 
-	rb_each_member (c, m)
-		for (size_t kind = 0; kind < ARRAY_SIZE(kinds); kind++)
-			json_array_foreach (json_object_get(c->facts, kinds[kind].list), i, entry)
-				if (r >= 0 && rb_storage_is_shared(entry))
-					r = fn(m, c, kind, entry, err);
-	return r;
-}
-
-static const char *path_of(const json_t *entry)
+static bool next_shared(struct rb_migration *m, struct shared *at)
 {
-	return rb_json_str(entry, "source", "");
+	for (; at->member < m->members_count; at->member++, at->kind = 0)
+		for (; at->kind < ARRAY_SIZE(kinds); at->kind++, at->next = 0) {
+			const json_t *list =
+				json_object_get(m->members[at->member].facts, kinds[at->kind].list);
+
+			while (at->next < json_array_size(list)) {
+				at->entry = json_array_get(list, at->next++);
+				at->path = rb_json_str(at->entry, "source", "");
+				if (rb_storage_is_shared(at->entry))
+					return true;
+			}
+		}
+	return false;
 }
 
 /* What is only read is left as it is; and beside a single file there may be anything. */
-static int plan_token(struct rb_migration *m, struct rb_member *c, size_t kind, json_t *entry,
-		      struct rb_err *err)
+static int plan_tokens(struct rb_migration *m, struct rb_err *err)
 {
-	bool folder = strcmp(rb_json_str(entry, "kind", "folder"), "folder") == 0;
-
-	(void)c;
-	(void)kind;
-	(void)err;
-	if (folder && rb_json_bool(entry, "rw", true))
-		json_object_set_new(entry, "token",
-				    json_sprintf("." RB_SAME_TOKEN "%s", m->entry.id));
-	return 0;
-}
-
-static int put_token(struct rb_migration *m, struct rb_member *c, size_t kind, json_t *entry,
-		     struct rb_err *err)
-{
-	const char *name = rb_json_str(entry, "token", NULL);
-	int r = name ? rb_same_put_token(path_of(entry), name) : 0;
-
-	(void)m;
-	(void)c;
-	(void)kind;
-	(void)err;
-	if (r < 0) {
-		rb_info("check: nothing can be made in '%s', which both hosts share: %s",
-			path_of(entry), strerror(-r));
-		json_object_del(entry, "token");
-	}
-	return 0;
-}
-
-static int look(struct rb_migration *m, struct rb_member *c, size_t kind, json_t *entry,
-		struct rb_err *err)
-{
-	json_t *seen = rb_same_look(path_of(entry));
-
-	(void)m;
-	(void)c;
-	(void)kind;
-	(void)err;
-	if (seen)
-		json_object_set_new(entry, "seen", seen);
-	return 0;
+	for (struct shared at = {}; next_shared(m, &at);)
+		if (strcmp(rb_json_str(at.entry, "kind", "folder"), "folder") == 0 &&
+		    rb_json_bool(at.entry, "rw", true))
+			json_object_set_new(at.entry, "token",
+					    json_sprintf("." RB_SAME_TOKEN "%s", m->entry.id));
+	return rb_migration_save(m, err);
 }
 
 int rb_storage_put_tokens(struct rb_migration *m, bool tokens, struct rb_err *err)
 {
-	int r = tokens ? each_shared(m, plan_token, err) : 0;
+	int r = tokens ? plan_tokens(m, err) : 0;
 
-	if (r >= 0 && tokens)
-		r = rb_migration_save(m, err);
-	if (r >= 0)
-		r = each_shared(m, put_token, err);
-	/* making it has changed the folder */
-	return r < 0 ? r : each_shared(m, look, err);
+	if (r < 0)
+		return r;
+	for (struct shared at = {}; next_shared(m, &at);) {
+		const char *token = rb_json_str(at.entry, "token", NULL);
+		json_t *seen;
+
+		r = token ? rb_same_put_token(at.path, token) : 0;
+		if (r < 0) {
+			rb_info("check: nothing can be made in '%s', which both hosts share: %s",
+				at.path, strerror(-r));
+			json_object_del(at.entry, "token");
+		}
+		/* the token has changed the folder */
+		seen = rb_same_look(at.path);
+		if (seen)
+			json_object_set_new(at.entry, "seen", seen);
+	}
+	return 0;
 }
 
-static int prove(struct rb_migration *m, struct rb_member *c, size_t kind, json_t *entry,
-		 struct rb_err *err)
+static int prove(struct rb_migration *m, const struct shared *at, struct rb_err *err)
 {
 	struct rb_wait wait = rb_migration_wait(m, CALL_MS);
-	_cleanup_json_ json_t *args = rb_member_args(m, c);
+	_cleanup_json_ json_t *args = rb_member_args(m, &m->members[at->member]);
+	const struct kind *kind = &kinds[at->kind];
 	int r;
 
-	json_object_set_new(args, "what", json_string(kinds[kind].what));
-	json_object_set_new(args, "name", json_string(rb_json_str(entry, kinds[kind].name, "")));
-	json_object_set_new(args, "seen", rb_same_look(path_of(entry)) ?: json_null());
+	json_object_set_new(args, "what", json_string(kind->what));
+	json_object_set_new(args, "name", json_string(rb_json_str(at->entry, kind->name, "")));
+	json_object_set_new(args, "seen", rb_same_look(at->path) ?: json_null());
 	r = rb_conn_call(m->conn, "shared", args, &wait, err);
 	return r < 0 ? r : rb_conn_reply(m->conn, NULL, &wait, err);
 }
 
 int rb_storage_prove(struct rb_migration *m, struct rb_err *err)
 {
-	return each_shared(m, prove, err);
-}
+	int r = 0;
 
-static int remove_token(struct rb_migration *m, struct rb_member *c, size_t kind, json_t *entry,
-			struct rb_err *err)
-{
-	const char *name = rb_json_str(entry, "token", NULL);
-	int r = name ? rb_same_remove_token(path_of(entry), name) : 0;
-
-	(void)m;
-	(void)c;
-	(void)kind;
-	(void)err;
-	if (r < 0)
-		rb_warn("'%s' stays in '%s': %s", name, path_of(entry), strerror(-r));
-	else
-		json_object_del(entry, "token");
-	return 0;
+	for (struct shared at = {}; r >= 0 && next_shared(m, &at);)
+		r = prove(m, &at, err);
+	return r;
 }
 
 void rb_storage_remove_tokens(struct rb_migration *m)
 {
-	each_shared(m, remove_token, NULL);
+	for (struct shared at = {}; next_shared(m, &at);) {
+		const char *token = rb_json_str(at.entry, "token", NULL);
+		int r = token ? rb_same_remove_token(at.path, token) : 0;
+
+		if (r < 0)
+			rb_warn("'%s' stays in '%s': %s", token, at.path, strerror(-r));
+		else
+			json_object_del(at.entry, "token");
+	}
 }

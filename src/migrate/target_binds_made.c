@@ -177,6 +177,7 @@ int rb_binds_names(const struct rb_member *c, const char *source, int *ret_fd, s
 {
 	const json_t *made = binds_find_made(c, source);
 	char path[PATH_MAX];
+	int r;
 
 	*ret_fd = -EBADF;
 	/* all of another one goes */
@@ -184,6 +185,9 @@ int rb_binds_names(const struct rb_member *c, const char *source, int *ret_fd, s
 		return 0;
 	if (binds_names_path(c, made, path, sizeof(path)) < 0)
 		return rb_err_set(err, -ENAMETOOLONG, "name a file in '%s'", c->work_dir);
+	r = rb_mkdir_p(c->work_dir, 0700, err);
+	if (r < 0)
+		return r;
 	*ret_fd = open(path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
 	return *ret_fd < 0 ? rb_err_set(err, -errno, "open '%s'", path) : 0;
 }

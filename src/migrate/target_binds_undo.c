@@ -32,13 +32,18 @@ static void stays(struct rb_migration *m, const char *path, const char *fmt, ...
 static void stays(struct rb_migration *m, const char *path, const char *fmt, ...)
 {
 	json_t *list = json_object_get(m->entry.facts, "stays");
+	const json_t *other;
 	char why[512];
 	va_list ap;
+	size_t i;
 
 	va_start(ap, fmt);
 	vsnprintf(why, sizeof(why), fmt, ap);
 	va_end(ap);
 	rb_warn("'%s' stays here: %s", path, why);
+	json_array_foreach (list, i, other)
+		if (strcmp(rb_json_str(other, "path", ""), path) == 0)
+			return;
 	if (!list) {
 		list = json_array();
 		rb_migration_fact(m, "stays", list);

@@ -300,13 +300,15 @@ for host in h1 h2; do on "$host" rm -rf $SRV; done
 # --- those that move together
 
 run_container h1 lead -v ours:/data -v $SRV/both:/both victim sleep 1000 || bail "no container"
-docker_on h1 run -d --name side --network container:lead -v ours:/data -v $SRV/both/sub:/sub victim sh -c \
-	'i=0; while :; do i=$((i+1)); echo $i >>/sub/log; echo $i >>/data/log; echo $i; sleep 0.02; done' >/dev/null || bail "no member"
+on h2 mkdir -p $SRV/own
+docker_on h1 run -d --name side --network container:lead -v ours:/data -v $SRV/both/sub:/sub -v $SRV/own:/own victim sh -c \
+	'echo own >/own/file; i=0; while :; do i=$((i+1)); echo $i >>/sub/log; echo $i >>/data/log; echo $i; sleep 0.02; done' >/dev/null || bail "no member"
 wait_for 10 has_log_lines h1 side 5
 moves "a group" h1 lead h2 --group --with-bind
 at=$(log_lines h2 side)
 check "a group: it counts on" wait_for 5 has_log_lines h2 side $((at + 5))
 is "a group: a folder inside of another's is one" "$(docker_on h2 exec lead sh -c 'awk "\$1 != NR { bad++ } END { print bad + 0 }" /both/sub/log')" 0
+is "a group: a folder that was there, and empty" "$(on h2 cat $SRV/own/file)" own
 is "a group: their volume" "$(docker_on h2 exec lead sh -c 'awk "\$1 != NR { bad++ } END { print bad + 0 }" /data/log')" 0
 docker_on h2 rm -f side lead >/dev/null
 docker_on h2 volume rm ours >/dev/null

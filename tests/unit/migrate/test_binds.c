@@ -71,7 +71,6 @@ static void begin(const char *const *names, const char *kind)
 	strcpy(c->name, "web");
 	snprintf(c->work_dir, sizeof(c->work_dir), "%.400s/work", top);
 	rb_rm_rf(c->work_dir, NULL);
-	mkdir(c->work_dir, 0700);
 	rb_journal_add(node.journal, &m.entry, NULL);
 }
 
