@@ -3,7 +3,8 @@
  * fake_docker.h - a Docker that has images, in a child process: they are listed, looked at, tagged,
  * removed and used by containers
  *
- * What it has is in a file, so that the test can look and change things between two calls:
+ * `docker save` of any image is the file "archive" in its folder. What else it has is in a file,
+ * too, so that the test can look and change things between two calls:
  * {"info": {...}, "images": {ID: inspect...}, "in_use": [ID...], "broken": [beginning of a
  * path...], "calls": ["METHOD path"...]}
  */
@@ -51,6 +52,7 @@ static inline void fake_save(const json_t *state)
 /* what is answered when all is written down */
 static char fake_status[64];
 static char *fake_body;
+static struct rb_buf fake_archive; /* is answered instead when it is not empty */
 
 static inline void fake_answer(const char *status, const char *body)
 {
@@ -61,13 +63,16 @@ static inline void fake_answer(const char *status, const char *body)
 
 static inline void fake_send(int fd)
 {
+	const char *body = fake_archive.data ? fake_archive.data : fake_body;
+	size_t len = fake_archive.data ? fake_archive.len : strlen(fake_body);
 	char head[256];
 
 	snprintf(head, sizeof(head),
 		 "HTTP/1.1 %s\r\nApi-Version: 1.45\r\nContent-Length: %zu\r\n\r\n", fake_status,
-		 strlen(fake_body));
+		 len);
 	send(fd, head, strlen(head), MSG_NOSIGNAL);
-	send(fd, fake_body, strlen(fake_body), MSG_NOSIGNAL);
+	rb_write_all(fd, body, len);
+	rb_buf_free(&fake_archive);
 }
 
 static inline void fake_answer_json(json_t *value)
@@ -177,6 +182,9 @@ static inline void fake_image(json_t *state, const char *method, char *ref)
 		fake_answer("404 Not Found", "{\"message\":\"no such image\"}");
 	else if (!verb)
 		fake_remove(state, image, ref);
+	else if (strcmp(verb, "get") == 0)
+		fake_answer("200 OK", ""),
+			rb_read_file(fake_path("archive"), 0, &fake_archive, NULL);
 	else if (strcmp(verb, "tag") == 0 && query)
 		fake_tag(image, query), fake_answer("201 Created", "");
 	else
@@ -252,6 +260,7 @@ static inline const char *fake_start(void)
 		return fake_socket;
 	}
 	prctl(PR_SET_PDEATHSIG, SIGKILL);
+	signal(SIGPIPE, SIG_IGN);
 	for (;;) {
 		_cleanup_close_ int fd = accept(listener, NULL, NULL);
 

@@ -10,6 +10,7 @@
 #include "engine.h"
 #include "fake_docker.h"
 #include "image.h"
+#include "image_util.h"
 #include "kept.h"
 #include "node.h"
 #include "push.h"
@@ -61,6 +62,24 @@ static int say(struct rb_conn *conn)
 	return 0;
 }
 
+/* a target that has nothing of any image */
+static int compare(struct rb_conn *conn)
+{
+	_cleanup_json_ json_t *args = NULL, *none = json_pack("{s:i}", "layers_present", 0);
+	struct rb_node node = { .run_dir = dir, .state_dir = dir };
+	struct rb_wait wait = within(20000);
+	const char *verb;
+
+	PEER_NEED(rb_engine_open(docker, &node.engine, &peer_err) == 0);
+	PEER_NEED(rb_conn_next_call(conn, &verb, &args, &wait, &peer_err) == 1);
+	PEER_NEED(rb_conn_answer(conn, none, &wait, &peer_err) == 0);
+	PEER_NEED(rb_image_receive(&node, json_object_get(args, "image"), true, NULL, conn, &wait,
+				   &peer_err) == 0);
+	PEER_NEED(rb_conn_answer(conn, NULL, &wait, &peer_err) == 0);
+	rb_engine_close(node.engine);
+	return 0;
+}
+
 /* @push: its sizes may be filled; @ret_diff: NULL: a push. Return: of the push or diff */
 static int push_to(int (*target)(struct rb_conn *conn), json_t *description,
 		   struct rb_image_push *push, json_t **ret_diff, struct rb_err *err)
@@ -75,10 +94,13 @@ static int push_to(int (*target)(struct rb_conn *conn), json_t *description,
 		return -ENOSYS;
 	peers = json_pack("{s:s}", "h2", peer.address);
 	node.peers = peers;
+	if (rb_engine_open(docker, &node.engine, err) < 0)
+		return -ENOSYS;
 	push->node = &node;
 	push->peer = "h2";
 	push->description = description;
 	r = ret_diff ? rb_image_diff(push, ret_diff, &wait, err) : rb_image_push(push, &wait, err);
+	rb_engine_close(node.engine);
 	rb_tls_free(node.tls);
 	return peer_end(&peer) == 0 ? r : -ENOTRECOVERABLE;
 }
@@ -151,6 +173,62 @@ static void sizes_may_be_unknown(void)
 	}
 }
 
+/* as `docker save` writes an image whose last two layers are the same, which is there once. Return:
+ * its description */
+static json_t *save_doubled(size_t *ret_first, size_t *ret_second)
+{
+	_cleanup_buf_ struct rb_buf archive = {};
+	struct rb_buf layers[2] = {};
+	struct archive *a = util_tar(&archive);
+	char ids[2][80], paths[2][128], hex[RB_DIGEST_DIGITS + 1], manifest[600];
+
+	util_layer(&layers[0], 20, 100000, 1);
+	util_layer(&layers[1], 10, 50000, 100);
+	for (int i = 0; i < 2; i++) {
+		util_sha256(layers[i].data, layers[i].len, hex);
+		snprintf(paths[i], sizeof(paths[i]), "blobs/sha256/%s", hex);
+		snprintf(ids[i], sizeof(ids[i]), "sha256:%s", hex);
+		util_tar_file(a, paths[i], layers[i].data, layers[i].len);
+	}
+	snprintf(manifest, sizeof(manifest), "[{\"Layers\":[\"%s\",\"%s\",\"%s\"]}]", paths[0],
+		 paths[1], paths[1]);
+	util_tar_file(a, "manifest.json", manifest, strlen(manifest));
+	util_tar_end(a);
+	rb_write_file(fake_path("archive"), archive.data, archive.len, 0600, false, NULL);
+	*ret_first = layers[0].len;
+	*ret_second = layers[1].len;
+	rb_buf_free(&layers[0]);
+	rb_buf_free(&layers[1]);
+	return json_pack("{s:s, s:[s,s,s], s:[]}", "id", ID, "layers", ids[0], ids[1], ids[1],
+			 "tags");
+}
+
+static int64_t missing_at(const json_t *diff, size_t layer)
+{
+	return rb_json_int(json_array_get(json_object_get(diff, "layers"), layer), "bytes_missing",
+			   -1);
+}
+
+static void a_layer_that_comes_twice_is_sent_once(void)
+{
+	_cleanup_json_ json_t *description = NULL, *diff = NULL;
+	struct rb_image_push push = {};
+	struct rb_err err = {};
+	size_t first, second;
+
+	fake_clear();
+	description = save_doubled(&first, &second);
+	fake_add_image(ID, json_pack("{s:[]}", "RepoTags"));
+	CHECK_ERR(push_to(compare, description, &push, &diff, &err), 0, err);
+	CHECK_INT(rb_json_int(diff, "layers_missing", -1), 3);
+	/* their files' content; what is around it travels, too, and is no layer's */
+	CHECK(missing_at(diff, 0) > 0 && missing_at(diff, 0) <= (int64_t)first);
+	CHECK(missing_at(diff, 1) > 0 && missing_at(diff, 1) <= (int64_t)second);
+	CHECK_INT(missing_at(diff, 2), 0);
+	CHECK(missing_at(diff, 0) + missing_at(diff, 1) <= rb_json_int(diff, "bytes_missing", -1));
+	rb_image_push_clear(&push);
+}
+
 /* it is shown to a person, who may copy it into a shell */
 static void only_what_we_named_is_told(void)
 {
@@ -212,6 +290,7 @@ int main(void)
 	TAP_RUN(what_is_there_is_kept_and_named);
 	TAP_RUN(a_question_changes_nothing);
 	TAP_RUN(sizes_may_be_unknown);
+	TAP_RUN(a_layer_that_comes_twice_is_sent_once);
 	TAP_RUN(only_what_we_named_is_told);
 	TAP_RUN(too_much_is_refused);
 	TAP_RUN(docker_that_fails_is_told);
