@@ -290,8 +290,9 @@ static inline void fake_add_image(const char *id, json_t *image)
 {
 	_cleanup_json_ json_t *state = fake_load();
 
-	json_object_set_new(image, "Id", json_string(id));
 	json_object_set_new(json_object_get(state, "images"), id, image);
+	/* last: @id may be of the image itself */
+	json_object_set_new(image, "Id", json_string(id));
 	fake_save(state);
 }
 

@@ -1,6 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
  * test_describe.c - which image here is the one that a peer describes, and what it is named
+ *
+ * fixtures/DOCKER-STORE.inspect.json is what Docker of that version said of one image: in its own
+ * store, where it was imported, and in containerd's, into which what it saved was loaded.
  */
 #include <errno.h>
 
@@ -72,6 +75,33 @@ static void one_image_has_two_ids(void)
 	CHECK_INT(find("{\"Healthcheck\":{\"Test\":[\"CMD\",\"x\"],\"Interval\":0}}",
 		       "{\"Healthcheck\":{\"Test\":[\"CMD\",\"x\"]}}"),
 		  0);
+}
+
+static void real_dockers_agree(void)
+{
+	static const char *const versions[] = { "26.1", "28.5" };
+
+	for (size_t i = 0; i < ARRAY_SIZE(versions); i++) {
+		_cleanup_json_ json_t *there = NULL, *here = NULL, *description = NULL;
+		char path[512], id[RB_IMAGE_ID_SIZE];
+
+		rb_path(path, sizeof(path), "%s/%s-layers.inspect.json", FIXTURES, versions[i]);
+		CHECK_INT(rb_json_load(path, &there, NULL), 0);
+		rb_path(path, sizeof(path), "%s/%s-containerd.inspect.json", FIXTURES, versions[i]);
+		CHECK_INT(rb_json_load(path, &here, NULL), 0);
+		fake_clear();
+		use_store(false);
+		fake_add_image(rb_json_str(there, "Id", ""), json_incref(there));
+		CHECK_INT(rb_image_describe(engine, rb_json_str(there, "Id", ""), &description,
+					    NULL, NULL),
+			  0);
+		fake_clear();
+		use_store(true);
+		fake_add_image(rb_json_str(here, "Id", ""), json_incref(here));
+		CHECK_INT(rb_image_find(engine, description, id, NULL, NULL), 0);
+		CHECK_STR(id, rb_json_str(here, "Id", ""));
+		CHECK(strcmp(id, rb_json_str(there, "Id", "")) != 0);
+	}
 }
 
 static void what_containers_inherit_tells_images_apart(void)
@@ -161,6 +191,7 @@ int main(void)
 	if (rb_engine_open(fake_start(), &engine, NULL) < 0)
 		return 1;
 	TAP_RUN(one_image_has_two_ids);
+	TAP_RUN(real_dockers_agree);
 	TAP_RUN(what_containers_inherit_tells_images_apart);
 	TAP_RUN(in_one_kind_of_store_the_id_decides);
 	TAP_RUN(how_much_is_described_has_a_limit);
