@@ -166,6 +166,19 @@ while read -r id; do
 	is "cancel at once: $id" "$(api h1 "/pushes/$id" | jq -r '.result, .nodes[0].state' | paste -sd' ')" "canceled canceled"
 done <"$E2E_WORK/early"
 
+# a target that is cancelled, by a host that shuts down, is no cancel of the user's
+file seven 16
+build pushed:7 seven
+in_background push h1 reberth image push --json pushed:7 h2 h3
+push_pid=$last_pid
+check "target is cancelled: it sends" wait_for 10 is_sending
+check "target is cancelled: its worker is there" wait_for 10 on h2 pgrep -f -- '--worker serve'
+on h2 pkill -TERM -f -- '--worker serve'
+wait "$push_pid"
+is "target is cancelled: exit status" "$?" 8
+is "target is cancelled: of each node" "$(jq -r '[.nodes[].state] | join(" ")' "$E2E_WORK/push.out")" "failed completed"
+is "target is cancelled: the other has it" "$(image_id h3 pushed:7)" "$(image_id h1 pushed:7)"
+
 # who asks what would be sent, and leaves
 arm h2 image.load pause
 in_background diff h1 reberth image diff pushed:4 h2
