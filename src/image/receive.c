@@ -29,7 +29,8 @@
 #include "vet.h"
 #include "wait.h"
 
-#define INDEX_BUDGET_MS 3000 /* before a transfer, for layers that are new */
+#define INDEX_BUDGET_MS 3000  /* before a transfer, for layers that are new */
+#define ENGINE_MS	60000 /* once it has loaded */
 #define SIZE_TIMES	3
 #define SIZE_MORE	((uint64_t)1 << 30)
 
@@ -109,6 +110,7 @@ static int load(const struct rb_node *node, const json_t *description, int *ret_
 {
 	_cleanup_free_ char *output = NULL;
 	char id[RB_IMAGE_ID_SIZE];
+	struct rb_wait engine;
 	int r;
 
 	if (ret_hold) {
@@ -119,8 +121,9 @@ static int load(const struct rb_node *node, const json_t *description, int *ret_
 	r = upload(node, gather, ret_hold != NULL, conn, &output, wait, err);
 	if (r == 0)
 		r = check_output(output, err);
+	engine = rb_wait_within(wait, ENGINE_MS);
 	if (r == 0)
-		r = rb_image_find(node->engine, description, id, wait, err);
+		r = rb_image_find(node->engine, description, id, &engine, err);
 	if (r == -ENOENT)
 		return rb_err_code(err, RB_E_ENGINE, -EIO,
 				   "docker load succeeded, but image %.19s is not there",
@@ -128,7 +131,7 @@ static int load(const struct rb_node *node, const json_t *description, int *ret_
 	if (r < 0)
 		return r;
 	rb_gather_forget(gather);
-	return rb_image_add_tags(node->engine, id, description, NULL, wait, err);
+	return rb_image_add_tags(node->engine, id, description, NULL, &engine, err);
 }
 
 /* Docker's folder, or NULL: where its layers are not folders. @info owns it. */
