@@ -8,8 +8,8 @@
  *
  * The least wins; of those that are about equal the tightest. So where Docker's reading is what all
  * wait for, as a rule, packing is done in its shadow and costs nothing. It is not free where there
- * are fewer processors than work: packing that had to wait for one is tightened no further than
- * CROWDED.
+ * are fewer processors than work: packing that has to wait for one is tightened no further than
+ * CROWDED, which takes less of a processor than all that Docker and we do with a byte besides.
  *
  * Each is measured while it is what others wait for: the link while writing takes much of the time,
  * the feed while the packer has nothing to do. Otherwise only the most that it can be is known, and
@@ -34,7 +34,7 @@
 #define FEED_BUSY  0.1	  /* the packer waits for something to pack, likewise */
 #define FASTER	   0.8
 #define CROWDED_NS 1.3 /* of time, for each on a processor */
-#define CROWDED	   2   /* the last choice for which others are made to wait */
+#define CROWDED	   2   /* the tightest choice then */
 #define WORTH_IT   0.97
 #define ROOM	   1.3 /* packing may take so much longer than it did, when it begins */
 #define ROOM_LEFT  1.05
@@ -91,13 +91,13 @@ static double cost(const struct rb_level *level, int i)
 
 static int best(const struct rb_level *level)
 {
-	int fastest = 0, found;
+	int last = level->crowded ? CROWDED : RB_LEVELS - 1, fastest = 0, found;
 
-	for (int i = 1; i < RB_LEVELS; i++)
+	for (int i = 1; i <= last; i++)
 		if (cost(level, i) < cost(level, fastest) * WORTH_IT)
 			fastest = i;
 	found = fastest;
-	for (int i = fastest + 1; i < RB_LEVELS && !(level->crowded && i > CROWDED); i++)
+	for (int i = fastest + 1; i <= last; i++)
 		if (cost(level, i) * WORTH_IT <= cost(level, fastest) &&
 		    ratio(level, i) < ratio(level, found) * 0.99)
 			found = i;
@@ -131,9 +131,15 @@ static void add(struct rb_level_block *sum, const struct rb_level_block *block)
 	sum->full_ns += block->full_ns;
 }
 
-/* A block alone says little: it may be small, and a thread that has to wait for a processor does so
- * for longer than a block takes. How long that is depends on what else there is to do, not on how
- * tightly is packed, so it counts up to a limit only. */
+/* What packing took. How long a thread has to wait for a processor depends on what else there is to
+ * do, not on how tightly it packs, and all others have to wait likewise. So that counts up to a
+ * limit only; beyond that it is as if there was nothing to pack. */
+static double packing_ns(const struct rb_level_block *sum)
+{
+	return min(sum->pack_ns, sum->processor_ns * WAITS_NS);
+}
+
+/* A block alone says little: it may be small, and such a wait is longer than packing it. */
 static void note_packing(struct rb_level *level, int choice, const struct rb_level_block *block)
 {
 	struct rb_level_block *sum = &level->packed;
@@ -145,7 +151,7 @@ static void note_packing(struct rb_level *level, int choice, const struct rb_lev
 	add(sum, block);
 	if (sum->raw < MEASURE_BYTES)
 		return;
-	ns = min(sum->pack_ns, sum->processor_ns * WAITS_NS) / (double)sum->raw;
+	ns = packing_ns(sum) / (double)sum->raw;
 	gain = (1 - (double)sum->packed / (double)sum->raw) / (1 - table[choice].ratio);
 	*sum = (struct rb_level_block){};
 	level->gain += (max(gain, 0) - level->gain) * WEIGHT;
@@ -159,7 +165,7 @@ static void note_packing(struct rb_level *level, int choice, const struct rb_lev
 void rb_level_packed(struct rb_level *level, int choice, const struct rb_level_block *block)
 {
 	struct rb_level_block *sum = &level->taken;
-	double ns;
+	double ns, idle_ns;
 
 	level->blocks++;
 	if (choice)
@@ -168,7 +174,8 @@ void rb_level_packed(struct rb_level *level, int choice, const struct rb_level_b
 	ns = sum->pack_ns + sum->empty_ns + sum->full_ns;
 	if (sum->raw < WINDOW_BYTES && ns < WINDOW_NS)
 		return;
-	if (sum->empty_ns > ns * FEED_BUSY)
+	idle_ns = sum->empty_ns + sum->pack_ns - packing_ns(sum);
+	if (idle_ns > ns * FEED_BUSY)
 		level->feed += (ns / (double)sum->raw - level->feed) / 2;
 	else
 		level->feed = min(level->feed * FASTER, ns / (double)sum->raw);

@@ -124,18 +124,23 @@ static void slow_links_get_it_tight(void)
 	check_world(&tenth, 4, 4, 40);
 }
 
-/* others want the processors: not more than what costs next to nothing, unless the link is slow */
+/* others want the processors: not more than what costs next to nothing */
 static void a_crowd_is_not_made_to_wait(void)
 {
 	const struct world snail = {
 		.feed = 40, .link = 0.8, .slow = 1, .ratio = 0.45, .crowded = 1.5
+	};
+	/* all have to wait for processors, packing most of all: that is no reason to send more */
+	const struct world overloaded = {
+		.feed = 4, .link = 2, .slow = 1, .ratio = 0.3, .crowded = 6
 	};
 	const struct world slow_link = {
 		.feed = 1, .link = 80, .slow = 1, .ratio = 0.5, .crowded = 1.5
 	};
 
 	check_world(&snail, 1, 2, 40.01);
-	check_world(&slow_link, 3, 4, 40);
+	check_world(&overloaded, 1, 2, 18.01);
+	check_world(&slow_link, 2, 2, 40);
 }
 
 /* the world changes in the middle of an image */
