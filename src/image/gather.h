@@ -69,6 +69,9 @@ uint64_t rb_gather_skip(struct rb_gather *gather, uint64_t bytes);
 /** rb_gather_rewind - the next read begins at the archive's beginning */
 void rb_gather_rewind(struct rb_gather *gather);
 
+/** rb_gather_give - what is read from now on goes from the disk, and is not there any more */
+void rb_gather_give(struct rb_gather *gather);
+
 /** rb_gather_has - is it an object of the archive, with the digest that it should have? */
 bool rb_gather_has(const struct rb_gather *gather, enum rb_object_form form,
 		   const uint8_t key[RB_DIGEST_BYTES]);

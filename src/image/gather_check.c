@@ -15,7 +15,8 @@
 #include "gather_internal.h"
 #include "spool.h"
 
-#define READ_SIZE ((size_t)256 << 10)
+#define READ_SIZE  ((size_t)256 << 10)
+#define GIVE_EVERY ((uint64_t)4 << 20)
 
 struct check {
 	struct rb_gather *gather;
@@ -166,6 +167,9 @@ ssize_t rb_gather_read(struct rb_gather *gather, void *buf, size_t size)
 		if (n <= 0)
 			return n < 0 ? -errno : -EIO;
 		gather->read_offset += (uint64_t)n;
+		if (gather->gives && object >= 0 &&
+		    (gather->read_offset % GIVE_EVERY < (uint64_t)n || left == (uint64_t)n))
+			rb_spool_give(fd, gather->read_offset);
 		gather->read_around += object < 0 ? (uint64_t)n : 0;
 		return n;
 	}
@@ -196,6 +200,11 @@ void rb_gather_rewind(struct rb_gather *gather)
 {
 	gather->read_part = 0;
 	gather->read_offset = gather->read_around = 0;
+}
+
+void rb_gather_give(struct rb_gather *gather)
+{
+	gather->gives = true;
 }
 
 bool rb_gather_has(const struct rb_gather *gather, enum rb_object_form form,

@@ -101,6 +101,7 @@ struct rb_gather {
 	/* reading */
 	unsigned int read_part;
 	uint64_t read_offset, read_around;
+	bool gives;
 };
 
 enum rb_found {

@@ -26,8 +26,11 @@ struct rb_err;
 struct rb_node;
 struct rb_wait;
 
-#define RB_IMAGE_ID_SIZE  80  /* "sha256:", 64 digits and NUL fit well */
-#define RB_IMAGE_TAGS_MAX 256 /* that travel with it; each costs calls on Docker */
+/* copies of an image's layers that Docker has at once while it loads them: the archive, unpacked,
+ * and what becomes of it. Our own has gone by then where room is short (spool.h). */
+#define RB_IMAGE_LOAD_TIMES 2
+#define RB_IMAGE_ID_SIZE    80	/* "sha256:", 64 digits and NUL fit well */
+#define RB_IMAGE_TAGS_MAX   256 /* that travel with it; each costs calls on Docker */
 
 /**
  * rb_image_describe - what the peer must know of an image

@@ -5,6 +5,10 @@
  * Nothing is loaded before all of it is here and every digest is right. A layer that was left out
  * but is gone here by now (somebody removed the other image meanwhile) fails the load. What fails
  * after that leaves the layers in the spool: they are right, and the next attempt uses them.
+ *
+ * Docker unpacks the whole archive to its own folder for temporary files before it looks at any of
+ * it (image/tarexport/load.go), and unpacks the layers from there. So where there is no room for
+ * three copies, ours goes as Docker takes it, and what fails then has to come again.
  */
 #include "image.h"
 
@@ -219,6 +223,8 @@ static int receive_archive(const struct rb_node *node, const json_t *description
 	/* all of it is here, and right */
 	if (r == 0)
 		r = rb_fault_point("image.load", wait, err);
+	if (r == 0 && spool && rb_spool_must_give(spool))
+		rb_gather_give(gather);
 	if (r == 0 && spool)
 		r = load(node, description, ret_hold, gather, conn, wait, err);
 	if (r == -ENOSPC && gather)

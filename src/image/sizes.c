@@ -61,3 +61,26 @@ int rb_image_sizes(struct rb_engine *engine, const json_t *description, json_t *
 	*ret = TAKE_PTR(sizes);
 	return 0;
 }
+
+uint64_t rb_image_bytes_missing(const json_t *description, int present)
+{
+	const json_t *sizes = json_object_get(description, "layer_bytes"), *size;
+	size_t count = json_array_size(json_object_get(description, "layers")), i;
+	int64_t all = rb_json_int(description, "size", 0);
+	uint64_t missing = 0;
+
+	all = all > 0 ? all : 0;
+	if (present < 0)
+		return 0;
+	if (json_array_size(sizes) != count || !count)
+		return (uint64_t)all;
+	/* the peer's numbers: none of them is larger than the whole */
+	json_array_foreach (sizes, i, size) {
+		json_int_t bytes = json_integer_value(size);
+
+		if (!json_is_integer(size) || bytes < 0 || bytes > all)
+			return (uint64_t)all;
+		missing += i >= (size_t)present ? (uint64_t)bytes : 0;
+	}
+	return missing < (uint64_t)all ? missing : (uint64_t)all;
+}

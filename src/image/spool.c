@@ -23,6 +23,7 @@
 
 #include "cleanup.h"
 #include "err.h"
+#include "image.h"
 #include "io.h"
 #include "wait.h"
 
@@ -31,7 +32,6 @@
 #define BUSY_EVERY_MS 50
 #define RECENT_S      3600
 #define SHARE	      4 /* of the disk, for what was left */
-#define LOAD_TIMES    2 /* its size: the archive unpacked, and the layers */
 
 /* what all of them take, and since when the oldest was not written to */
 static uint64_t bytes_of_all(struct rb_spool *spool, int64_t *ret_oldest_s)
@@ -82,6 +82,25 @@ void rb_spool_tidy(struct rb_spool *spool)
 	keep_small(spool);
 }
 
+static bool is_same_disk(const struct rb_spool *spool)
+{
+	struct stat ours, dockers;
+
+	return fstat(spool->dir_fd, &ours) == 0 && fstat(spool->docker_fd, &dockers) == 0 &&
+	       ours.st_dev == dockers.st_dev;
+}
+
+/* on one disk with Docker, and one whose files can have holes made in them */
+static bool can_give(struct rb_spool *spool)
+{
+	_cleanup_close_ int fd = -EBADF;
+
+	if (spool->docker_fd < 0 || !is_same_disk(spool))
+		return false;
+	fd = rb_spool_nameless(spool, NULL);
+	return fd >= 0 && fallocate(fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, 0, 4096) == 0;
+}
+
 int rb_spool_open(struct rb_spool *spool, const char *state_dir, const char *docker_root,
 		  struct rb_err *err)
 {
@@ -101,6 +120,7 @@ int rb_spool_open(struct rb_spool *spool, const char *state_dir, const char *doc
 		return rb_err_set(err, -errno, "open '%s'", spool->path);
 	if (docker_root)
 		spool->docker_fd = open(docker_root, O_PATH | O_DIRECTORY | O_CLOEXEC);
+	spool->gives = can_give(spool);
 	return 0;
 }
 
@@ -157,25 +177,35 @@ static uint64_t room_of(int fd)
 	return fstatvfs(fd, &fs) < 0 ? 0 : (uint64_t)fs.f_bavail * fs.f_frsize;
 }
 
-static bool is_same_disk(const struct rb_spool *spool)
+/* What loading takes of the disk that we are on, too, or of Docker's own: on ours it gets what it
+ * has taken of the archive. */
+static uint64_t bytes_to_load(const struct rb_spool *spool, uint64_t loaded)
 {
-	struct stat ours, dockers;
-
-	return fstat(spool->dir_fd, &ours) == 0 && fstat(spool->docker_fd, &dockers) == 0 &&
-	       ours.st_dev == dockers.st_dev;
+	return (RB_IMAGE_LOAD_TIMES - spool->gives) * loaded;
 }
 
 /* @spooled: that are yet to be written here, @loaded: that Docker will have to unpack */
 static bool has_room(const struct rb_spool *spool, uint64_t spooled, uint64_t loaded)
 {
 	uint64_t here = spooled + RB_SPOOL_RESERVE_BYTES;
-	uint64_t there = LOAD_TIMES * loaded + RB_SPOOL_RESERVE_BYTES;
+	uint64_t there = bytes_to_load(spool, loaded) + RB_SPOOL_RESERVE_BYTES;
 
 	if (spool->docker_fd >= 0 && is_same_disk(spool))
-		here += LOAD_TIMES * loaded;
+		here += bytes_to_load(spool, loaded);
 	else if (spool->docker_fd >= 0 && room_of(spool->docker_fd) < there)
 		return false;
 	return room_of(spool->dir_fd) >= here;
+}
+
+bool rb_spool_must_give(const struct rb_spool *spool)
+{
+	return spool->gives && room_of(spool->dir_fd) < RB_IMAGE_LOAD_TIMES * spool->announced +
+								RB_SPOOL_RESERVE_BYTES;
+}
+
+void rb_spool_give(int fd, uint64_t bytes)
+{
+	fallocate(fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, 0, (off_t)bytes);
 }
 
 static int check_room(struct rb_spool *spool, uint64_t spooled, uint64_t loaded, struct rb_err *err)
@@ -193,7 +223,7 @@ static int check_room(struct rb_spool *spool, uint64_t spooled, uint64_t loaded,
 			   "there is too little disk space for the image: %llu MiB more needed in "
 			   "'%s', and %llu MiB where Docker keeps its data; make room there",
 			   (unsigned long long)((spooled + RB_SPOOL_RESERVE_BYTES) >> 20),
-			   spool->path, (unsigned long long)(LOAD_TIMES * loaded >> 20));
+			   spool->path, (unsigned long long)(bytes_to_load(spool, loaded) >> 20));
 }
 
 int rb_spool_has_room(struct rb_spool *spool, struct rb_err *err)

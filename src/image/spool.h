@@ -25,6 +25,7 @@ struct rb_spool {
 	int docker_fd;	    /* Docker's folder, or negative */
 	uint64_t announced; /* bytes of objects that Docker is to load */
 	int patience_ms;    /* that are left for rb_spool_await() */
+	bool gives;	    /* what Docker has taken can be given up, to its use */
 };
 
 /**
@@ -62,6 +63,12 @@ void rb_spool_await(struct rb_spool *spool, const uint8_t key[RB_DIGEST_BYTES],
 /** rb_spool_has_room - does the disk have RB_SPOOL_RESERVE_BYTES still? Others write to it, too.
  * Return: 0, -ENOSPC/RB_E_NO_SPACE, another negative errno. */
 int rb_spool_has_room(struct rb_spool *spool, struct rb_err *err);
+
+/** rb_spool_must_give - is there room to load what was announced only if the files go meanwhile? */
+bool rb_spool_must_give(const struct rb_spool *spool);
+
+/** rb_spool_give - the first @bytes of an object are not needed any more, but the rest is */
+void rb_spool_give(int fd, uint64_t bytes);
 
 /** rb_spool_nameless - a file that ends with its descriptor. Return: descriptor, negative errno. */
 int rb_spool_nameless(struct rb_spool *spool, struct rb_err *err);

@@ -219,10 +219,10 @@ uint64_t rb_disk_free(const char *path)
 	while (statvfs(at, &fs) < 0) {
 		slash = strrchr(at, '/');
 		if (!slash || slash == at)
-			return statvfs("/", &fs) < 0 ? 0 : (uint64_t)fs.f_bfree * fs.f_frsize;
+			return statvfs("/", &fs) < 0 ? 0 : (uint64_t)fs.f_bavail * fs.f_frsize;
 		*slash = '\0';
 	}
-	return (uint64_t)fs.f_bfree * fs.f_frsize;
+	return (uint64_t)fs.f_bavail * fs.f_frsize;
 }
 
 static bool has_word(const char *words, const char *word, size_t len)

@@ -39,8 +39,8 @@ uint64_t rb_memory_available(void);
  * have; UINT64_MAX without any */
 uint64_t rb_memory_allowed(void);
 
-/** rb_disk_free - bytes that root can still write on the file system of @path (or of its nearest
- * parent that exists) */
+/** rb_disk_free - bytes that can still be written on the file system of @path (or of its nearest
+ * parent that exists), without those that are kept for root: they are not ours to fill */
 uint64_t rb_disk_free(const char *path);
 
 /** rb_missing_words - words of @have that @other lacks, separated by blanks, cut to @size */

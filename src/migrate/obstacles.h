@@ -44,9 +44,12 @@ void rb_obstacles_name(json_t *obstacles, const char *name);
 int rb_obstacles_joined(const struct rb_node *node, const json_t *group, const struct rb_wait *wait,
 			struct rb_err *err);
 
-/** rb_obstacles_target - what the target can tell from the source's offer */
-int rb_obstacles_target(const struct rb_node *node, const json_t *offer, json_t *obstacles,
-			const struct rb_wait *wait, struct rb_err *err);
+/**
+ * rb_obstacles_target - what the target can tell from the source's offer
+ * @layer_bytes: of layers of images that it has not
+ */
+int rb_obstacles_target(const struct rb_node *node, const json_t *offer, uint64_t layer_bytes,
+			json_t *obstacles, const struct rb_wait *wait, struct rb_err *err);
 
 /** What a host has room for, in bytes. */
 struct rb_room {
@@ -65,7 +68,7 @@ uint64_t rb_offer_images(const json_t *offer, bool lazy);
 
 /** What will be written below a path. */
 struct rb_written {
-	const char *path;
+	const char *path; /* or what it is */
 	uint64_t bytes;
 	uint64_t dev, free; /* which disk it is on, and what is free there, bytes */
 };
@@ -74,11 +77,17 @@ struct rb_written {
 void rb_obstacles_disks(const struct rb_node *node, const struct rb_written *list, size_t n,
 			json_t *obstacles);
 
+/** rb_obstacles_layers - the same, for the time in which Docker loads layers
+ * @state, @docker: our folder and its own; their bytes do not matter */
+void rb_obstacles_layers(const struct rb_node *node, const struct rb_written *state,
+			 const struct rb_written *docker, uint64_t layer_bytes, json_t *obstacles);
+
 /** rb_obstacles_disk - the same, of what the offer says
  * @offer: with its members
- * @docker: Docker's own folder */
+ * @docker: Docker's own folder
+ * @layer_bytes: as for rb_obstacles_target() */
 void rb_obstacles_disk(const struct rb_node *node, const json_t *offer, const char *docker,
-		       bool lazy, json_t *obstacles);
+		       uint64_t layer_bytes, bool lazy, json_t *obstacles);
 
 /** rb_obstacles_segment - of these, what has to do with the networks that it has there */
 void rb_obstacles_segment(const struct rb_node *node, const json_t *offer, json_t *obstacles,

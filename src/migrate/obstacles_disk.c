@@ -4,6 +4,10 @@
  *
  * Images of the memory, Docker's folder (writable layers, volumes), and each bind mount may be on
  * one disk or on several: what goes to one is added up.
+ *
+ * Layers of the image come before all that, into our folder. Docker then unpacks the archive, and
+ * the layers from that, while our folder gives up what it has taken: on one disk that is two copies
+ * at once. After that there is one.
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -12,10 +16,14 @@
 
 #include "cleanup.h"
 #include "facts.h"
+#include "image.h"
 #include "io.h"
 #include "json.h"
 #include "obstacles.h"
 #include "storage.h"
+
+#define LAYERS "layers of the image"
+#define ALWAYS 3 /* entries, before those of bind mounts */
 
 static uint64_t add(uint64_t a, uint64_t b)
 {
@@ -102,18 +110,30 @@ static size_t add_binds(const json_t *offer, struct rb_written *list, size_t n)
 	return n;
 }
 
+void rb_obstacles_layers(const struct rb_node *node, const struct rb_written *state,
+			 const struct rb_written *docker, uint64_t layer_bytes, json_t *obstacles)
+{
+	struct rb_written list[] = { *docker, *docker, *state };
+
+	list[0].bytes = 0;
+	list[1].path = LAYERS ", twice while it loads them";
+	list[1].bytes = RB_IMAGE_LOAD_TIMES * layer_bytes;
+	list[2].bytes = state->dev == docker->dev ? 0 : layer_bytes;
+	rb_obstacles_disks(node, list, ARRAY_SIZE(list), obstacles);
+}
+
 void rb_obstacles_disk(const struct rb_node *node, const json_t *offer, const char *docker,
-		       bool lazy, json_t *obstacles)
+		       uint64_t layer_bytes, bool lazy, json_t *obstacles)
 {
 	/* all trees; those of bind mounts are not there */
 	uint64_t files = bytes_of(offer, "file_bytes"), binds = 0;
-	size_t n = 2 + add_binds(offer, NULL, 0);
+	size_t n = ALWAYS + add_binds(offer, NULL, 0), before = json_array_size(obstacles);
 	_cleanup_free_ struct rb_written *list = calloc(n, sizeof(*list));
 
 	if (!list)
 		return;
-	add_binds(offer, list, 2);
-	for (size_t i = 2; i < n; i++)
+	add_binds(offer, list, ALWAYS);
+	for (size_t i = ALWAYS; i < n; i++)
 		binds = add(binds, list[i].bytes);
 	list[0] = (struct rb_written){ .path = node->state_dir,
 				       .bytes = rb_offer_images(offer, lazy),
@@ -123,5 +143,10 @@ void rb_obstacles_disk(const struct rb_node *node, const json_t *offer, const ch
 				       .bytes = files > binds ? files - binds : 0,
 				       .dev = device_of(docker),
 				       .free = rb_disk_free(docker) };
+	list[2] = list[1];
+	list[2].path = LAYERS;
+	list[2].bytes = layer_bytes;
 	rb_obstacles_disks(node, list, n, obstacles);
+	if (layer_bytes && json_array_size(obstacles) == before)
+		rb_obstacles_layers(node, &list[0], &list[1], layer_bytes, obstacles);
 }

@@ -31,6 +31,7 @@
 struct subject {
 	const struct rb_node *node;
 	const json_t *offer;
+	uint64_t layer_bytes;
 	const json_t *info; /* of the engine */
 	json_t *obstacles;
 	const struct rb_wait *wait;
@@ -144,7 +145,7 @@ static void check_room(const struct subject *s)
 				.allowed = rb_memory_allowed(),
 				.lazy = rb_lazy_restore_works() };
 
-	rb_obstacles_disk(s->node, s->offer, docker, room.lazy, s->obstacles);
+	rb_obstacles_disk(s->node, s->offer, docker, s->layer_bytes, room.lazy, s->obstacles);
 	rb_obstacles_room(s->node, s->offer, &room, s->obstacles);
 }
 
@@ -186,10 +187,14 @@ static void (*const checks[])(const struct subject *s) = {
 	check_name, check_storage, check_host, check_room, check_runtime, check_way_back,
 };
 
-int rb_obstacles_target(const struct rb_node *node, const json_t *offer, json_t *obstacles,
-			const struct rb_wait *wait, struct rb_err *err)
+int rb_obstacles_target(const struct rb_node *node, const json_t *offer, uint64_t layer_bytes,
+			json_t *obstacles, const struct rb_wait *wait, struct rb_err *err)
 {
-	struct subject subject = { node, offer, NULL, obstacles, wait };
+	struct subject subject = { .node = node,
+				   .offer = offer,
+				   .layer_bytes = layer_bytes,
+				   .obstacles = obstacles,
+				   .wait = wait };
 	_cleanup_json_ json_t *info = NULL;
 	const json_t *member;
 	size_t k;

@@ -23,6 +23,7 @@
 #include "proc.h"
 #include "reconnect.h"
 #include "send.h"
+#include "sizes.h"
 #include "slowdown.h"
 #include "sockets.h"
 #include "source.h"
@@ -90,7 +91,7 @@ static int describe_one(struct rb_migration *m, struct rb_member *c, json_t **re
 			const struct rb_wait *wait, struct rb_err *err)
 {
 	const json_t *inspect = json_object_get(c->facts, "inspect");
-	_cleanup_json_ json_t *spec = NULL, *image = NULL;
+	_cleanup_json_ json_t *spec = NULL, *image = NULL, *sizes = NULL;
 	int r;
 
 	r = rb_member_number(m, c) ? rb_spec_of_member(inspect, "reberth-runtime", &spec, err)
@@ -100,6 +101,8 @@ static int describe_one(struct rb_migration *m, struct rb_member *c, json_t **re
 	if (r >= 0)
 		r = rb_image_describe(m->node->engine, rb_json_str(inspect, "Image", ""), &image,
 				      wait, err);
+	if (r >= 0)
+		r = rb_image_sizes(m->node->engine, image, &sizes, wait, err);
 	if (r < 0)
 		return r;
 	rb_storage_note_moves(m, c);
@@ -109,6 +112,7 @@ static int describe_one(struct rb_migration *m, struct rb_member *c, json_t **re
 			 "volumes", json_object_get(c->facts, "volumes"), "binds",
 			 json_object_get(c->facts, "binds"), "image", image, "restart_policy",
 			 json_object_get(c->facts, "restart_policy"));
+	json_object_set(image, "layer_bytes", sizes);
 	if (!*ret)
 		return rb_err_set(err, -ENOMEM, "describe the container");
 	rb_member_fact(c, "image", json_incref(image));

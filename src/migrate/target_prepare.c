@@ -27,6 +27,7 @@
 #include "logfile.h"
 #include "obstacles.h"
 #include "plain.h"
+#include "sizes.h"
 #include "spec.h"
 #include "storage.h"
 #include "target.h"
@@ -39,27 +40,47 @@ static const json_t *offer_of(const struct rb_member *c)
 	return json_object_get(c->facts, "offer");
 }
 
+/* @layers: present of it. Return: bytes of the others; an image that several members use counts
+ * with the first */
+static uint64_t bytes_to_come(const json_t *offer, const json_t *member, int layers)
+{
+	const json_t *image = json_object_get(member, "image"), *other;
+	const char *id = rb_json_str(image, "id", "");
+	size_t i;
+
+	if (member != offer &&
+	    strcmp(rb_json_str(json_object_get(offer, "image"), "id", ""), id) == 0)
+		return 0;
+	json_array_foreach (json_object_get(offer, "members"), i, other) {
+		if (member == offer || other == member)
+			break;
+		if (strcmp(rb_json_str(json_object_get(other, "image"), "id", ""), id) == 0)
+			return 0;
+	}
+	return rb_image_bytes_missing(image, layers);
+}
+
 int rb_target_check(const struct rb_node *node, const json_t *offer, json_t *obstacles,
 		    json_t *answer, const struct rb_wait *wait, struct rb_err *err)
 {
 	json_t *members = json_array();
 	const json_t *member;
+	uint64_t missing = 0;
 	int layers = 0, r;
 	size_t i;
 
-	r = rb_obstacles_target(node, offer, obstacles, wait, err);
-	if (r >= 0)
-		r = rb_image_present(node->engine, json_object_get(offer, "image"), &layers, wait,
-				     err);
+	r = rb_image_present(node->engine, json_object_get(offer, "image"), &layers, wait, err);
+	missing += bytes_to_come(offer, offer, layers);
 	json_object_set_new(answer, "layers_present", json_integer(layers));
 	json_object_set_new(answer, "members", members);
 	json_array_foreach (json_object_get(offer, "members"), i, member) {
 		if (r >= 0)
 			r = rb_image_present(node->engine, json_object_get(member, "image"),
 					     &layers, wait, err);
+		missing += bytes_to_come(offer, member, layers);
 		json_array_append_new(members, json_pack("{s:i}", "layers_present", layers));
 	}
-	return r;
+	return r < 0 ? r : rb_obstacles_target(node, offer, missing, obstacles, wait, err);
 }
 
 int rb_target_image(struct rb_migration *m, const json_t *args, json_t **ret, struct rb_err *err)

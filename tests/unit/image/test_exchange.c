@@ -8,6 +8,7 @@
 #include <fcntl.h>
 #include <sys/file.h>
 #include <sys/resource.h>
+#include <sys/stat.h>
 
 #include "cleanup.h"
 #include "../wire/peer.h"
@@ -26,7 +27,7 @@ static char dir[] = "/tmp/reberth-test-image.XXXXXX"; /* the target's, and Docke
 /* what both processes know, since the second one is forked */
 static struct rb_buf archive;
 static json_t *layers;
-static bool dry, fail_twice, damage_once, cancel_source, cancel_target;
+static bool dry, fail_twice, damage_once, cancel_source, cancel_target, gives;
 static int slow_ms;    /* the target does nothing so long */
 static int stop_after; /* the source's connection breaks after so many blocks of the archive */
 
@@ -109,6 +110,25 @@ static int compare(struct rb_gather *gather)
 	return 0;
 }
 
+/* it is read once, and gone then: the disk has it back */
+static int give(struct rb_gather *gather)
+{
+	char path[700], hex[RB_DIGEST_DIGITS + 1];
+	uint8_t key[RB_DIGEST_BYTES];
+	struct stat before, after;
+
+	PEER_NEED(rb_hex_decode(json_string_value(json_array_get(layers, 0)) + 7, key));
+	rb_hex_encode(key, hex);
+	snprintf(path, sizeof(path), "%s/images/spool/%s", dir, hex);
+	PEER_NEED(stat(path, &before) == 0 && before.st_blocks * 512 >= before.st_size);
+	rb_gather_rewind(gather);
+	rb_gather_give(gather);
+	PEER_NEED(compare(gather) == 0);
+	PEER_NEED(stat(path, &after) == 0 && after.st_size == before.st_size);
+	PEER_NEED(after.st_blocks * 512 < before.st_size / 10);
+	return 0;
+}
+
 static int take(struct rb_conn *conn)
 {
 	struct rb_gather_options options = { .layers = layers };
@@ -143,6 +163,8 @@ static int take(struct rb_conn *conn)
 	}
 	if (r == 0 && !dry)
 		r = compare(gather);
+	if (r == 0 && gives)
+		r = give(gather);
 	rb_gather_free(gather);
 	rb_layer_index_close(options.index);
 	rb_spool_close(&spool);
@@ -181,7 +203,7 @@ static void forget(void)
 	rb_buf_free(&archive);
 	json_decref(layers);
 	layers = NULL;
-	dry = fail_twice = damage_once = cancel_source = cancel_target = false;
+	dry = fail_twice = damage_once = cancel_source = cancel_target = gives = false;
 	slow_ms = 0;
 	stop_after = 0;
 	snprintf(path, sizeof(path), "%s/docker", dir);
@@ -554,6 +576,26 @@ static void a_slow_target_is_waited_for(void)
 	forget();
 }
 
+/* after that nothing of it is believed, as of anything in the spool */
+static void what_docker_takes_may_go(void)
+{
+	_cleanup_buf_ struct rb_buf layer = {};
+	struct rb_image_stats stats = {};
+	struct rb_err err = {};
+
+	util_layer(&layer, 60, 400000, 1);
+	make_image(&layer, 1);
+	gives = true;
+	CHECK_ERR(exchange(&stats, &err), 0, err);
+	rb_image_stats_clear(&stats);
+	gives = false;
+	CHECK_ERR(exchange(&stats, &err), 0, err);
+	CHECK_INT(stats.bytes_done, layer.len);
+	CHECK(stats.bytes_missing > layer.len * 9 / 10);
+	rb_image_stats_clear(&stats);
+	forget();
+}
+
 /* --- peers that break the rules --- */
 
 /* a target that answers what it was not asked */
@@ -696,6 +738,7 @@ int main(void)
 	TAP_RUN(a_source_is_cancelled);
 	TAP_RUN(a_target_is_cancelled);
 	TAP_RUN(a_slow_target_is_waited_for);
+	TAP_RUN(what_docker_takes_may_go);
 	TAP_RUN(a_target_that_answers_nonsense_is_left);
 	TAP_RUN(sources_that_break_the_rules_are_told);
 	TAP_RUN(a_recipe_has_the_chunks_that_it_says);

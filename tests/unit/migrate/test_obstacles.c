@@ -251,10 +251,58 @@ static void folders_of_the_host_are_not_in_dockers(void)
 			  "/tmp/c", "bytes", (json_int_t)most);
 	_cleanup_json_ json_t *found = json_array();
 
-	rb_obstacles_disk(&node, offer, "/dev/shm", true, found);
+	rb_obstacles_disk(&node, offer, "/dev/shm", 0, true, found);
 	CHECK_INT(json_array_size(found), 1);
 	CHECK(strstr(rb_json_str(json_array_get(found, 0), "what", ""),
 		     "for '/tmp/a/b', '/tmp/c': "));
+}
+
+static void layers_need_room_too(void)
+{
+	/* GiB of layers, free for our folder and for Docker's */
+	static const struct {
+		uint64_t layers, state, docker;
+		bool one_disk;
+		const char *what;
+	} cases[] = {
+		{ 4, 5, 9, false, "" },
+		{ 4, 4, 9, false,
+		  "node 'h2' has too little disk space for '/state': 4160 MiB needed, 4096 MiB "
+		  "free" },
+		{ 4, 5, 8, false,
+		  "node 'h2' has too little disk space for '/docker', 'layers of the image, twice "
+		  "while it loads them': 8256 MiB needed, 8192 MiB free" },
+		/* ours goes while Docker's two come */
+		{ 4, 9, 9, true, "" },
+		{ 4, 8, 8, true,
+		  "node 'h2' has too little disk space for '/docker', 'layers of the image, twice "
+		  "while it loads them': 8256 MiB needed, 8192 MiB free" },
+	};
+	const struct rb_node node = { .name = "h2", .state_dir = "/state" };
+
+	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+		_cleanup_json_ json_t *found = json_array();
+		struct rb_written state = { "/state", 7, 1, cases[i].state * GIB };
+		struct rb_written docker = { "/docker", 7, cases[i].one_disk ? 1 : 2,
+					     cases[i].docker * GIB };
+
+		rb_obstacles_layers(&node, &state, &docker, cases[i].layers * GIB, found);
+		printf("# case %zu\n", i);
+		CHECK_STR(rb_json_str(json_array_get(found, 0), "what", ""), cases[i].what);
+	}
+}
+
+/* what it has in the end, on a disk that no host has twice */
+static void the_offers_layers_count(void)
+{
+	const struct rb_node node = { .name = "h2", .state_dir = "/" };
+	_cleanup_json_ json_t *offer = json_object(), *found = json_array();
+
+	rb_obstacles_disk(&node, offer, "/", 0, false, found);
+	CHECK_INT(json_array_size(found), 0);
+	rb_obstacles_disk(&node, offer, "/", (uint64_t)1 << 60, false, found);
+	CHECK_INT(json_array_size(found), 1);
+	CHECK(strstr(rb_json_str(json_array_get(found, 0), "what", ""), "'layers of the image'"));
 }
 
 static void what_waits_here_must_be_allowed(void)
@@ -391,6 +439,8 @@ int main(void)
 	TAP_RUN(only_what_is_needed_must_be_free);
 	TAP_RUN(what_goes_to_one_disk_is_added_up);
 	TAP_RUN(folders_of_the_host_are_not_in_dockers);
+	TAP_RUN(layers_need_room_too);
+	TAP_RUN(the_offers_layers_count);
 	TAP_RUN(what_waits_here_must_be_allowed);
 	TAP_RUN(only_connections_that_are_lost_are_named);
 	TAP_RUN(networks_that_translate);
