@@ -254,20 +254,28 @@ int rb_image_receive(const struct rb_node *node, const json_t *description, bool
 	return r;
 }
 
-int rb_image_index(const struct rb_node *node, int64_t budget_ms, bool (*hold)(void *arg),
-		   void *arg, const struct rb_wait *wait, struct rb_err *err)
+struct idle {
+	struct rb_spool spool;
+	bool (*hold)(void *arg);
+	void *arg;
+};
+
+/* an image that comes is looked for in the index, and written to the disk that is read here */
+static bool is_held(void *arg)
 {
-	struct rb_layer_scan scan = { .budget_ms = budget_ms, .hold = hold, .arg = arg };
+	struct idle *idle = arg;
+
+	return (idle->hold && idle->hold(idle->arg)) || rb_spool_is_receiving(&idle->spool);
+}
+
+static int index_layers(const struct rb_node *node, struct rb_layer_scan *scan,
+			const struct rb_wait *wait, struct rb_err *err)
+{
 	_cleanup_json_ json_t *info = NULL;
 	struct rb_layer_index *index;
-	struct rb_spool spool;
 	struct rb_err why = {};
-	int r;
+	int r = rb_engine_info(node->engine, &info, wait, err);
 
-	if (rb_spool_open(&spool, node->state_dir, NULL, NULL) == 0)
-		rb_spool_tidy(&spool);
-	rb_spool_close(&spool);
-	r = rb_engine_info(node->engine, &info, wait, err);
 	if (r < 0)
 		return r;
 	index = open_index(node, info, &why);
@@ -277,8 +285,24 @@ int rb_image_index(const struct rb_node *node, int64_t budget_ms, bool (*hold)(v
 		return why.errnum ? -why.errnum : -EIO;
 	}
 	if (index)
-		r = rb_layer_index_scan(index, &scan, wait, err);
+		r = rb_layer_index_scan(index, scan, wait, err);
 	rb_layer_index_close(index);
+	return r;
+}
+
+int rb_image_index(const struct rb_node *node, int64_t budget_ms, bool (*hold)(void *arg),
+		   void *arg, const struct rb_wait *wait, struct rb_err *err)
+{
+	struct idle idle = { .hold = hold, .arg = arg };
+	struct rb_layer_scan scan = { .budget_ms = budget_ms, .hold = is_held, .arg = &idle };
+	int r;
+
+	r = rb_spool_open(&idle.spool, node->state_dir, NULL, err);
+	if (r == 0) {
+		rb_spool_tidy(&idle.spool);
+		r = index_layers(node, &scan, wait, err);
+	}
+	rb_spool_close(&idle.spool);
 	if (r == 0 && scan.layers + scan.gone)
 		rb_info("layers: %u taken into the index (%llu MiB read), %u forgotten",
 			scan.layers, (unsigned long long)(scan.bytes >> 20), scan.gone);

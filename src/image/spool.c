@@ -2,6 +2,7 @@
 /*
  * spool.c - where an image's files wait until all of them are there
  *
+ * Whoever receives an image holds the folder's lock, with others, so that idle work can see it.
  * Whoever works on a file holds its lock (flock), which ends with him. One that was removed between
  * our open and our lock has no name any more; then it is opened again. A second transfer of the
  * same layer works on a file without a name, so there is nothing to clean up after it. But a
@@ -118,8 +119,12 @@ int rb_spool_open(struct rb_spool *spool, const char *state_dir, const char *doc
 	spool->dir_fd = open(spool->path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
 	if (spool->dir_fd < 0)
 		return rb_err_set(err, -errno, "open '%s'", spool->path);
-	if (docker_root)
-		spool->docker_fd = open(docker_root, O_PATH | O_DIRECTORY | O_CLOEXEC);
+	if (!docker_root)
+		return 0;
+	/* nobody has that for himself for long */
+	if (flock(spool->dir_fd, LOCK_SH) < 0)
+		return rb_err_set(err, -errno, "lock '%s'", spool->path);
+	spool->docker_fd = open(docker_root, O_PATH | O_DIRECTORY | O_CLOEXEC);
 	spool->gives = can_give(spool);
 	return 0;
 }
@@ -128,6 +133,14 @@ void rb_spool_close(struct rb_spool *spool)
 {
 	rb_close_fd(&spool->docker_fd);
 	rb_close_fd(&spool->dir_fd);
+}
+
+bool rb_spool_is_receiving(struct rb_spool *spool)
+{
+	if (flock(spool->dir_fd, LOCK_EX | LOCK_NB) < 0)
+		return errno == EWOULDBLOCK;
+	flock(spool->dir_fd, LOCK_UN);
+	return false;
 }
 
 int rb_spool_nameless(struct rb_spool *spool, struct rb_err *err)

@@ -30,13 +30,17 @@ struct rb_spool {
 
 /**
  * rb_spool_open - make the folder if need be
- * @docker_root: Docker's folder, which has to have room, too; NULL: not known
+ * @docker_root: Docker's folder, which has to have room, too; NULL: nothing is to be received
  *
  * Return: 0 or negative errno.
  */
 int rb_spool_open(struct rb_spool *spool, const char *state_dir, const char *docker_root,
 		  struct rb_err *err);
 void rb_spool_close(struct rb_spool *spool);
+
+/** rb_spool_is_receiving - does somebody have it open to receive an image? Not by @spool itself,
+ * which must not. */
+bool rb_spool_is_receiving(struct rb_spool *spool);
 
 /**
  * rb_spool_object - the file of an object, locked by us; another one without a name when somebody

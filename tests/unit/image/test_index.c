@@ -358,6 +358,26 @@ static void no_docker_is_no_error(void)
 
 /* --- spool --- */
 
+/* idle work makes way for it */
+static void one_that_comes_is_seen(void)
+{
+	struct rb_spool idle, first, second;
+	struct rb_err err = {};
+
+	begin();
+	CHECK_INT(rb_spool_open(&idle, dir, NULL, &err), 0);
+	CHECK(!rb_spool_is_receiving(&idle));
+	CHECK_INT(rb_spool_open(&first, dir, dir, &err), 0);
+	CHECK(rb_spool_is_receiving(&idle));
+	/* which holds up nobody else */
+	CHECK_INT(rb_spool_open(&second, dir, dir, &err), 0);
+	rb_spool_close(&first);
+	CHECK(rb_spool_is_receiving(&idle));
+	rb_spool_close(&second);
+	CHECK(!rb_spool_is_receiving(&idle));
+	rb_spool_close(&idle);
+}
+
 static void the_spool_keeps_and_forgets(void)
 {
 	uint8_t key[RB_DIGEST_BYTES] = { 1 };
@@ -430,6 +450,7 @@ int main(void)
 	TAP_RUN(one_of_another_version_is_made_anew);
 	TAP_RUN(a_list_that_is_not_there_is_not_an_empty_one);
 	TAP_RUN(no_docker_is_no_error);
+	TAP_RUN(one_that_comes_is_seen);
 	TAP_RUN(the_spool_keeps_and_forgets);
 	TAP_RUN(the_disk_is_not_filled);
 	begin();
