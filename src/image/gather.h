@@ -66,15 +66,21 @@ ssize_t rb_gather_read(struct rb_gather *gather, void *buf, size_t size);
 /** rb_gather_skip - pass over some of the archive. Return: how much; less at its end. */
 uint64_t rb_gather_skip(struct rb_gather *gather, uint64_t bytes);
 
-/** rb_gather_rewind - the next read begins at the archive's beginning */
-void rb_gather_rewind(struct rb_gather *gather);
+/**
+ * rb_gather_object - an object of the archive that has the digest that it should have
+ *
+ * Return: its number, -ENOENT.
+ */
+int rb_gather_object(const struct rb_gather *gather, enum rb_object_form form,
+		     const uint8_t key[RB_DIGEST_BYTES], uint64_t *ret_size);
 
-/** rb_gather_give - what is read from now on goes from the disk, and is not there any more */
+/** rb_gather_pread - bytes of an object, from @offset on. Return: their number, negative errno. */
+ssize_t rb_gather_pread(struct rb_gather *gather, int object, void *buf, size_t size,
+			uint64_t offset);
+
+/** rb_gather_give - what of an object rb_gather_pread() has read from now on is not needed again,
+ * nor is what is before it: it goes from the disk */
 void rb_gather_give(struct rb_gather *gather);
-
-/** rb_gather_has - is it an object of the archive, with the digest that it should have? */
-bool rb_gather_has(const struct rb_gather *gather, enum rb_object_form form,
-		   const uint8_t key[RB_DIGEST_BYTES]);
 
 /** rb_gather_forget - what is in the spool is not needed any more: Docker has it, or there is no
  * room for it */

@@ -167,9 +167,6 @@ ssize_t rb_gather_read(struct rb_gather *gather, void *buf, size_t size)
 		if (n <= 0)
 			return n < 0 ? -errno : -EIO;
 		gather->read_offset += (uint64_t)n;
-		if (gather->gives && object >= 0 &&
-		    (gather->read_offset % GIVE_EVERY < (uint64_t)n || left == (uint64_t)n))
-			rb_spool_give(fd, gather->read_offset);
 		gather->read_around += object < 0 ? (uint64_t)n : 0;
 		return n;
 	}
@@ -196,25 +193,39 @@ uint64_t rb_gather_skip(struct rb_gather *gather, uint64_t bytes)
 	return skipped;
 }
 
-void rb_gather_rewind(struct rb_gather *gather)
-{
-	gather->read_part = 0;
-	gather->read_offset = gather->read_around = 0;
-}
-
 void rb_gather_give(struct rb_gather *gather)
 {
 	gather->gives = true;
 }
 
-bool rb_gather_has(const struct rb_gather *gather, enum rb_object_form form,
-		   const uint8_t key[RB_DIGEST_BYTES])
+int rb_gather_object(const struct rb_gather *gather, enum rb_object_form form,
+		     const uint8_t key[RB_DIGEST_BYTES], uint64_t *ret_size)
 {
-	for (unsigned int i = 0; i < gather->objects_count; i++)
-		if (gather->objects[i].form == form && gather->objects[i].verdict == RB_RIGHT &&
-		    memcmp(gather->objects[i].key, key, RB_DIGEST_BYTES) == 0)
-			return true;
-	return false;
+	for (unsigned int i = 0; i < gather->objects_count; i++) {
+		const struct rb_gather_object *object = &gather->objects[i];
+
+		if (object->form != form || object->verdict != RB_RIGHT ||
+		    memcmp(object->key, key, RB_DIGEST_BYTES) != 0)
+			continue;
+		*ret_size = object->size;
+		return (int)i;
+	}
+	return -ENOENT;
+}
+
+ssize_t rb_gather_pread(struct rb_gather *gather, int object, void *buf, size_t size,
+			uint64_t offset)
+{
+	int fd = gather->objects[object].fd;
+	ssize_t n = pread(fd, buf, size, (off_t)offset);
+	uint64_t end = offset + (n > 0 ? (uint64_t)n : 0);
+
+	if (n < 0)
+		return -errno;
+	if (gather->gives &&
+	    (end / GIVE_EVERY != offset / GIVE_EVERY || end == gather->objects[object].size))
+		rb_spool_give(fd, end);
+	return n;
 }
 
 void rb_gather_forget(struct rb_gather *gather)

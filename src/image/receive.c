@@ -31,6 +31,7 @@
 #include "node.h"
 #include "spool.h"
 #include "vet.h"
+#include "vetted.h"
 #include "wait.h"
 
 #define INDEX_BUDGET_MS 3000  /* before a transfer, for layers that are new */
@@ -40,7 +41,7 @@
 
 static ssize_t feed(void *arg, void *buf, size_t size)
 {
-	return rb_gather_read(arg, buf, size);
+	return rb_vetted_read(arg, buf, size);
 }
 
 /* `docker load` answers 200 before it starts; what went wrong is a line of its output */
@@ -86,7 +87,7 @@ static int mind_hangup(struct rb_conn *conn, const struct rb_wait *wait, struct 
  * it is left alone with it. The image may appear later then, so who would have to remove it again,
  * a migration, waits.
  */
-static int upload(const struct rb_node *node, struct rb_gather *gather, bool minded,
+static int upload(const struct rb_node *node, struct rb_vetted *vetted, bool minded,
 		  struct rb_conn *conn, char **ret_output, const struct rb_wait *wait,
 		  struct rb_err *err)
 {
@@ -100,7 +101,7 @@ static int upload(const struct rb_node *node, struct rb_gather *gather, bool min
 			return watch_fd;
 	}
 	r = rb_engine_upload(node->engine, "/images/load?quiet=1", "application/x-tar", feed,
-			     gather, ret_output, minded ? &until_hangup : wait, err);
+			     vetted, ret_output, minded ? &until_hangup : wait, err);
 	if (r == -ECANCELED && minded && rb_wait_ms(0, wait, NULL) != -ECANCELED)
 		return rb_err_code(err, RB_E_PEER, -ECONNRESET,
 				   "node '%s' hung up while Docker loaded the image",
@@ -109,7 +110,7 @@ static int upload(const struct rb_node *node, struct rb_gather *gather, bool min
 }
 
 static int load(const struct rb_node *node, const json_t *description, int *ret_hold,
-		struct rb_gather *gather, struct rb_conn *conn, const struct rb_wait *wait,
+		struct rb_vetted *vetted, struct rb_conn *conn, const struct rb_wait *wait,
 		struct rb_err *err)
 {
 	_cleanup_free_ char *output = NULL;
@@ -122,7 +123,7 @@ static int load(const struct rb_node *node, const json_t *description, int *ret_
 		if (*ret_hold < 0)
 			return *ret_hold;
 	}
-	r = upload(node, gather, ret_hold != NULL, conn, &output, wait, err);
+	r = upload(node, vetted, ret_hold != NULL, conn, &output, wait, err);
 	if (r == 0)
 		r = check_output(output, err);
 	engine = rb_wait_within(wait, ENGINE_MS);
@@ -134,7 +135,6 @@ static int load(const struct rb_node *node, const json_t *description, int *ret_
 				   rb_json_str(description, "id", ""));
 	if (r < 0)
 		return r;
-	rb_gather_forget(gather);
 	return rb_image_add_tags(node->engine, id, description, NULL, &engine, err);
 }
 
@@ -207,6 +207,7 @@ static int receive_archive(const struct rb_node *node, const json_t *description
 					     .layers = json_object_get(description, "layers") };
 	struct rb_incoming incoming = { .options = &options };
 	struct rb_gather *gather = NULL;
+	struct rb_vetted *vetted = NULL;
 	struct rb_err why = {};
 	int r;
 
@@ -219,16 +220,18 @@ static int receive_archive(const struct rb_node *node, const json_t *description
 	}
 	r = receive(&incoming, &options, conn, &gather, wait, err);
 	if (r == 0 && spool)
-		r = rb_vet_archive(gather, description, err);
+		r = rb_vet_archive(gather, description, &vetted, err);
 	/* all of it is here, and right */
 	if (r == 0)
 		r = rb_fault_point("image.load", wait, err);
 	if (r == 0 && spool && rb_spool_must_give(spool))
 		rb_gather_give(gather);
 	if (r == 0 && spool)
-		r = load(node, description, ret_hold, gather, conn, wait, err);
-	if (r == -ENOSPC && gather)
+		r = load(node, description, ret_hold, vetted, conn, wait, err);
+	/* Docker has it, or there is no room for it */
+	if ((r == 0 || r == -ENOSPC) && gather)
 		rb_gather_forget(gather);
+	rb_vetted_free(vetted);
 	rb_gather_free(gather);
 	rb_layer_index_close(options.index);
 	return r;

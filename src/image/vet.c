@@ -8,19 +8,19 @@
  *
  *   blobs/sha256/<digits>     an object, whose digest was checked
  *   <digits>/layer.tar        one, too, or a link to another layer's (legacy.h)
- *   <digits>/{json,VERSION}   not read by any Docker that we speak to, but part of the form
+ *   <digits>/{json,VERSION}   not read by any Docker that we speak to: left out
  *   <digits>.json             the configuration: its digest is its name
  *   manifest.json             one image, without names; its configuration is the ID that was
  *                             described, where IDs are made so
  *   index.json, oci-layout    as manifest.json, for containerd's store
  *
- * and nothing else, none of it twice.
+ * and nothing else, none of it twice. Docker gets an archive of these entries that we make
+ * (vetted.c).
  */
 #include "vet.h"
 
 #include <archive.h>
 #include <archive_entry.h>
-#include <ctype.h>
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -29,13 +29,14 @@
 #include "err.h"
 #include "gather.h"
 #include "json.h"
+#include "vetted.h"
 
 #define TEXT_MAX  ((int64_t)8 << 20) /* of a configuration or manifest */
-#define TYPE_AT	  156
 #define READ_SIZE ((size_t)64 << 10)
 
 struct vet {
 	struct rb_gather *gather;
+	struct rb_vetted *vetted;
 	const json_t *description;
 	const char *id; /* digits, or "" where it is no configuration's */
 	struct archive *in;
@@ -52,6 +53,16 @@ static int refuse(const struct vet *v, const char *why)
 	return rb_err_code(v->err, RB_E_PROTOCOL, -EBADMSG,
 			   "the image's archive is not what was described: '%.100s': %s", v->path,
 			   why);
+}
+
+/* what adding an entry for Docker returned */
+static int keep(const struct vet *v, int r)
+{
+	if (r == -ENOENT)
+		return refuse(v, "was not checked");
+	if (r == -E2BIG)
+		return refuse(v, "it is too large");
+	return r < 0 ? rb_err_set(v->err, r, "look at an image's archive") : 0;
 }
 
 static la_ssize_t on_read(struct archive *a, void *arg, const void **ret_block)
@@ -84,7 +95,7 @@ static bool is_blob(const char *path)
 	return strncmp(path, "blobs/sha256/", 13) == 0 && is_digits(path + 13, "");
 }
 
-/* the entry's content as a text, to be freed; NULL with the error */
+/* the entry's content as a text, to be freed, and for Docker; NULL with the error */
 static char *read_text(struct vet *v, size_t *ret_len, int *ret)
 {
 	int64_t size = archive_entry_size(v->entry);
@@ -99,12 +110,15 @@ static char *read_text(struct vet *v, size_t *ret_len, int *ret)
 		*ret = rb_err_set(v->err, -ENOMEM, "look at an image's archive");
 		return NULL;
 	}
-	if (archive_read_data(v->in, text, (size_t)size) == size) {
+	if (archive_read_data(v->in, text, (size_t)size) != size) {
+		*ret = refuse(v, "it is cut");
+	} else {
 		*ret_len = (size_t)size;
-		return text;
+		*ret = keep(v, rb_vetted_add_text(v->vetted, v->path, text, (size_t)size));
 	}
+	if (*ret == 0)
+		return text;
 	free(text);
-	*ret = refuse(v, "it is cut");
 	return NULL;
 }
 
@@ -226,13 +240,24 @@ static int vet_index(struct vet *v)
 	return 0;
 }
 
+/* of which only the version is read */
+static int vet_layout(struct vet *v)
+{
+	_cleanup_free_ char *text = NULL;
+	size_t len = 0;
+	int r = 0;
+
+	text = read_text(v, &len, &r);
+	return r;
+}
+
 static int vet_link(struct vet *v)
 {
 	const char *to = archive_entry_symlink(v->entry);
 
 	if (is_digits(v->path, "/layer.tar") && to && strncmp(to, "../", 3) == 0 &&
 	    is_digits(to + 3, "/layer.tar"))
-		return 0;
+		return keep(v, rb_vetted_add_link(v->vetted, v->path, to));
 	return refuse(v, "a link that belongs there in no archive");
 }
 
@@ -242,14 +267,11 @@ static int vet_file(struct vet *v)
 
 	if (is_blob(v->path)) {
 		rb_hex_decode(v->path + 13, key);
-		return rb_gather_has(v->gather, RB_OBJECT_BLOB, key) ? 0
-								     : refuse(v, "was not checked");
+		return keep(v, rb_vetted_add_object(v->vetted, v->path, RB_OBJECT_BLOB, key));
 	}
 	if (is_digits(v->path, "/layer.tar")) {
 		rb_hex_decode(v->path, key);
-		return rb_gather_has(v->gather, RB_OBJECT_LEGACY, key)
-			       ? 0
-			       : refuse(v, "was not checked");
+		return keep(v, rb_vetted_add_object(v->vetted, v->path, RB_OBJECT_LEGACY, key));
 	}
 	if (is_digits(v->path, ".json"))
 		return vet_config(v);
@@ -257,8 +279,9 @@ static int vet_file(struct vet *v)
 		return vet_manifest(v);
 	if (strcmp(v->path, "index.json") == 0)
 		return vet_index(v);
-	if (strcmp(v->path, "oci-layout") == 0 || is_digits(v->path, "/json") ||
-	    is_digits(v->path, "/VERSION"))
+	if (strcmp(v->path, "oci-layout") == 0)
+		return vet_layout(v);
+	if (is_digits(v->path, "/json") || is_digits(v->path, "/VERSION"))
 		return 0;
 	return refuse(v, "belongs there in no archive");
 }
@@ -284,7 +307,7 @@ static int vet_entry(struct vet *v)
 	case AE_IFDIR:
 		if (strcmp(v->path, "blobs/") == 0 || strcmp(v->path, "blobs/sha256/") == 0 ||
 		    is_digits(v->path, "/"))
-			return 0;
+			return keep(v, rb_vetted_add_folder(v->vetted, v->path));
 		break;
 	default:
 		break;
@@ -292,31 +315,9 @@ static int vet_entry(struct vet *v)
 	return refuse(v, "belongs there in no archive");
 }
 
-/*
- * Docker looks for the beginning of a compressed stream first. A name can look like one, and what
- * libarchive shows may come from a header of another kind; so the first has to be a plain one.
- */
-static int vet_beginning(struct vet *v)
-{
-	size_t have = 0;
-	ssize_t n;
-
-	v->path = "its beginning";
-	while (have < TYPE_AT + 1 &&
-	       (n = rb_gather_read(v->gather, v->buf + have, READ_SIZE - have)) > 0)
-		have += (size_t)n;
-	rb_gather_rewind(v->gather);
-	if (have < TYPE_AT + 1 || !isalnum(v->buf[0]) || !strchr("025", v->buf[TYPE_AT]))
-		return refuse(v, "that of no archive");
-	return 0;
-}
-
 static int vet_all(struct vet *v)
 {
-	int a, r = vet_beginning(v);
-
-	if (r < 0)
-		return r;
+	int a, r;
 
 	archive_read_support_format_tar(v->in);
 	archive_read_set_read_callback(v->in, on_read);
@@ -338,7 +339,8 @@ static int vet_all(struct vet *v)
 	return v->has_manifest ? 0 : refuse(v, "is missing");
 }
 
-int rb_vet_archive(struct rb_gather *gather, const json_t *description, struct rb_err *err)
+int rb_vet_archive(struct rb_gather *gather, const json_t *description, struct rb_vetted **ret,
+		   struct rb_err *err)
 {
 	const char *id = rb_json_str(description, "id", "");
 	_cleanup_free_ struct vet *v = calloc(1, sizeof(*v));
@@ -356,10 +358,14 @@ int rb_vet_archive(struct rb_gather *gather, const json_t *description, struct r
 			: "";
 	v->in = archive_read_new();
 	v->seen = json_object();
-	r = v->in && v->seen ? vet_all(v) : rb_err_set(err, -ENOMEM, "look at an image's archive");
+	v->vetted = rb_vetted_new(gather);
+	r = v->in && v->seen && v->vetted ? vet_all(v)
+					  : rb_err_set(err, -ENOMEM, "look at an image's archive");
 	if (v->in)
 		archive_read_free(v->in);
 	json_decref(v->seen);
-	rb_gather_rewind(gather);
+	if (r == 0)
+		*ret = TAKE_PTR(v->vetted);
+	rb_vetted_free(v->vetted);
 	return r;
 }

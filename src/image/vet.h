@@ -8,12 +8,14 @@
 
 struct rb_err;
 struct rb_gather;
+struct rb_vetted;
 
 /**
  * rb_vet_archive - read all of it that is around the objects, before Docker does
  * @description: of rb_image_describe()
+ * @ret: the same for Docker, in an archive of our own making; rb_vetted_free()
  *
- * The reading position is at the beginning afterwards. Return: 0, -EBADMSG/RB_E_PROTOCOL when it is
- * more, or something else.
+ * Return: 0, -EBADMSG/RB_E_PROTOCOL when it is more, or something else.
  */
-int rb_vet_archive(struct rb_gather *gather, const json_t *description, struct rb_err *err);
+int rb_vet_archive(struct rb_gather *gather, const json_t *description, struct rb_vetted **ret,
+		   struct rb_err *err);

@@ -114,16 +114,28 @@ static int compare(struct rb_gather *gather)
 static int give(struct rb_gather *gather)
 {
 	char path[700], hex[RB_DIGEST_DIGITS + 1];
-	uint8_t key[RB_DIGEST_BYTES];
+	struct rb_digest *digest = rb_digest_new();
+	uint8_t key[RB_DIGEST_BYTES], sum[RB_DIGEST_BYTES], buf[1000];
 	struct stat before, after;
+	uint64_t size = 0;
+	int object;
 
+	PEER_NEED(digest && rb_digest_start(digest));
 	PEER_NEED(rb_hex_decode(json_string_value(json_array_get(layers, 0)) + 7, key));
 	rb_hex_encode(key, hex);
 	snprintf(path, sizeof(path), "%s/images/spool/%s", dir, hex);
 	PEER_NEED(stat(path, &before) == 0 && before.st_blocks * 512 >= before.st_size);
-	rb_gather_rewind(gather);
+	object = rb_gather_object(gather, RB_OBJECT_BLOB, key, &size);
+	PEER_NEED(object >= 0 && size == (uint64_t)before.st_size);
 	rb_gather_give(gather);
-	PEER_NEED(compare(gather) == 0);
+	for (uint64_t at = 0; at < size; at += 1000) {
+		ssize_t n = rb_gather_pread(gather, object, buf, sizeof(buf), at);
+
+		PEER_NEED(n == (ssize_t)(size - at < 1000 ? size - at : 1000));
+		PEER_NEED(rb_digest_add(digest, buf, (size_t)n));
+	}
+	PEER_NEED(rb_digest_end(digest, sum) && memcmp(sum, key, sizeof(sum)) == 0);
+	rb_digest_free(digest);
 	PEER_NEED(stat(path, &after) == 0 && after.st_size == before.st_size);
 	PEER_NEED(after.st_blocks * 512 < before.st_size / 10);
 	return 0;
