@@ -32,7 +32,6 @@
 #define FILE_NEW   ((uint64_t)1 << 18)	/* blocks of a file when it is first sent, */
 #define FILE_MAX   ((uint64_t)1 << 20)	/* and when it has grown */
 #define TREE_MAX   ((uint64_t)64 << 20) /* bytes of hashes of a tree */
-#define FILES_MAX  60000 /* ever sent with a promise; the receiver has room for 65,536 */
 #define SECRET_LEN 192
 #define ZEROS	   ((size_t)64 << 10)
 
@@ -58,7 +57,7 @@ struct rb_blocks {
 	struct block_file *buckets[BUCKETS];
 	struct dirty *dirty;
 	uint64_t bytes;
-	size_t promised;
+	size_t *promised; /* of all trees */
 	bool frozen;
 	unsigned int round;
 	uint8_t secret[SECRET_LEN];
@@ -66,7 +65,7 @@ struct rb_blocks {
 
 static const uint8_t zeros[ZEROS];
 
-int rb_blocks_new(struct rb_blocks **ret, struct rb_err *err)
+int rb_blocks_new(size_t *promised, struct rb_blocks **ret, struct rb_err *err)
 {
 	struct rb_blocks *blocks = calloc(1, sizeof(*blocks));
 	int r = -ENOMEM;
@@ -79,6 +78,7 @@ int rb_blocks_new(struct rb_blocks **ret, struct rb_err *err)
 		free(blocks);
 		return rb_err_set(err, r, "prepare for large files");
 	}
+	blocks->promised = promised;
 	*ret = blocks;
 	return 0;
 }
@@ -193,7 +193,7 @@ int blocks_add(struct rb_blocks *blocks, int fd)
 	}
 	while (st.stx_size / block >= FILE_NEW)
 		block *= 2;
-	if (!(st.stx_mask & STATX_BTIME) || blocks->promised == FILES_MAX ||
+	if (!(st.stx_mask & STATX_BTIME) || *blocks->promised >= RB_BLOCKS_PROMISES ||
 	    blocks->bytes + (st.stx_size / block + 1) * sizeof(*file->hashes) > TREE_MAX)
 		return 0;
 	file = calloc(1, sizeof(*file));
@@ -214,9 +214,29 @@ int blocks_add(struct rb_blocks *blocks, int fd)
 	return 1;
 }
 
+void blocks_touch(struct rb_blocks *blocks, dev_t dev, ino_t ino)
+{
+	struct block_file *file = blocks_find(blocks, dev, ino);
+
+	if (file)
+		file->round = blocks->round;
+}
+
+void blocks_prune(struct rb_blocks *blocks,
+		  bool (*is_gone)(void *arg, const char *path, dev_t dev, ino_t ino), void *arg)
+{
+	for (size_t i = 0; i < BUCKETS; i++)
+		for (struct block_file *file = blocks->buckets[i], *next; file; file = next) {
+			next = file->next;
+			if (file->round != blocks->round && file->path &&
+			    is_gone(arg, file->path, file->dev, file->ino))
+				remove_file(blocks, file);
+		}
+}
+
 void blocks_watch(struct rb_blocks *blocks)
 {
-	dirty_watch(blocks->dirty);
+	dirty_watch(blocks->dirty, !blocks->frozen);
 }
 
 void blocks_drain(struct rb_blocks *blocks)
@@ -300,8 +320,12 @@ int blocks_start(struct rb_blocks *blocks, struct block_file *file, int fd, uint
 		 bool whole, struct bits *ret)
 {
 	struct bits unused = {}, *changed = whole ? &unused : ret;
-	int r = start_state(blocks, file);
+	int r;
 
+	if (whole && *blocks->promised >= RB_BLOCKS_PROMISES)
+		return -EFBIG;
+	*blocks->promised += whole;
+	r = start_state(blocks, file);
 	file->sent = false; /* until it is done, and committed */
 	file->whole = whole;
 	if (r == 0) {
@@ -408,6 +432,5 @@ int blocks_done(struct rb_blocks *blocks, struct block_file *file, const char *p
 	free(file->path);
 	file->path = copy;
 	file->pending = true;
-	blocks->promised += file->whole;
 	return 0;
 }

@@ -19,16 +19,21 @@
 #pragma once
 
 #include <stdbool.h>
+#include <stddef.h>
+
+#define RB_BLOCKS_PROMISES 60000 /* from there on large files travel whole each time */
 
 struct rb_blocks;
 struct rb_err;
 
 /**
  * rb_blocks_new - for the rounds of one tree; handed to each rb_tree_send() of it
+ * @promised: files that any tree of this migration ever sent so that the receiver has to keep them
+ * in mind; it is counted up, and lives longer than this. The receiver's table is one for all trees.
  *
  * Return: 0 or negative errno.
  */
-int rb_blocks_new(struct rb_blocks **ret, struct rb_err *err);
+int rb_blocks_new(size_t *promised, struct rb_blocks **ret, struct rb_err *err);
 
 /** rb_blocks_free - NULL is allowed */
 void rb_blocks_free(struct rb_blocks *blocks);

@@ -27,6 +27,14 @@ void blocks_begin(struct rb_blocks *blocks);
  */
 int blocks_add(struct rb_blocks *blocks, int fd);
 
+/** blocks_touch - before blocks_prune(): this file is in the tree, by whatever path */
+void blocks_touch(struct rb_blocks *blocks, dev_t dev, ino_t ino);
+
+/** blocks_prune - before more are added: those that were not touched, and are gone from where they
+ * were, take no room any more */
+void blocks_prune(struct rb_blocks *blocks,
+		  bool (*is_gone)(void *arg, const char *path, dev_t dev, ino_t ino), void *arg);
+
 /** blocks_watch - all were added: let the kernel tell of them from now on */
 void blocks_watch(struct rb_blocks *blocks);
 
@@ -45,11 +53,12 @@ bool blocks_is_sent(const struct block_file *file, const char *path);
 /**
  * blocks_start - look at the file now, before it is read
  * @fd: open for reading
- * @whole: it travels whole: then blocks_feed() follows for all of it, else blocks_differs()
+ * @whole: it travels whole, and the receiver will keep it in mind: then blocks_feed() follows for
+ * all of it, else blocks_differs()
  * @ret: blocks that have to be compared; all, where it is not known. Not with @whole.
  *
  * Return: 0; 1 when the kernel has told; negative errno, -EFBIG when it has become too large for
- * this.
+ * this, or the receiver has too much to keep in mind.
  */
 int blocks_start(struct rb_blocks *blocks, struct block_file *file, int fd, uint64_t size,
 		 bool whole, struct bits *ret);

@@ -66,6 +66,7 @@
 #define MAX_WATCHED                                                                   \
 	256 /* each costs the host some nanoseconds a dirtied page; the largest files \
 	     */
+#define MAX_GONE (MAX_WATCHED / 4)
 #define FOLIO_MAX                                                                                \
 	((uint64_t)2048) /* pages, as no folio has more (MAX_XAS_ORDER), where nothing better is \
 			    known */
@@ -75,7 +76,7 @@ struct dirty_file {
 	struct dirty_file *next;     /* in its bucket */
 	struct dirty_file *next_new; /* not watched yet */
 	uint64_t ino, block, size;
-	bool watched, deaf; /* deaf: nothing will ever be told */
+	bool watched, deaf; /* deaf: nothing will ever be told; neither: there was no room */
 
 	struct bits told;  /* since the last look */
 	struct bits fresh; /* since the last time that the file began to be written out */
@@ -90,7 +91,8 @@ struct dirty {
 	const char *why;
 	uint64_t page, folio_max; /* bytes; pages */
 	struct dirty_file *buckets[BUCKETS], *new;
-	size_t n_watched;
+	size_t n_watched; /* by filters, which cannot be changed */
+	size_t n_gone;	  /* of these: files that are known no more */
 };
 
 /* MAX_PAGECACHE_ORDER of include/linux/pagemap.h: that of a huge page */
@@ -205,6 +207,7 @@ void dirty_file_free(struct dirty *dirty, struct dirty_file *file)
 
 	if (!file)
 		return;
+	dirty->n_gone += file->watched;
 	at = &dirty->buckets[file->ino % BUCKETS];
 	while (*at != file)
 		at = &(*at)->next;
@@ -236,15 +239,13 @@ static void watch_files(struct dirty *dirty, struct dirty_file **files, size_t n
 			inos[end - first] = files[end]->ino;
 		ok = dirty->n_watched + (end - first) <= MAX_WATCHED &&
 		     trace_watch(dirty->trace, inos, end - first) == 0;
-		for (size_t i = first; i < end; i++) {
+		for (size_t i = first; i < end; i++)
 			files[i]->watched = ok;
-			files[i]->deaf = !ok;
-		}
 		dirty->n_watched += ok ? end - first : 0;
 	}
 }
 
-void dirty_watch(struct dirty *dirty)
+static void watch_new(struct dirty *dirty)
 {
 	_cleanup_free_ struct dirty_file **files = NULL;
 	size_t n = 0;
@@ -363,7 +364,7 @@ static void restart(struct dirty *dirty)
 	if (trace_open(&dirty->trace, &dirty->why) == 0)
 		dirty->why = NULL;
 	dirty->new = NULL;
-	dirty->n_watched = 0;
+	dirty->n_watched = dirty->n_gone = 0;
 	for (size_t i = 0; i < BUCKETS; i++)
 		for (struct dirty_file *f = dirty->buckets[i]; f; f = f->next) {
 			f->deaf |= !dirty->trace;
@@ -374,7 +375,29 @@ static void restart(struct dirty *dirty)
 			f->next_new = dirty->new;
 			dirty->new = f;
 		}
-	dirty_watch(dirty);
+	watch_new(dirty);
+}
+
+/* Is somebody left out for files that are gone? It costs all others a look at all of them, so not
+ * for a few. */
+static bool is_wasteful(const struct dirty *dirty)
+{
+	size_t n = 0;
+
+	if (dirty->n_gone < MAX_GONE)
+		return false;
+	for (size_t i = 0; i < BUCKETS; i++)
+		for (struct dirty_file *f = dirty->buckets[i]; f; f = f->next)
+			n += !f->deaf && !f->watched;
+	return n > 0 && dirty->n_watched + n > MAX_WATCHED;
+}
+
+void dirty_watch(struct dirty *dirty, bool again)
+{
+	if (again && is_wasteful(dirty))
+		restart(dirty);
+	else
+		watch_new(dirty);
 }
 
 int dirty_look(struct dirty *dirty, struct dirty_file *file, int fd, uint64_t size, bool settle,

@@ -36,9 +36,14 @@ int dirty_file_new(struct dirty *dirty, int fd, uint64_t block, struct dirty_fil
 /** dirty_file_free - NULL is allowed */
 void dirty_file_free(struct dirty *dirty, struct dirty_file *file);
 
-/** dirty_watch - watch all files that were made since the last call. Their looks are "unknown" when
- * this cannot be. */
-void dirty_watch(struct dirty *dirty);
+/**
+ * dirty_watch - watch all files that were made since the last call
+ * @again: when there is no room for them because of files that are gone, begin anew with all that
+ * are left; the next look at each is "unknown" then
+ *
+ * Looks at a file for which there is no room are "unknown".
+ */
+void dirty_watch(struct dirty *dirty, bool again);
 
 /** dirty_drain - take what the kernel has recorded, before its rings are full: call it often */
 void dirty_drain(struct dirty *dirty);

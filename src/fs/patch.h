@@ -21,10 +21,11 @@ struct tree_writer;
 struct patch_sender {
 	struct rb_conn *conn;
 	int root_fd;
-	const char *root;	  /* its name, for messages */
-	struct rb_manifest *now;  /* entries with `send` and `held` are candidates */
-	struct rb_blocks *blocks; /* NULL: no patches */
-	uint64_t bytes;		  /* of data in pieces, counted up */
+	const char *root;	   /* its name, for messages */
+	struct rb_manifest *now;   /* entries with `send` and `held` are candidates */
+	const struct rb_buf *gone; /* paths that the receiver removes, as of manifest_diff() */
+	struct rb_blocks *blocks;  /* NULL: no patches */
+	uint64_t bytes;		   /* of data in pieces, counted up */
 	const struct rb_wait *wait;
 	struct rb_err *err;
 };

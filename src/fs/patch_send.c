@@ -10,6 +10,8 @@
  */
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -22,6 +24,7 @@
 #include "err.h"
 #include "manifest.h"
 #include "patch.h"
+#include "path_set.h"
 #include "tree_stream.h"
 #include "wait.h"
 
@@ -257,6 +260,54 @@ static bool is_candidate(const struct manifest_entry *e)
 	return e->send && patch_may_be(e->mode, e->size, e->nlink);
 }
 
+struct gone {
+	const struct rb_manifest *now;
+	struct path_set paths;
+};
+
+static void gone_release(struct gone *gone)
+{
+	path_set_free(&gone->paths);
+}
+
+/* Another file is at its path, or none is, or its folder has gone. */
+static bool is_gone(void *arg, const char *path, dev_t dev, ino_t ino)
+{
+	const struct gone *gone = arg;
+	const struct manifest_entry *e = manifest_find(gone->now, path);
+	char folder[PATH_MAX];
+	char *slash;
+
+	if (e && (e->dev != dev || e->ino != ino))
+		return true;
+	if (path_set_find(&gone->paths, path))
+		return true;
+	snprintf(folder, sizeof(folder), "%s", path);
+	while (gone->paths.n && (slash = strrchr(folder, '/'))) {
+		*slash = '\0';
+		if (path_set_find(&gone->paths, folder))
+			return true;
+	}
+	return false;
+}
+
+/* Room for those that have come since, before they are added. */
+static int prune(struct patch_sender *p)
+{
+	_cleanup_(gone_release) struct gone gone = { .now = p->now };
+	int r = 0;
+
+	for (size_t at = 0; r >= 0 && at < p->gone->len; at += strlen(p->gone->data + at) + 1)
+		r = path_set_add(&gone.paths, p->gone->data + at, 0);
+	if (r < 0)
+		return rb_err_set(p->err, r, "prepare to send '%s'", p->root);
+	for (size_t i = 0; i < p->now->n; i++)
+		if (is_candidate(&p->now->entries[i]))
+			blocks_touch(p->blocks, p->now->entries[i].dev, p->now->entries[i].ino);
+	blocks_prune(p->blocks, is_gone, &gone);
+	return 0;
+}
+
 int patch_send_all(struct patch_sender *p)
 {
 	uint8_t end[PATCH_HEAD_SIZE] = {};
@@ -264,6 +315,7 @@ int patch_send_all(struct patch_sender *p)
 
 	if (p->blocks) {
 		blocks_begin(p->blocks);
+		r = prune(p);
 		for (size_t i = 0; r >= 0 && i < p->now->n; i++)
 			if (is_candidate(&p->now->entries[i]))
 				r = add_one(p, &p->now->entries[i]);

@@ -12,6 +12,7 @@
  */
 #include "received.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdint.h>
@@ -20,9 +21,12 @@
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
 
+#include "blocks.h"
 #include "err.h"
 
 #define BUCKETS 4096
+
+static_assert(RB_BLOCKS_PROMISES <= RECEIVED_MAX, "the sender keeps within what we take");
 
 enum state { TORN, USABLE, PATCHED };
 

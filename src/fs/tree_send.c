@@ -433,12 +433,13 @@ static int send_archive(struct sender *s)
 	return r < 0 ? r : archive_result(s, archive_write_close(s->archive), "");
 }
 
-static int send_patches(struct sender *s)
+static int send_patches(struct sender *s, const struct rb_buf *gone)
 {
 	struct patch_sender patches = { .conn = s->conn,
 					.root_fd = s->root_fd,
 					.root = s->root,
 					.now = s->now,
+					.gone = gone,
 					.blocks = s->blocks,
 					.wait = s->wait,
 					.err = s->err };
@@ -463,7 +464,7 @@ int tree_send_listed(struct rb_conn *conn, int root_fd, const char *root, struct
 	int r = send_head(&s, gone);
 
 	if (r == 0)
-		r = send_patches(&s);
+		r = send_patches(&s, gone);
 	if (r == 0)
 		r = send_archive(&s);
 	if (r == 0)

@@ -77,6 +77,7 @@ struct rb_migration {
 	int64_t downtime_ms;	      /* -1: unknown */
 	bool ready_asked;	      /* the target may be READY */
 	struct rb_lanes *lanes;	      /* over which large rounds go, or NULL (lanes.h) */
+	size_t files_promised;	      /* large ones, which the target keeps in mind (blocks.h) */
 	int64_t held_back_ms;	      /* that sending memory waited for --bandwidth */
 	struct rb_conntrack *tracked; /* hears of new connections, or NULL */
 

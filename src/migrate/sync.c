@@ -187,7 +187,8 @@ static int look_at_writers(struct rb_migration *m, struct rb_err *err)
 }
 
 /* What is not watched is looked at as a whole each time. */
-static int open_source(struct rb_member *c, struct tree *tree, struct rb_err *err)
+static int open_source(struct rb_migration *m, struct rb_member *c, struct tree *tree,
+		       struct rb_err *err)
 {
 	struct rb_sync *sync = c->sync;
 	const json_t *inspect = json_object_get(c->facts, "inspect");
@@ -210,7 +211,7 @@ static int open_source(struct rb_member *c, struct tree *tree, struct rb_err *er
 	r = fd < 0 ? rb_err_set(err, -errno, "open '%s'", tree->path)
 		   : rb_tree_source_open_fd(fd, tree->path, rootfs ? merged : NULL, sync->watch,
 					    &tree->source, err);
-	return r < 0 ? r : rb_blocks_new(&tree->blocks, err);
+	return r < 0 ? r : rb_blocks_new(&m->files_promised, &tree->blocks, err);
 }
 
 /* The report has each tree with its rounds: fact "files". */
@@ -272,7 +273,7 @@ static int send_tree(struct rb_migration *m, struct rb_member *c, struct tree *t
 {
 	struct rb_tree_stats stats = {};
 	int64_t began_us = rb_now_us();
-	int r = open_source(c, tree, err);
+	int r = open_source(m, c, tree, err);
 
 	if (r >= 0 && tree->file)
 		r = rb_tree_stamp_fd(tree->fd, tree->path, tree->stamp, &m->wait, err);

@@ -115,7 +115,7 @@ static int set_up_in(struct watched *w, const char *folder)
 		return -1;
 	if (dirty_open(&w->dirty) < 0 || dirty_file_new(w->dirty, w->fd, BLOCK, &w->file) < 0)
 		return -1;
-	dirty_watch(w->dirty);
+	dirty_watch(w->dirty, true);
 	return look(w, true);
 }
 
@@ -567,6 +567,44 @@ static void all_at_once(void)
 	CHECK(known > 6); /* or it was not put to the test */
 }
 
+/* Files that came and went leave room for those that come after them; until then nothing is told of
+ * these. */
+static void many_that_are_gone(void)
+{
+	enum { FILES = 256, BATCH = 16 };
+	struct dirty_file *files[BATCH], *more;
+	_cleanup_close_ int fd = -EBADF;
+
+	SET_UP(w);
+	fd = open(at(root, "short-lived"), O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+	CHECK_INT(ftruncate(fd, 1 << 20), 0);
+	for (int n = 1; n + BATCH <= FILES; n += BATCH) {
+		for (int i = 0; i < BATCH; i++)
+			CHECK_INT(dirty_file_new(w.dirty, fd, BLOCK, &files[i]), 0);
+		dirty_watch(w.dirty, true);
+		for (int i = 0; i < BATCH; i++)
+			dirty_file_free(w.dirty, files[i]);
+	}
+	for (int i = 0; i < BATCH; i++)
+		CHECK_INT(dirty_file_new(w.dirty, fd, BLOCK, &files[i]), 0);
+	more = files[0];
+	/* as in a freeze, in which there is no time to begin anew */
+	dirty_watch(w.dirty, false);
+	CHECK_INT(dirty_look(w.dirty, more, fd, 1 << 20, true, &w.said), 0);
+	CHECK_INT(dirty_look(w.dirty, more, fd, 1 << 20, true, &w.said), 0);
+	CHECK_LOOK(w, true, 0, 0);
+	dirty_watch(w.dirty, true);
+	CHECK_INT(dirty_look(w.dirty, more, fd, 1 << 20, true, &w.said), 0);
+	CHECK_INT(dirty_look(w.dirty, more, fd, 1 << 20, true, &w.said), 1);
+	/* which costs the others one look */
+	CHECK_INT(look(&w, true), 0);
+	read_whole(w.fd, w.copy);
+	write_at(&w, 1234567, 10);
+	CHECK_LOOK(w, true, 1, SIZE / BLOCK - 1);
+	for (int i = 0; i < BATCH; i++)
+		dirty_file_free(w.dirty, files[i]);
+}
+
 /* A ring that is full says nothing of what did not fit: so "unknown", and then it goes on. */
 static void too_much_to_tell(void)
 {
@@ -673,6 +711,7 @@ int main(void)
 	TAP_RUN(defragmented);
 	TAP_RUN(through_an_overlay);
 	TAP_RUN(all_at_once);
+	TAP_RUN(many_that_are_gone);
 	TAP_RUN(too_much_to_tell);
 	TAP_RUN(journalled);
 	TAP_RUN(on_a_file_system_that_tells_nothing);

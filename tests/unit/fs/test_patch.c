@@ -34,7 +34,10 @@
 #define MIB  ((size_t)1 << 20)
 #define SIZE (8 * MIB)
 
+#define ROTATIONS 54
+
 static char base[PATH_MAX]; /* where trees are made */
+static size_t promised;
 
 struct pair {
 	char from[PATH_MAX], to[PATH_MAX];
@@ -85,6 +88,7 @@ static void begin(struct pair *p)
 	int fds[2];
 
 	*p = (struct pair){};
+	promised = 0;
 
 	snprintf(name, sizeof(name), "from%d", count);
 	strcpy(p->from, at(base, name));
@@ -92,7 +96,7 @@ static void begin(struct pair *p)
 	strcpy(p->to, at(base, name));
 	if (mkdir(p->from, 0700) < 0 || mkdir(p->to, 0700) < 0 ||
 	    socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, fds) < 0 ||
-	    rb_blocks_new(&p->blocks, NULL) < 0)
+	    rb_blocks_new(&promised, &p->blocks, NULL) < 0)
 		abort();
 	p->receiver = fake_conn_fork(&p->conn);
 	if (p->receiver == 0) {
@@ -343,6 +347,71 @@ static void not_committed(void)
 	CHECK_ROUND(&p, 4096, true);
 }
 
+/* What comes and goes under another name each time takes no room. */
+static void rotated(void)
+{
+	_cleanup_pair_ struct pair p;
+	int fds[ROTATIONS]; /* or their numbers are used again, and tell that they are gone */
+	char name[32];
+
+	begin(&p);
+	mkdir(at(p.from, "d"), 0755);
+	for (int i = 0; i < ROTATIONS; i++) {
+		/* each of them would take a sixteenth of all */
+		snprintf(name, sizeof(name), "d/%d", i);
+		write_at(p.from, name, 0, 1);
+		CHECK_INT(truncate(at(p.from, name), ((off_t)1 << 30) - 1), 0);
+		fds[i] = open(at(p.from, name), O_RDONLY | O_CLOEXEC);
+		CHECK_INT(move(&p), 0);
+		if (i % 3 == 0) {
+			/* not large any more */
+			unlink(at(p.from, name));
+			put_file(p.from, name, "small", 0644);
+		} else if (i % 3 == 1) {
+			unlink(at(p.from, name));
+		} else {
+			CHECK_INT(rb_rm_rf(at(p.from, "d"), NULL), 0);
+			CHECK_INT(move(&p), 0);
+			mkdir(at(p.from, "d"), 0755);
+		}
+	}
+	write_at(p.from, "big", 0, SIZE);
+	CHECK_MOVE(&p, SIZE + 100, false);
+	write_at(p.from, "big", 5, 10);
+	CHECK_ROUND(&p, 4096, true);
+	for (int i = 0; i < ROTATIONS; i++)
+		close(fds[i]);
+}
+
+/* What the receiver keeps in mind is bounded, over all trees: then files travel whole. */
+static void no_more_promises(void)
+{
+	_cleanup_pair_ struct pair p;
+
+	begin(&p);
+	promised = RB_BLOCKS_PROMISES - 1; /* as if by other trees */
+	write_at(p.from, "big", 0, SIZE);
+	write_at(p.from, "large", 0, SIZE);
+	let_clock_tick();
+	CHECK_MOVE(&p, 2 * SIZE, false);
+	CHECK_INT(promised, RB_BLOCKS_PROMISES);
+	write_at(p.from, "big", 5, 10);
+	let_clock_tick();
+	CHECK_ROUND(&p, 4096, true);
+	write_at(p.from, "large", 5, 10);
+	let_clock_tick();
+	CHECK_ROUND(&p, SIZE + 4096, true);
+	CHECK(p.sent.bytes >= SIZE);
+	CHECK_INT(promised, RB_BLOCKS_PROMISES);
+	/* in its place another one: no promise is left for it */
+	CHECK_INT(unlink(at(p.from, "big")), 0);
+	write_at(p.from, "big", 0, SIZE);
+	CHECK_ROUND(&p, 2 * SIZE, false);
+	write_at(p.from, "big", 5, 10);
+	CHECK_ROUND(&p, 2 * SIZE, false);
+	CHECK_INT(promised, RB_BLOCKS_PROMISES);
+}
+
 static void other_names(void)
 {
 	_cleanup_pair_ struct pair p;
@@ -510,6 +579,8 @@ static void run_all(const char *where)
 	TAP_RUN(holes);
 	TAP_RUN(huge_and_sparse);
 	TAP_RUN(not_committed);
+	TAP_RUN(rotated);
+	TAP_RUN(no_more_promises);
 	TAP_RUN(other_names);
 	TAP_RUN(other_inodes);
 	TAP_RUN(golden);

@@ -77,6 +77,7 @@ static void serve(struct rb_conn *conn, int fd)
 
 static void begin(struct pair *p)
 {
+	static size_t promised;
 	int fds[2];
 
 	*p = (struct pair){ .from_fd = open(at(root, "from"), O_RDONLY | O_CLOEXEC) };
@@ -85,7 +86,7 @@ static void begin(struct pair *p)
 	    socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, fds) < 0 ||
 	    rb_watch_open(NULL, &p->watch, NULL) < 0 ||
 	    rb_tree_source_open_fd(dup(p->from_fd), "from", NULL, p->watch, &p->source, NULL) < 0 ||
-	    rb_blocks_new(&p->blocks, NULL) < 0)
+	    rb_blocks_new(&promised, &p->blocks, NULL) < 0)
 		abort();
 	p->receiver = fake_conn_fork(&p->conn);
 	if (p->receiver == 0) {
