@@ -105,7 +105,7 @@ static bool is_older(const struct entry *e, const struct statx *st)
 
 int received_add(struct rb_received *received, int fd)
 {
-	struct entry **at;
+	struct entry **at = NULL;
 	struct statx st;
 	int r = find(received, fd, &st, &at);
 
@@ -128,7 +128,7 @@ int received_add(struct rb_received *received, int fd)
 
 static int change(struct rb_received *received, int fd, enum state from, enum state to)
 {
-	struct entry **at;
+	struct entry **at = NULL;
 	struct statx st;
 	int r = find(received, fd, &st, &at);
 
