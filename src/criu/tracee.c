@@ -24,6 +24,7 @@
 
 #include "cleanup.h"
 #include "err.h"
+#include "restart.h"
 #include "wait.h"
 
 #ifndef NT_X86_XSTATE
@@ -35,9 +36,8 @@
 
 enum {
 	FPU_MAX_BYTES = 16384,
-	RESTART_BLOCK = 516, /* ERESTART_RESTARTBLOCK of the kernel */
-	RSEQ_CS_OFFSET = 8,  /* of rseq_cs in struct rseq */
-	GET_RSEQ = 0x420f,   /* PTRACE_GET_RSEQ_CONFIGURATION */
+	RSEQ_CS_OFFSET = 8, /* of rseq_cs in struct rseq */
+	GET_RSEQ = 0x420f,  /* PTRACE_GET_RSEQ_CONFIGURATION */
 };
 
 /* struct ptrace_rseq_configuration of the kernel */
@@ -115,12 +115,6 @@ int rb_tracee_wait_stop(struct rb_thread *thread, const struct rb_wait *wait, st
 	}
 }
 
-void rb_tracee_detach(struct rb_thread *thread)
-{
-	pt(PTRACE_DETACH, thread->tid, NULL, (void *)(long)thread->signal);
-	thread->stopped = false;
-}
-
 static int get_regset(pid_t tid, int note, void *data, size_t size, size_t *ret_len)
 {
 	struct iovec iov = { .iov_base = data, .iov_len = size };
@@ -136,6 +130,20 @@ static int set_regset(pid_t tid, int note, const void *data, size_t len)
 	struct iovec iov = { .iov_base = (void *)data, .iov_len = len };
 
 	return pt(PTRACE_SETREGSET, tid, (void *)(long)note, &iov) < 0 ? -errno : 0;
+}
+
+void rb_tracee_detach(struct rb_thread *thread)
+{
+	unsigned char regs[sizeof(thread->regs)];
+	size_t len = 0;
+
+	/* the kernel would go on with restart_syscall(2), of which a dump could not tell any more
+	 * what it was */
+	if (get_regset(thread->tid, NT_PRSTATUS, regs, sizeof(regs), &len) == 0 &&
+	    rb_restart_anew(regs, len))
+		set_regset(thread->tid, NT_PRSTATUS, regs, len);
+	pt(PTRACE_DETACH, thread->tid, NULL, (void *)(long)thread->signal);
+	thread->stopped = false;
 }
 
 static int get_mask(pid_t tid, uint64_t *ret)
@@ -169,6 +177,8 @@ int rb_tracee_note(struct rb_thread *thread, struct rb_err *err)
 		r = get_mask(thread->tid, &thread->sigmask);
 	if (r < 0)
 		return rb_err_set(err, r, "save thread %d", (int)thread->tid);
+	/* what the kernel knows of the call it may have forgotten when they are put back */
+	rb_restart_anew(thread->regs, thread->regs_len);
 	save_rseq(thread);
 	return 0;
 }
@@ -213,20 +223,8 @@ static int step(struct rb_thread *thread, const struct rb_wait *wait, struct rb_
 static int put_state(const struct rb_thread *thread, const struct rb_thread *saved,
 		     struct rb_err *err)
 {
-	unsigned char regs[sizeof(saved->regs)];
-	int r;
+	int r = set_regset(thread->tid, NT_PRSTATUS, saved->regs, saved->regs_len);
 
-	memcpy(regs, saved->regs, sizeof(regs));
-#if defined(__x86_64__)
-	struct user_regs_struct *user = (struct user_regs_struct *)regs;
-
-	/* how to go on with such a call the kernel has forgotten by now */
-	if ((long)user->orig_rax >= 0 && (long)user->rax == -RESTART_BLOCK) {
-		user->rax = (unsigned long)-EINTR;
-		user->orig_rax = (unsigned long)-1;
-	}
-#endif
-	r = set_regset(thread->tid, NT_PRSTATUS, regs, saved->regs_len);
 	if (r == 0)
 		r = set_regset(thread->tid, FPU_NOTE, saved->fpu, saved->fpu_len);
 	if (r == 0)

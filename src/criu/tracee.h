@@ -34,7 +34,8 @@ int rb_tracee_seize(struct rb_thread *thread, struct rb_err *err);
 /** rb_tracee_wait_stop - until it stands still. Return: 0, -ESRCH when it died meanwhile. */
 int rb_tracee_wait_stop(struct rb_thread *thread, const struct rb_wait *wait, struct rb_err *err);
 
-/** rb_tracee_detach - let go; a signal that is being delivered is delivered */
+/** rb_tracee_detach - let go; a signal that is being delivered is delivered, and a call that waits
+ * for a time is made anew */
 void rb_tracee_detach(struct rb_thread *thread);
 
 /** rb_tracee_save - fill registers, mask and rseq of a stopped thread. Free with

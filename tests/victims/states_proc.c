@@ -5,6 +5,7 @@
 #include "states.h"
 
 #include <limits.h>
+#include <poll.h>
 #include <pthread.h>
 #include <stdatomic.h>
 #include <sys/prctl.h>
@@ -14,6 +15,7 @@
 #define FILES_MAX 512
 #define MASK	  027
 #define NICE	  5
+#define LONG_S	  1000000
 #define VALUE	  4711
 
 static atomic_int handled;
@@ -218,6 +220,51 @@ static void check_ids(uint64_t round)
 			states_bad("ids: number %d is %d, not %d", i, now[i], ids[i]);
 }
 
+/* --- calls that wait longer than this will ever run: there is no handler that could end them */
+
+static const char *_Atomic woken;
+
+static void *sleep_long(void *arg)
+{
+	nanosleep(&(struct timespec){ .tv_sec = LONG_S }, NULL);
+	woken = "nanosleep";
+	return arg;
+}
+
+static void *poll_long(void *arg)
+{
+	poll(NULL, 0, LONG_S * 1000);
+	woken = "poll";
+	return arg;
+}
+
+static void *poll_forever(void *arg)
+{
+	poll(NULL, 0, -1);
+	woken = "poll without a limit";
+	return arg;
+}
+
+static void check_sleeps(uint64_t round)
+{
+	(void)round;
+	if (woken)
+		states_bad("sleeps: %s has returned", woken);
+}
+
+static void setup_sleeps(void)
+{
+	static void *(*const sleeps[])(void *) = { sleep_long, poll_long, poll_forever };
+	sigset_t all, before;
+	pthread_t thread;
+
+	sigfillset(&all);
+	pthread_sigmask(SIG_SETMASK, &all, &before);
+	for (size_t i = 0; i < sizeof(sleeps) / sizeof(*sleeps); i++)
+		states_need(-pthread_create(&thread, NULL, sleeps[i], NULL), "pthread_create");
+	pthread_sigmask(SIG_SETMASK, &before, NULL);
+}
+
 const struct feature states_proc[] = {
 	{ "handler", NULL, setup_handler, check_handler },
 	{ "pending", NULL, setup_pending, check_pending },
@@ -228,5 +275,6 @@ const struct feature states_proc[] = {
 	{ "env", before_fork_env, NULL, check_env },
 	{ "clock", NULL, NULL, check_clock },
 	{ "ids", NULL, setup_ids, check_ids },
+	{ "sleeps", NULL, setup_sleeps, check_sleeps },
 	{ NULL, NULL, NULL, NULL },
 };
