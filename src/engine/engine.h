@@ -10,6 +10,7 @@
 #pragma once
 
 #include <jansson.h>
+#include <limits.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <sys/types.h>
@@ -137,3 +138,24 @@ int rb_engine_volume_remove(struct rb_engine *engine, const char *name, const st
 /** rb_engine_info - GET /info */
 int rb_engine_info(struct rb_engine *engine, json_t **ret, const struct rb_wait *wait,
 		   struct rb_err *err);
+
+/** rb_engine_uses_containerd - are images and containers in containerd's store, by Docker's /info?
+ */
+bool rb_engine_uses_containerd(const json_t *info);
+
+/** Where a container's file system is on this host. */
+struct rb_rootfs {
+	char upper[PATH_MAX];  /* the writable layer */
+	char merged[PATH_MAX]; /* where Docker mounts it while the container runs */
+};
+
+/**
+ * rb_engine_rootfs - where the file system of a container is, whether it runs or not
+ * @inspect: rb_engine_inspect()
+ * @info: rb_engine_info() of the same engine
+ *
+ * With containerd's store asks containerd over its socket, so needs root. Return: 0;
+ * -ENOTSUP/RB_E_REFUSED: it is on no overlay; -ECONNREFUSED, -EIO, -EPROTO (RB_E_ENGINE).
+ */
+int rb_engine_rootfs(const json_t *inspect, const json_t *info, struct rb_rootfs *ret,
+		     const struct rb_wait *wait, struct rb_err *err);

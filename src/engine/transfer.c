@@ -121,7 +121,11 @@ int rb_transfer_init(struct rb_transfer *t, const char *socket_path, const char 
 {
 	int r;
 
-	*t = (struct rb_transfer){ .socket_path = socket_path, .method = method, .path = path };
+	*t = (struct rb_transfer){ .socket_path = socket_path,
+				   .method = method,
+				   .path = path,
+				   .peer = "Docker",
+				   .daemon = "dockerd" };
 	if (api_minor)
 		r = rb_path(t->url, sizeof(t->url), "http://docker/v1.%d%s", api_minor, path);
 	else
@@ -171,15 +175,15 @@ static int transport_error(struct rb_transfer *t, struct rb_err *err)
 		/* never -ENOENT, which is Docker's "no such container": while it is not there yet,
 		 * nothing is gone */
 		return rb_err_code(err, RB_E_ENGINE, -ECONNREFUSED,
-				   "Docker does not answer at '%s': %s; is dockerd running?",
-				   t->socket_path, strerror((int)os_errno));
+				   "%s does not answer at '%s': %s; is %s running?", t->peer,
+				   t->socket_path, strerror((int)os_errno), t->daemon);
 	case CURLE_PARTIAL_FILE:
 	case CURLE_GOT_NOTHING:
 	case CURLE_RECV_ERROR:
 	case CURLE_SEND_ERROR:
 		return rb_err_code(err, RB_E_ENGINE, -EIO,
-				   "Docker closed the connection in the middle of %s %s", t->method,
-				   t->path);
+				   "%s closed the connection in the middle of %s %s", t->peer,
+				   t->method, t->path);
 	case CURLE_OUT_OF_MEMORY:
 		return rb_err_set(err, -ENOMEM, "%s %s", t->method, t->path);
 	default:

@@ -18,6 +18,7 @@ struct rb_transfer {
 	CURL *easy;
 	struct curl_slist *headers;
 	const char *socket_path, *method, *path; /* borrowed */
+	const char *peer, *daemon;		 /* who answers, in messages: "Docker", "dockerd" */
 	char url[4096];
 	rb_engine_feed feed;
 	void *feed_arg;

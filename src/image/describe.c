@@ -88,28 +88,16 @@ static int config_digest(const json_t *config, char ret[RB_DIGEST_DIGITS + 1])
 	return 0;
 }
 
-/* which store the engine keeps images in; Docker shows it by ["driver-type", "io.containerd..."] */
+/* which store the engine keeps images in */
 static int image_store(struct rb_engine *engine, const char **ret, const struct rb_wait *wait,
 		       struct rb_err *err)
 {
 	_cleanup_json_ json_t *info = NULL;
-	json_t *pair;
-	size_t i;
-	int r;
+	int r = rb_engine_info(engine, &info, wait, err);
 
-	r = rb_engine_info(engine, &info, wait, err);
-	if (r < 0)
-		return r;
-	*ret = STORE_LAYERS;
-	json_array_foreach (json_object_get(info, "DriverStatus"), i, pair) {
-		const char *key = json_string_value(json_array_get(pair, 0));
-		const char *value = json_string_value(json_array_get(pair, 1));
-
-		if (key && value && strcmp(key, "driver-type") == 0 &&
-		    strncmp(value, "io.containerd.snapshotter", 25) == 0)
-			*ret = STORE_CONTAINERD;
-	}
-	return 0;
+	if (r >= 0)
+		*ret = rb_engine_uses_containerd(info) ? STORE_CONTAINERD : STORE_LAYERS;
+	return r;
 }
 
 /* as many of its tags as a peer takes */

@@ -222,6 +222,21 @@ static int find_tasks(struct rb_migration *m, struct rb_member *c, struct rb_err
 	return 0;
 }
 
+static int find_rootfs(struct rb_migration *m, struct rb_member *c, const struct rb_wait *wait,
+		       struct rb_err *err)
+{
+	_cleanup_json_ json_t *info = NULL;
+	struct rb_rootfs rootfs;
+	int r = rb_engine_info(m->node->engine, &info, wait, err);
+
+	if (r >= 0)
+		r = rb_engine_rootfs(json_object_get(c->facts, "inspect"), info, &rootfs, wait,
+				     err);
+	if (r >= 0)
+		rb_member_fact(c, "upper", json_string(rootfs.upper));
+	return r;
+}
+
 json_t *rb_source_group(struct rb_migration *m)
 {
 	json_t *group = json_array();
@@ -247,6 +262,8 @@ static int find_obstacles(struct rb_migration *m, json_t *obstacles, const struc
 			rb_obstacles_ports_source(m->node, m->entry.facts, inspect, own);
 		if (r >= 0)
 			r = find_tasks(m, c, err);
+		if (r >= 0)
+			r = find_rootfs(m, c, wait, err);
 		if (r >= 0)
 			r = rb_storage_settle(m, c, own, wait, err);
 		if (r >= 0)

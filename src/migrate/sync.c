@@ -107,8 +107,7 @@ static int open_sync(struct rb_member *c, struct rb_err *err)
 	const json_t *inspect = json_object_get(c->facts, "inspect");
 	const json_t *volumes = json_object_get(c->facts, "volumes");
 	const json_t *binds = json_object_get(c->facts, "binds");
-	const char *upper =
-		rb_json_str(rb_json_path(inspect, "GraphDriver.Data"), "UpperDir", NULL);
+	const char *upper = rb_json_str(c->facts, "upper", NULL);
 	struct rb_sync *sync;
 	const json_t *entry;
 	size_t i;
@@ -117,10 +116,7 @@ static int open_sync(struct rb_member *c, struct rb_err *err)
 	if (c->sync)
 		return 0;
 	if (!upper)
-		return rb_err_code(
-			err, RB_E_REFUSED, -ENOTSUP,
-			"Docker's storage driver '%s' here is not overlay2, which reberth needs",
-			rb_json_str(json_object_get(inspect, "GraphDriver"), "Name", "?"));
+		return rb_err_set(err, -EINVAL, "the writable layer of '%s' is not known", c->name);
 	if (json_array_size(volumes) + json_array_size(binds) >= MAX_TREES)
 		return rb_err_code(err, RB_E_REFUSED, -E2BIG,
 				   "more than %d volumes and bind mounts", MAX_TREES - 1);

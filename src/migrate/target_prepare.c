@@ -145,25 +145,21 @@ static int note_paths(struct rb_migration *m, struct rb_member *c, const struct 
 {
 	_cleanup_json_ json_t *inspect = NULL, *info = NULL;
 	const char *id = c->container_id;
-	const json_t *driver;
+	struct rb_rootfs rootfs;
 	char log_path[1024];
 	int r;
 
 	r = rb_engine_inspect(m->node->engine, id, &inspect, wait, err);
 	if (r >= 0)
 		r = rb_engine_info(m->node->engine, &info, wait, err);
+	if (r >= 0)
+		r = rb_engine_rootfs(inspect, info, &rootfs, wait, err);
 	if (r < 0)
 		return r;
-	driver = rb_json_path(inspect, "GraphDriver.Data");
-	if (!rb_json_str(driver, "UpperDir", NULL) || !rb_json_str(driver, "MergedDir", NULL))
-		return rb_err_code(
-			err, RB_E_REFUSED, -ENOTSUP,
-			"Docker's storage driver '%s' here is not overlay2, which reberth needs",
-			rb_json_str(json_object_get(inspect, "GraphDriver"), "Name", "?"));
 	snprintf(log_path, sizeof(log_path), "%s/containers/%s/%s-json.log",
 		 rb_json_str(info, "DockerRootDir", "/var/lib/docker"), id, id);
-	rb_member_fact(c, "upper", json_string(rb_json_str(driver, "UpperDir", "")));
-	rb_member_fact(c, "merged", json_string(rb_json_str(driver, "MergedDir", "")));
+	rb_member_fact(c, "upper", json_string(rootfs.upper));
+	rb_member_fact(c, "merged", json_string(rootfs.merged));
 	rb_member_fact(c, "log_path", json_string(log_path));
 	return rb_migration_save(m, err);
 }
