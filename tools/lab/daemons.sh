@@ -46,9 +46,12 @@ await() {
 
 answers_or_died() { answers "$2" || ! daemon_pid "$1" >/dev/null; }
 
+# Where images and containers are kept: as the host's disk has been set up for (host.sh).
 dockerd_start() {
+	local store=(--storage-driver overlay2)
+	! grep -qs containerd-snapshotter /etc/docker/daemon.json || store=()
 	launch dockerd "$@" dockerd --host "unix://$DOCKER_SOCKET" \
-		--bip 172.30.0.1/16 --storage-driver overlay2 --live-restore=false \
+		--bip 172.30.0.1/16 "${store[@]}" --live-restore=false \
 		--exec-opt native.cgroupdriver=cgroupfs --cgroup-parent "/$LAB/$HOST" \
 		--add-runtime "reberth-runtime=$REBERTH_BIN/reberth-runtime"
 }

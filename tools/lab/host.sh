@@ -12,6 +12,7 @@ host_power_on() {
 	mkdir -p "$run" "$disk/etc/reberth" "$disk/log"
 	node_certificate "$host" "$disk/etc/reberth"
 	reberth_config "$host" >"$disk/etc/reberth/reberth.json"
+	[[ -e $disk/etc/docker ]] || image_store_config "$disk/etc/docker"
 
 	rm -f "$run/cables" "$run/pid"
 	mkfifo "$run/cables"
@@ -29,6 +30,16 @@ host_power_on() {
 	echo >&"$cables"
 	exec {cables}>&-
 	rm -f "$run/cables"
+}
+
+# A disk keeps the store that it was made with: Docker sees nothing of what is in the other.
+image_store_config() {
+	mkdir -p "$1"
+	case ${LAB_IMAGE_STORE:-overlay2} in
+	overlay2) ;;
+	containerd) echo '{"features": {"containerd-snapshotter": true}}' >"$1/daemon.json" ;;
+	*) usage_error "LAB_IMAGE_STORE is overlay2 or containerd, not '$LAB_IMAGE_STORE'" ;;
+	esac
 }
 
 has_child() { [[ -n $(cat "/proc/$1/task/$1/children" 2>/dev/null) ]]; }

@@ -214,10 +214,15 @@ debian_sources() {
 		sort -u
 }
 
-# Load an image into a host unless it is there.
+# Load an image into a host unless it is there. With containerd's store Docker calls it by another
+# ID, so the one that it got is kept with the host's disk.
 image_load() {
-	local host=$1 name=$2 dir=$3
-	if [[ $(in_host "$host" docker image inspect -f '{{.Id}}' "$name" 2>/dev/null) != "$(<"$dir/id")" ]]; then
-		tar -c -C "$dir" --exclude=./id --exclude=./key . | in_host "$host" docker load --quiet >/dev/null
-	fi
+	local host=$1 name=$2 dir=$3 note=$LAB_DIR/$1/images/$2 id
+	id=$(image_id "$host" "$name")
+	[[ -n $id && ($id == "$(<"$dir/id")" || "$id $(<"$dir/id")" == "$(cat "$note" 2>/dev/null)") ]] && return
+	tar -c -C "$dir" --exclude=./id --exclude=./key . | in_host "$host" docker load --quiet >/dev/null
+	mkdir -p "${note%/*}"
+	echo "$(image_id "$host" "$name") $(<"$dir/id")" >"$note"
 }
+
+image_id() { in_host "$1" docker image inspect -f '{{.Id}}' "$2" 2>/dev/null || true; }
