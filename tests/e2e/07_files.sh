@@ -101,7 +101,7 @@ compare() {
 arm h2 target.verify.begin pause 1
 on h1 reberth migrate --detach --verify files h2 >/dev/null
 check "all is there, to be compared" wait_for 30 fault_reached h2
-on h2 sh -c 'file=$(ls /var/lib/docker/overlay2/*/diff/work/sub/random) && printf x | dd of="$file" bs=1 seek=1234567 conv=notrunc 2>/dev/null'
+on h2 sh -c 'file=$(find /var/lib/docker -xdev -path "*/work/sub/random" ! -path "*/volumes/*") && printf x | dd of="$file" bs=1 seek=1234567 conv=notrunc 2>/dev/null'
 disarm h2
 check "a byte differs: rolled back" wait_for 20 no_active_migration h1
 wait_for 20 no_active_migration h2

@@ -52,11 +52,11 @@ file one 24
 file two 1
 build pushed:1 one two
 diff=$(on h1 reberth image diff --json pushed:1 h2)
-is "diff: layers that h2 lacks" "$(jq .layers_missing <<<"$diff")" 2
-is "diff: layers that it has" "$(jq .layers_present <<<"$diff")" "$(jq '.layers | length - 2' <<<"$diff")"
+counts is "diff: layers that h2 lacks" "$(jq .layers_missing <<<"$diff")" 2
+counts is "diff: layers that it has" "$(jq .layers_present <<<"$diff")" "$(jq '.layers | length - 2' <<<"$diff")"
 at_least "diff: bytes that it lacks" "$(jq .bytes_missing <<<"$diff")" $((25 << 20))
-at_most "diff: bytes that it lacks" "$(jq .bytes_missing <<<"$diff")" $((26 << 20))
-like "diff: as a table" "$(on h1 reberth image diff pushed:1 h2)" "LAYER .*24.0 MiB .*no.*h2 lacks 2 of [0-9]+ layers, 25.0 MiB: 25.0 MiB of it would be sent"
+counts at_most "diff: bytes that it lacks" "$(jq .bytes_missing <<<"$diff")" $((26 << 20))
+counts like "diff: as a table" "$(on h1 reberth image diff pushed:1 h2)" "LAYER .*24.0 MiB .*no.*h2 lacks 2 of [0-9]+ layers, 25.0 MiB: 25.0 MiB of it would be sent"
 is "diff: nothing was sent" "$(image_id h2 pushed:1)" ""
 
 push h1 pushed:1 h2 h3
@@ -64,9 +64,9 @@ is "push: exit status" "$status" 0
 is "push: result" "$(report_field .result)" completed
 for host in h2 h3; do
 	is "push: $host has it" "$(image_id $host pushed:1)" "$(image_id h1 pushed:1)"
-	is "push: layers sent to $host" "$(of $host .layers.sent)" 2
+	counts is "push: layers sent to $host" "$(of $host .layers.sent)" 2
 	at_least "push: bytes sent to $host" "$(of $host .bytes_sent)" $((25 << 20))
-	at_most "push: bytes sent to $host" "$(of $host .bytes_sent)" $((26 << 20))
+	counts at_most "push: bytes sent to $host" "$(of $host .bytes_sent)" $((26 << 20))
 done
 is "push: its content" "$(docker_on h3 run --rm pushed:1 cat /pushed/one | md5sum)" "$(md5sum <"$E2E_WORK/image/one")"
 
@@ -80,8 +80,8 @@ is "diff: it is there" "$(on h1 reberth image diff --json pushed:1 h2 | jq .imag
 file three 2
 build pushed:2 one three
 push h1 pushed:2 h2
-is "push of its like: layers sent" "$(of h2 .layers.sent)" 1
-at_most "push of its like: bytes sent" "$(of h2 .bytes_sent)" $((2200 << 10))
+counts is "push of its like: layers sent" "$(of h2 .layers.sent)" 1
+counts at_most "push of its like: bytes sent" "$(of h2 .bytes_sent)" $((2200 << 10))
 is "push of its like: it is there" "$(image_id h2 pushed:2)" "$(image_id h1 pushed:2)"
 
 # --- names: a new one comes, one that means another image stays
@@ -140,7 +140,7 @@ push h1 pushed:3 h2
 is "pushed again: exit status" "$status" 0
 is "pushed again: it is there" "$(image_id h2 pushed:3)" "$(image_id h1 pushed:3)"
 
-at_most "pushed again: what had arrived is not sent again" "$(of h2 .bytes_sent)" $((12 << 20))
+counts at_most "pushed again: what had arrived is not sent again" "$(of h2 .bytes_sent)" $((12 << 20))
 
 # --- cancelled; and a worker that is killed
 

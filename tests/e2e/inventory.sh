@@ -142,6 +142,7 @@ list_files() {
 		grep -vE "^file $STATE/journal.db-(wal|shm)\$|^file $RUN/(fault|criu.checked|images.lock|pushes/|volumes.lock|forwards.lock|networks.lock|(plugin|mesh).lock)|^dir ($RUN|$STATE)/(migrations|arrivals|placeholders|pushes)/\$|^(file|dir) $STATE/images/" | foreign_lines
 	find /var/lib/docker/{containers,volumes,overlay2} /run/docker/{netns,containerd/daemon/io.containerd.runtime.v2.task/moby} \
 		/run/docker/{runtime-runc,runtime-reberth-runtime}/moby /var/lib/docker/image/overlay2/layerdb/mounts \
+		/var/lib/docker/rootfs/overlayfs \
 		-mindepth 1 -maxdepth 1 -type d -printf 'docker file %p\n' 2>/dev/null | foreign_lines
 }
 
