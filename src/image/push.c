@@ -329,17 +329,22 @@ static int serve_push(const struct rb_node *node, struct rb_conn *conn, const js
 	char id[RB_IMAGE_ID_SIZE];
 	int present = 0, r = hold;
 
-	/* held: one that is here cannot be removed before it is marked */
-	if (r >= 0)
+	/* held: one that is here is not removed by a roll-back before it is marked. A user may do
+	 * that, and then it is one that is missing */
+	for (int i = 0; i < 2 && r >= 0; i++) {
 		r = rb_image_present(node->engine, description, &present, &wait, err);
-	if (r < 0)
-		return r;
-	answer = json_pack("{s:i}", "layers_present", present);
-	if (present < 0)
+		if (r < 0 || present >= 0)
+			break;
 		r = keep(node, description, id, &wait, err);
+		if (r != -ENOENT || i > 0)
+			break;
+		rb_err_clear(err);
+		r = 0;
+	}
 	rb_close_fd(&hold);
 	if (r < 0)
 		return r;
+	answer = json_pack("{s:i}", "layers_present", present);
 	return present < 0 ? answer_names(node, conn, description, id, answer, &wait, err)
 			   : serve_missing(node, conn, description, answer, cancel_fd, err);
 }

@@ -167,6 +167,16 @@ static inline void fake_remove(json_t *state, json_t *image, const char *ref)
 	fake_answer("200 OK", "[]");
 }
 
+static inline void fake_inspect(json_t *state, json_t *image)
+{
+	int64_t left = rb_json_int(state, "vanish", 0);
+
+	fake_answer_json(json_incref(image));
+	json_object_set_new(state, "vanish", json_integer(left - 1));
+	if (left == 1)
+		json_object_clear(json_object_get(state, "images"));
+}
+
 static inline void fake_image(json_t *state, const char *method, char *ref)
 {
 	char *query = strchr(ref, '?'), *verb;
@@ -188,7 +198,7 @@ static inline void fake_image(json_t *state, const char *method, char *ref)
 	else if (strcmp(verb, "tag") == 0 && query)
 		fake_tag(image, query), fake_answer("201 Created", "");
 	else
-		fake_answer_json(json_incref(image));
+		fake_inspect(state, image);
 }
 
 static inline bool fake_is_broken(const json_t *state, const char *path)

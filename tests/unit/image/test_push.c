@@ -105,6 +105,15 @@ static int push_to(int (*target)(struct rb_conn *conn), json_t *description,
 	return peer_end(&peer) == 0 ? r : -ENOTRECOVERABLE;
 }
 
+static void start_over(void)
+{
+	char path[256];
+
+	rb_path(path, sizeof(path), "%s/images", dir);
+	rb_rm_rf(path, NULL);
+	fake_clear();
+}
+
 static const char *text_at(const json_t *array, size_t i)
 {
 	return json_string_value(json_array_get(array, i));
@@ -128,6 +137,27 @@ static void what_is_there_is_kept_and_named(void)
 	CHECK_STR(text_at(json_object_get(push.tags, "taken"), 0), "app:latest");
 	CHECK_INT(json_array_size(json_object_get(push.tags, "taken")), 1);
 	CHECK(rb_image_is_kept(&there, ID));
+	rb_image_push_clear(&push);
+}
+
+/* somebody removes it between our look and our mark: it is one that is missing, and not one that
+ * the source has not */
+static void what_has_just_been_removed_is_asked_for(void)
+{
+	_cleanup_json_ json_t *description = describe();
+	struct rb_node there = { .run_dir = dir, .state_dir = dir };
+	struct rb_image_push push = {};
+	struct rb_err err = {};
+
+	start_over();
+	fake_add_image(ID, json_pack("{s:[]}", "RepoTags"));
+	fake_set("vanish", json_integer(1));
+	/* the source of this test is the same Docker, and has it no more either */
+	CHECK_ERR(push_to(serve, description, &push, NULL, &err), -ENOENT, err);
+	CHECK(!push.was_there);
+	CHECK_INT(push.layers_present, 0);
+	CHECK_INT(fake_calls("GET /images/" ID "/get"), 1);
+	CHECK(!rb_image_is_kept(&there, ID));
 	rb_image_push_clear(&push);
 }
 
@@ -270,11 +300,8 @@ static void docker_that_fails_is_told(void)
 	struct rb_node there = { .run_dir = dir, .state_dir = dir };
 	struct rb_image_push push = {};
 	struct rb_err err = {};
-	char path[256];
 
-	rb_path(path, sizeof(path), "%s/images", dir);
-	rb_rm_rf(path, NULL);
-	fake_clear();
+	start_over();
 	fake_set("broken", json_pack("[s]", "/images"));
 	CHECK_ERR(push_to(serve, description, &push, NULL, &err), -EIO, err);
 	CHECK_INT(err.code, RB_E_ENGINE);
@@ -288,6 +315,7 @@ int main(void)
 	if (!docker || !mkdtemp(dir) || !certs_make())
 		return 1;
 	TAP_RUN(what_is_there_is_kept_and_named);
+	TAP_RUN(what_has_just_been_removed_is_asked_for);
 	TAP_RUN(a_question_changes_nothing);
 	TAP_RUN(sizes_may_be_unknown);
 	TAP_RUN(a_layer_that_comes_twice_is_sent_once);
