@@ -206,11 +206,14 @@ whiteouts_convert() {
 	done < <(find "$1" -type c -exec stat -c '%t:%T %n' {} + | sed -n 's/^0:0 //p')
 }
 
-# Print the sources of this Debian, as the machine's own apt has them.
+# Print the sources of this Debian, as the machine's own apt has them, out of date or not.
 debian_sources() {
+	local option=
+	[[ $(apt-config shell valid Acquire::Check-Valid-Until/b) != *false* ]] || option='[check-valid-until=no]'
 	# shellcheck disable=SC2016 # apt fills these in
 	apt-get indextargets --format '$(RELEASE) $(COMPONENT) $(REPO_URI)' 'Created-By: Packages' |
-		awk -v suite="$(debian_suite)" '$2 == "main" && index($1, suite) == 1 { print "deb", $3, $1, $2 }' |
+		awk -v suite="$(debian_suite)" -v option="$option" \
+			'$2 == "main" && index($1, suite) == 1 { print "deb", option, $3, $1, $2 }' |
 		sort -u
 }
 
