@@ -111,9 +111,6 @@ int rb_tree_receive_file(struct rb_conn *conn, int fd, const char *name, bool du
 			 struct rb_received *received, struct rb_tree_stats *stats,
 			 const struct rb_wait *wait, struct rb_err *err);
 
-/** rb_tree_sync - syncfs(2) of the file system that holds @root */
-int rb_tree_sync(const char *root, struct rb_err *err);
-
 /**
  * rb_sync_system - syncfs(2) by another process, which can be given up: nothing ends a sync that
  * waits for a server that is gone

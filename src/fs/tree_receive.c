@@ -306,17 +306,6 @@ int rb_tree_receive_file(struct rb_conn *conn, int fd, const char *name, bool du
 	return receive_all(conn, name, fd, durable, received, stats, wait, err);
 }
 
-int rb_tree_sync(const char *root, struct rb_err *err)
-{
-	_cleanup_close_ int fd = open(root, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-
-	if (fd < 0)
-		return rb_err_set(err, -errno, "open folder '%s'", root);
-	if (syncfs(fd) < 0)
-		return rb_err_set(err, -errno, "write '%s' to disk", root);
-	return 0;
-}
-
 int rb_tree_size(int fd, const char *name, uint64_t *ret_bytes, const struct rb_wait *wait,
 		 struct rb_err *err)
 {

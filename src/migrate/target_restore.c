@@ -110,7 +110,7 @@ static int tell_addresses(struct rb_migration *m, json_t **ret, struct rb_err *e
 
 static int sync_files(struct rb_migration *m, struct rb_member *c, struct rb_err *err)
 {
-	int r = rb_tree_sync(rb_json_str(c->facts, "upper", "/"), err);
+	int r = rb_sync_system(-EBADF, rb_json_str(c->facts, "upper", "/"), &m->wait, err);
 
 	return r < 0 ? r : rb_target_sync_storage(c, &m->wait, err);
 }

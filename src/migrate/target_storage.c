@@ -118,7 +118,7 @@ int rb_target_sync_storage(const struct rb_member *c, const struct rb_wait *wait
 		const char *here = rb_volumes_here(c, rb_json_str(entry, "name", ""));
 
 		if (r >= 0 && here)
-			r = rb_tree_sync(here, err);
+			r = rb_sync_system(-EBADF, here, wait, err);
 	}
 	json_array_foreach (rb_json_path(c->facts, "offer.binds"), i, entry)
 		if (r >= 0 && rb_storage_is_copied(entry))

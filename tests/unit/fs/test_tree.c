@@ -9,6 +9,7 @@
 #include <limits.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/eventfd.h>
 #include <sys/mman.h>
 #include <sys/mount.h>
 #include <sys/socket.h>
@@ -21,6 +22,7 @@
 #include "cleanup.h"
 #include "tap.h"
 #include "tree_util.h"
+#include "wait.h"
 
 static void free_manifest(struct rb_manifest **m)
 {
@@ -352,9 +354,26 @@ static void size_on_disk(void)
 	CHECK_INT(rb_tree_size(fd, a, &bytes, NULL, NULL), 0);
 	put_file(a, "file", "1", 0600);
 	link(at(a, "file"), at(a, "link"));
-	CHECK_INT(rb_tree_sync(a, NULL), 0);
+	CHECK_INT(rb_sync_system(-EBADF, a, NULL, NULL), 0);
 	CHECK_INT(rb_tree_size(fd, a, &more, NULL, NULL), 0);
 	CHECK_INT(more - bytes, 4096);
+}
+
+/* What waits for a server that is gone cannot be ended: nobody waits for it in his turn. */
+static void a_sync_can_be_given_up(void)
+{
+	struct rb_wait wait = { .cancel_fd = eventfd(1, EFD_CLOEXEC) };
+	_cleanup_close_ int fd = -EBADF;
+	struct rb_err err = {};
+	char a[PATH_MAX];
+
+	tree_folder(a, "sync");
+	fd = open(a, O_RDONLY | O_CLOEXEC);
+	CHECK_INT(rb_sync_system(fd, a, NULL, &err), 0);
+	CHECK_INT(rb_sync_system(fd, a, &wait, &err), -ECANCELED);
+	CHECK_INT(rb_sync_system(-EBADF, at(a, "nothing"), NULL, &err), -EIO);
+	CHECK(strstr(err.msg, "/nothing' has to its disk"));
+	close(wait.cancel_fd);
 }
 
 int main(void)
@@ -373,5 +392,6 @@ int main(void)
 	TAP_RUN(many_holes);
 	TAP_RUN(mount_inside);
 	TAP_RUN(size_on_disk);
+	TAP_RUN(a_sync_can_be_given_up);
 	return tap_done();
 }

@@ -2,7 +2,11 @@
 /*
  * test_left.c - what a container has left on a host makes way for it, and nothing else does
  */
+#include <sys/eventfd.h>
+#include <sys/file.h>
+
 #include "binds_rig.h"
+#include "wait.h"
 
 /* An earlier move of container "web" away from here. */
 static void leave(const char *name, char ret_id[RB_ID_LEN + 1])
@@ -26,6 +30,44 @@ static void leave(const char *name, char ret_id[RB_ID_LEN + 1])
 	rb_journal_move(node.journal, entry.id, RB_IN(RB_COMMIT), RB_DONE, NULL);
 	strcpy(ret_id, entry.id);
 	rb_entry_release(&entry);
+}
+
+/* What cannot be looked at may have been changed. */
+static void what_cannot_be_compared_is_an_error(void)
+{
+	char id[RB_ID_LEN + 1], stamp[RB_STAMP_SIZE];
+	_cleanup_json_ json_t *moves = NULL;
+	struct rb_err err = {};
+
+	begin_one("srv/data");
+	mkdir(in("srv/data"), 0755);
+	write_text("srv/data/file", "x");
+	leave("srv/data", id);
+	moves = json_pack("[s]", id);
+	CHECK_INT(rb_storage_was_left(&node, moves, in("srv/data"), in("srv/data"), stamp, NULL,
+				      &err),
+		  1);
+	CHECK_INT(rb_storage_was_left(&node, moves, in("srv/data"), in("srv/none"), stamp, NULL,
+				      &err),
+		  -ENOENT);
+	CHECK(err.msg[0]);
+}
+
+/* Another worker looks at what is there, for hours maybe. */
+static void who_waits_for_another_move_can_be_called_off(void)
+{
+	struct rb_wait wait = { .cancel_fd = eventfd(1, EFD_CLOEXEC) };
+	const struct rb_node here = { .name = "h2", .run_dir = top };
+	_cleanup_close_ int fd = -EBADF;
+	struct rb_err err = {};
+
+	begin_one("srv/data");
+	fd = open(in("volumes.lock"), O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+	CHECK_INT(flock(fd, LOCK_EX), 0);
+	m.node = &here;
+	CHECK_INT(rb_target_create_storage(&m, c, &wait, &err), -ECANCELED);
+	m.node = &node;
+	close(wait.cancel_fd);
 }
 
 /* The one that comes was moved like that. */
@@ -230,6 +272,8 @@ int main(void)
 	TAP_RUN(a_file_that_looks_unchanged_stays);
 	TAP_RUN(what_was_changed_aside_is_not_what_it_left);
 	TAP_RUN(moves_travel_along);
+	TAP_RUN(what_cannot_be_compared_is_an_error);
+	TAP_RUN(who_waits_for_another_move_can_be_called_off);
 	rig_close();
 	return tap_done();
 }

@@ -16,6 +16,7 @@
 #include <unistd.h>
 
 #include "cleanup.h"
+#include "engine.h"
 #include "err.h"
 #include "io.h"
 #include "json.h"
@@ -412,6 +413,22 @@ static void who_uses_it_by_a_mount_of_the_host(void)
 	CHECK_INT(used_by_a_mount_of_the_host(), 1);
 }
 
+static void when_docker_does_not_answer_that_is_not_nobody(void)
+{
+	_cleanup_(release) struct outcome o;
+	struct rb_node deaf = node;
+	struct rb_err err = {};
+
+	rb_engine_open("/nonexistent/docker.sock", &deaf.engine, NULL);
+	settle(&o, "{\"volumes\":[{\"name\":\"a\",\"driver\":\"local\",\"source\":\"@/folder\"}]}");
+	o.m.node = &deaf;
+	rb_storage_check_users(&o.m, &o.m.members[0], NULL, o.obstacles, NULL);
+	CHECK_INT(json_array_size(o.obstacles), 1);
+	CHECK(strstr(first_obstacle(&o), "who else uses its volumes and folders cannot be told"));
+	CHECK(rb_storage_still_ours(&o.m, NULL, NULL, &err) < 0);
+	rb_engine_close(deaf.engine);
+}
+
 int main(void)
 {
 	static const char *const folders[] = { "folder/sub", "folder2", "docker/v/_data/sub",
@@ -451,6 +468,7 @@ int main(void)
 	TAP_RUN(what_was_settled_is_what_is_opened);
 	TAP_RUN(who_uses_it_by_another_path);
 	TAP_RUN(who_uses_it_by_a_mount_of_the_host);
+	TAP_RUN(when_docker_does_not_answer_that_is_not_nobody);
 	rb_rm_rf(top, NULL);
 	return tap_done();
 }
