@@ -234,14 +234,16 @@ static void of_a_large_one_what_changed_travels(void)
 	let_clock_tick();
 	CHECK_INT(one_round(&p), 0);
 	CHECK_ARRIVED(&p);
-	for (int i = 1; i < 4; i++) {
-		write_at("from", 1234567 * i, "changed");
+	/* it is heard of, unless others do so much on the same disk that more happens than is
+	 * remembered */
+	for (int i = 1; i < 4 || (p.sent.walked && i < 30); i++) {
+		write_at("from", 234567 * i, "changed");
 		let_clock_tick();
 		CHECK_INT(one_round(&p), 0);
-		CHECK_INT(p.sent.walked, false);
 		CHECK(p.sent.bytes > 0 && p.sent.bytes <= 2 * 4096);
 		CHECK_ARRIVED(&p);
 	}
+	CHECK_INT(p.sent.walked, false);
 	CHECK_INT(truncate(at(root, "from"), 5 * MIB + 3), 0);
 	CHECK_INT(chmod(at(root, "from"), 0604), 0);
 	CHECK_INT(one_round(&p), 0);
