@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
- * tree_send.c - scan a tree, and send what differs as a pax archive
+ * tree_send.c - scan a tree, and send what differs as a pax archive (tree_send_archive.c writes it)
  *
  * First the whole tree is scanned into a manifest and compared with that of the last send; only
  * then are files opened, one at a time, each through O_PATH first: its type is looked at before
@@ -24,7 +24,6 @@
 #include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
 #include <unistd.h>
@@ -36,81 +35,11 @@
 #include "err.h"
 #include "manifest.h"
 #include "patch.h"
+#include "tree_send_internal.h"
 #include "tree_send.h"
 #include "tree_stream.h"
 #include "wait.h"
 #include "xattr.h"
-
-#define BLOCK	   ((size_t)256 << 10)
-#define ZEROS	   ((size_t)1 << 30)
-#define SMALL	   ((size_t)1 << 20)
-#define RECORD	   ((size_t)16 << 10) /* of TLS */
-#define MAX_PIECES (1 << 20) /* of data between holes; both sides keep the list in memory */
-
-struct sent_inode {
-	dev_t dev;
-	ino_t ino;
-	const char *path; /* NULL: not sent yet */
-};
-
-struct sender {
-	struct rb_conn *conn;
-	const struct rb_wait *wait;
-	struct rb_err *err;
-	int failed; /* of the connection, inside of libarchive */
-
-	int root_fd;
-	const char *root;
-	struct rb_manifest *now;
-	struct rb_blocks *blocks;
-	struct block_file *feed;   /* takes the content of the file that is sent; or NULL */
-	struct sent_inode *inodes; /* by manifest_entry.group */
-	const char *skip;	   /* folder that is gone: nothing below it is sent */
-
-	struct archive *archive;
-	struct archive_entry *entry;
-	char *block;	   /* BLOCK bytes of a file */
-	const char *zeros; /* ZEROS of them, for holes: nobody ever looks at them */
-	struct rb_tree_stats stats;
-};
-
-static void sender_release(struct sender *s)
-{
-	if (s->archive)
-		archive_write_fail(
-			s->archive); /* no trailer after a failure; no effect if closed */
-	archive_write_free(s->archive);
-	archive_entry_free(s->entry);
-	free(s->block);
-	if (s->zeros)
-		munmap((void *)s->zeros, ZEROS);
-	free(s->inodes);
-}
-
-static la_ssize_t write_stream(struct archive *archive, void *arg, const void *data, size_t len)
-{
-	struct sender *s = arg;
-
-	(void)archive;
-	if (s->failed == 0)
-		s->failed = rb_stream_write(s->conn, data, len, s->wait, s->err);
-	return s->failed < 0 ? -1 : (la_ssize_t)len;
-}
-
-/* What libarchive returned, as an errno with the error filled. */
-static int archive_result(struct sender *s, la_ssize_t r, const char *path)
-{
-	int errnum;
-
-	if (r >= ARCHIVE_OK)
-		return 0;
-	if (s->failed < 0)
-		return s->failed;
-	errnum = archive_errno(s->archive);
-	return rb_err_code(s->err, RB_E_INTERNAL, errnum > 0 && errnum < 4096 ? -errnum : -EIO,
-			   "put '%s/%s' into the archive: %s", s->root, path,
-			   archive_error_string(s->archive) ?: "unknown error");
-}
 
 static int send_head(struct sender *s, const struct rb_buf *gone)
 {
@@ -122,128 +51,6 @@ static int send_head(struct sender *s, const struct rb_buf *gone)
 	if (r == 0 && gone->len)
 		r = rb_stream_write(s->conn, gone->data, gone->len, s->wait, s->err);
 	return r;
-}
-
-/* Of the archive, as frames that fill records of TLS. From a small tree the other side has the
- * first files while we read the next ones; for a large one it is better to write much at once. */
-static int piece_bytes(const struct sender *s)
-{
-	return (int)((manifest_bytes(s->now) < SMALL ? RECORD : BLOCK) - RB_FRAME_HEADER);
-}
-
-/* Address space without memory. libarchive counts the bytes of a hole, and does not read them (3.6,
- * archive_write_pax_data()), so that a hole of terabytes takes some thousand calls. */
-static const char *map_zeros(void)
-{
-	void *zeros =
-		mmap(NULL, ZEROS, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-
-	return zeros == MAP_FAILED ? NULL : zeros;
-}
-
-static int open_archive(struct sender *s)
-{
-	int r;
-
-	s->block = malloc(BLOCK);
-	s->zeros = map_zeros();
-	s->entry = archive_entry_new();
-	s->archive = archive_write_new();
-	if (!s->block || !s->zeros || !s->entry || !s->archive)
-		return rb_err_set(s->err, -ENOMEM, "send '%s'", s->root);
-	r = archive_write_set_format_pax(s->archive);
-	/* names are bytes, not text in some locale */
-	if (r == ARCHIVE_OK)
-		r = archive_write_set_options(s->archive,
-					      "hdrcharset=BINARY,xattrheader=LIBARCHIVE");
-	if (r == ARCHIVE_OK)
-		r = archive_write_set_bytes_per_block(s->archive, piece_bytes(s));
-	if (r == ARCHIVE_OK)
-		r = archive_write_set_bytes_in_last_block(s->archive, 1);
-	if (r == ARCHIVE_OK)
-		r = archive_write_open(s->archive, s, NULL, write_stream, NULL);
-	return archive_result(s, r, "");
-}
-
-/* Add the pieces of @fd that hold data to the entry, if there are holes. Moves its position. */
-static void map_holes(struct sender *s, int fd, off_t size)
-{
-	off_t at = 0;
-	int pieces = 0;
-
-	if (size == 0 || lseek(fd, 0, SEEK_HOLE) >= size)
-		return;
-	while (at < size) {
-		off_t data = lseek(fd, at, SEEK_DATA), hole = size;
-
-		if (data >= size || (data < 0 && errno == ENXIO))
-			break; /* a hole up to the end */
-		if (data < 0) {
-			archive_entry_sparse_clear(s->entry); /* read all of it */
-			return;
-		}
-		if (++pieces < MAX_PIECES)
-			hole = lseek(fd, data, SEEK_HOLE);
-		at = hole < 0 || hole > size ? size : hole;
-		archive_entry_sparse_add_entry(s->entry, data, at - data);
-	}
-	if (pieces == 0) /* libarchive takes an empty list for "no holes" */
-		archive_entry_sparse_add_entry(s->entry, 0, 0);
-}
-
-static int send_zeros(struct sender *s, uint64_t len, const char *path)
-{
-	while (len) {
-		size_t n = len < ZEROS ? (size_t)len : ZEROS;
-		int r = archive_result(s, archive_write_data(s->archive, s->zeros, n), path);
-
-		if (r < 0)
-			return r;
-		len -= n;
-	}
-	return 0;
-}
-
-static int send_range(struct sender *s, int fd, off_t offset, uint64_t len, const char *path)
-{
-	s->stats.bytes += len;
-	while (len) {
-		ssize_t n = pread(fd, s->block, len < BLOCK ? (size_t)len : BLOCK, offset);
-		int r;
-
-		if (n < 0 && errno == EINTR)
-			continue;
-		if (n < 0)
-			return rb_err_set(s->err, -errno, "read '%s/%s'", s->root, path);
-		if (n == 0)
-			return send_zeros(s, len, path); /* it was cut short meanwhile */
-		if (s->feed)
-			blocks_feed(s->blocks, s->feed, (uint64_t)offset, s->block, (size_t)n);
-		blocks_drain(s->blocks);
-		r = archive_result(s, archive_write_data(s->archive, s->block, (size_t)n), path);
-		if (r < 0)
-			return r;
-		offset += n;
-		len -= (uint64_t)n;
-	}
-	return 0;
-}
-
-/* libarchive wants the bytes of holes too, and drops them */
-static int send_content(struct sender *s, int fd, off_t size, const char *path)
-{
-	int64_t offset, len, at = 0;
-	int r = 0;
-
-	if (archive_entry_sparse_reset(s->entry) == 0)
-		return send_range(s, fd, 0, (uint64_t)size, path);
-	while (r == 0 && archive_entry_sparse_next(s->entry, &offset, &len) == ARCHIVE_OK) {
-		r = send_zeros(s, (uint64_t)(offset - at), path);
-		if (r == 0)
-			r = send_range(s, fd, offset, (uint64_t)len, path);
-		at = offset + len;
-	}
-	return r < 0 ? r : send_zeros(s, (uint64_t)(size - at), path);
 }
 
 static void fill_entry(struct archive_entry *entry, const char *path, const struct stat *st)
@@ -269,7 +76,7 @@ static void fill_entry(struct archive_entry *entry, const char *path, const stru
 static int send_header(struct sender *s, const char *path)
 {
 	s->stats.files++;
-	return archive_result(s, archive_write_header(s->archive, s->entry), path);
+	return sender_result(s, archive_write_header(s->archive, s->entry), path);
 }
 
 static int send_link(struct sender *s, const char *path, const char *to)
@@ -328,10 +135,10 @@ static int send_whole(struct sender *s, int fd, const char *path, const struct s
 
 	if (r < 0)
 		return r;
-	map_holes(s, fd, st->st_size);
+	sender_map_holes(s, fd, st->st_size);
 	r = send_header(s, path);
 	if (r == 0)
-		r = send_content(s, fd, st->st_size, path);
+		r = sender_content(s, fd, st->st_size, path);
 	return r < 0 ? r : end_feed(s, s->feed, path);
 }
 
@@ -348,7 +155,7 @@ static int send_file(struct sender *s, int path_fd, const char *path, bool patch
 	r = xattr_load(fd, path, s->entry, s->err);
 	if (r == 0)
 		r = patched ? send_patched(s, path, &st) : send_whole(s, fd, path, &st);
-	return r < 0 ? r : archive_result(s, archive_write_finish_entry(s->archive), path);
+	return r < 0 ? r : sender_result(s, archive_write_finish_entry(s->archive), path);
 }
 
 static int send_other(struct sender *s, int path_fd, const char *path, const struct stat *st)
@@ -422,7 +229,7 @@ static int send_entry(struct sender *s, struct manifest_entry *e)
 
 static int send_archive(struct sender *s)
 {
-	int r = open_archive(s);
+	int r = sender_open(s);
 
 	s->inodes = calloc((size_t)s->now->groups + 1, sizeof(*s->inodes));
 	if (r == 0 && !s->inodes)
@@ -430,7 +237,7 @@ static int send_archive(struct sender *s)
 	for (size_t i = 0; r == 0 && i < s->now->n; i++)
 		if (s->now->entries[i].send)
 			r = send_entry(s, &s->now->entries[i]);
-	return r < 0 ? r : archive_result(s, archive_write_close(s->archive), "");
+	return r < 0 ? r : sender_result(s, archive_write_close(s->archive), "");
 }
 
 static int send_patches(struct sender *s, const struct rb_buf *gone)
