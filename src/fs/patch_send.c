@@ -35,7 +35,8 @@ struct patch {
 	const char *path;
 	int fd;
 	uint64_t size, block;
-	uint8_t *buf; /* a block, or BLOCKS_READ */
+	uint64_t data_end; /* up to here it has no hole, as far as it was looked at */
+	uint8_t *buf;	   /* a block, or BLOCKS_READ */
 	size_t buf_size;
 };
 
@@ -148,27 +149,46 @@ static int send_hole(struct patch *a, size_t first, size_t end)
 	return r;
 }
 
+/*
+ * Where data begins at or after block @first, which is where it is looked for, or negative errno:
+ * there is none. Where it ends is asked once for each piece of data: a tmpfs looks at every page up
+ * to there.
+ */
+static off_t find_data(struct patch *a, size_t first)
+{
+	off_t at = (off_t)(first * a->block), data, hole;
+
+	if ((uint64_t)at < a->data_end)
+		return at;
+	data = lseek(a->fd, at, SEEK_DATA);
+	if (data < 0 && errno == ENXIO)
+		return -ENXIO;
+	if (data < 0)
+		data = at; /* holes cannot be told: all is data */
+	hole = lseek(a->fd, data, SEEK_HOLE);
+	a->data_end = hole < 0 ? a->size : (uint64_t)hole;
+	return data;
+}
+
 /* A run of blocks that may differ: data and holes of it in turn. */
 static int send_run(struct patch *a, size_t first, size_t end)
 {
 	size_t most = a->buf_size / a->block;
 
 	while (first < end) {
-		off_t at = (off_t)(first * a->block);
-		off_t data = lseek(a->fd, at, SEEK_DATA), hole;
+		off_t data = find_data(a, first);
 		size_t stop = end;
 		int r;
 
-		if (data < 0 && errno != ENXIO)
-			data = at; /* holes cannot be told: all is data */
 		if (data < 0 || (uint64_t)data / a->block > first) {
 			if (data >= 0 && (uint64_t)data / a->block < end)
 				stop = (size_t)((uint64_t)data / a->block);
+			/* it is not looked at yet */
+			a->data_end = 0;
 			r = send_hole(a, first, stop);
 		} else {
-			hole = lseek(a->fd, data, SEEK_HOLE);
-			if (hole >= 0 && ((uint64_t)hole + a->block - 1) / a->block < end)
-				stop = (size_t)(((uint64_t)hole + a->block - 1) / a->block);
+			if ((a->data_end + a->block - 1) / a->block < end)
+				stop = (size_t)((a->data_end + a->block - 1) / a->block);
 			if (stop <= first)
 				stop = first + 1;
 			if (stop - first > most)
